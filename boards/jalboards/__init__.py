@@ -1,0 +1,1 @@
+"""The boards that the system can be built for."""

@@ -1,0 +1,1 @@
+"""The decode engine: its contract, its golden model and its gateware units."""

@@ -1,0 +1,1 @@
+"""The bit-exact model of the engine: plain functions on NumPy integer arrays."""

@@ -1,0 +1,1 @@
+"""The engine's building blocks as Migen modules."""

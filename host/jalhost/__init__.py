@@ -1,0 +1,1 @@
+"""Brings up and drives the jalhost inference engine, on boards and in simulation."""

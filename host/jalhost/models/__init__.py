@@ -1,0 +1,1 @@
+"""Model files: reading, converting and checking them."""

@@ -1,0 +1,1 @@
+"""The LiteX system around the engine: CPU, DRAM, mailbox, bridges and their builds."""

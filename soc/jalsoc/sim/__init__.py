@@ -1,0 +1,1 @@
+"""The whole system in Verilator: generated Verilog behind a small C++ harness."""
