@@ -1,0 +1,82 @@
+"""Parameters of one gateware build: what a bitstream can do, published in its CSRs."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from jalgateware.contract.formats import BLOCK, MAX_BLOCKS
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Sizes of the decode engine. All limits are maxima that a model must not exceed.
+
+    ``lanes`` is the width of an engine word in bytes: MXINT8 weights consumed per cycle, and the width of the
+    engine's DRAM ports. ``tokens`` (T) is the number of token rows that share each weight.
+
+    Raises:
+        ValueError: a size is out of range; the message carries the offending value.
+    """
+
+    lanes: int = 16
+    tokens: int = 1
+    max_dim: int = 512
+    max_hidden: int = 2048
+    max_heads: int = 16
+    max_kv_heads: int = 16
+    max_group: int = 4
+    max_head_dim: int = 128
+    max_context: int = 1024
+    max_instructions: int = 256
+    attention_slots: int = 2
+    read_ports: int = 4
+    port_fifo_words: int = 256
+    port_burst_words: int = 128
+
+    def __post_init__(self) -> None:
+        """Checks the ranges that the units rely on."""
+        if self.lanes not in (2, 4, 8, 16, 32, 64):
+            raise ValueError(f"lanes is a power of two from 2 to 64, not {self.lanes}")
+        if self.tokens != 1:
+            raise ValueError(f"tokens is 1 in this version of the gateware, not {self.tokens}")
+        for name in ("max_dim", "max_hidden"):
+            value = getattr(self, name)
+            if value % BLOCK or not BLOCK <= value <= BLOCK * MAX_BLOCKS:
+                raise ValueError(
+                    f"{name} is a multiple of {BLOCK} up to {BLOCK * MAX_BLOCKS}, not {value}"
+                )
+        for name in ("max_context", "port_fifo_words", "port_burst_words", "max_instructions"):
+            value = getattr(self, name)
+            if value < 16 or value & (value - 1):
+                raise ValueError(f"{name} is a power of two from 16, not {value}")
+        if not 1 <= self.attention_slots <= self.max_group:
+            raise ValueError(
+                f"attention_slots is 1 to max_group ({self.max_group}), not {self.attention_slots}"
+            )
+        if self.port_burst_words > self.port_fifo_words:
+            raise ValueError("port_burst_words must not exceed port_fifo_words")
+
+    @property
+    def word_bits(self) -> int:
+        """Width of an engine word in bits."""
+        return 8 * self.lanes
+
+    @property
+    def words_per_block(self) -> int:
+        """Engine words that one block of MXINT8 elements takes (at least 1)."""
+        return max(1, BLOCK // self.lanes)
+
+    @property
+    def rows_parallel(self) -> int:
+        """Matrix rows that share an engine word: words wider than a block carry one block of each."""
+        return max(1, self.lanes // BLOCK)
+
+    @property
+    def kv_lanes(self) -> int:
+        """16-bit keys or values in one engine word."""
+        return self.lanes // 2
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all parameters, as 64 hexadecimal digits."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()

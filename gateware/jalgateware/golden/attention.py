@@ -1,0 +1,36 @@
+"""Grouped-query attention over 16-bit keys and values, in integers."""
+
+import numpy as np
+
+from jalgateware.contract.formats import SCORE
+from jalgateware.golden.blocks import scale_output
+from jalgateware.golden.functions import exp2_negative, reciprocal
+from jalgateware.golden.rounding import Integers, Tally, rounding_shift, saturate
+
+
+def scores(query: Integers, keys: Integers, shift: int, tally: Tally | None = None) -> Integers:
+    """SCOREs of a query (head_dim,) KV against keys (positions, head_dim) KV."""
+    # 16 x 16 bits over at most 128 elements stay below 2**39: exact in float64, and BLAS is fast.
+    raw = (keys.astype(np.float64) @ query.astype(np.float64)).astype(np.int64)
+    return saturate(rounding_shift(raw, shift), SCORE, tally)
+
+
+def attend_head(
+    query: Integers,
+    keys: Integers,
+    values: Integers,
+    score_shift: int,
+    value_shift: int,
+    tally: Tally | None = None,
+) -> Integers:
+    """Softmax attention of one query head: (head_dim,) VECTOR.
+
+    ``value_shift``: bits of VECTOR that a stored value dropped. The 1/sum of the softmax is applied after the
+    sum over the positions.
+    """
+    score = scores(query, keys, score_shift, tally)
+    weight = exp2_negative(score.max() - score)
+    # 17 x 16 bits over at most 2**15 positions stay below 2**48: exact in float64.
+    total = (weight.astype(np.float64) @ values.astype(np.float64)).astype(np.int64)
+    mantissa, exponent = reciprocal(int(weight.sum()))
+    return scale_output(total, mantissa, exponent - value_shift - 1, tally)

@@ -1,0 +1,183 @@
+"""The golden model: executes an engine program over an image in memory, bit for bit as the gateware does.
+
+One call of :meth:`Machine.step` is one pass of the program, one token: read it top to bottom, it follows the
+order of llama2.c's forward().
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import SCALE_BIAS, VECTOR, WEIGHT
+from jalgateware.contract.isa import Destination, Instruction, Opcode, Register, Source
+from jalgateware.contract.tape import block_address, row_block
+from jalgateware.golden import vector
+from jalgateware.golden.attention import attend_head
+from jalgateware.golden.blocks import (
+    Activations,
+    Weights,
+    dot_rows,
+    quantise,
+    scale_output,
+    square_sum,
+)
+from jalgateware.golden.functions import UNIT_MANTISSA, rsqrt
+from jalgateware.golden.mx import Bytes, from_tape
+from jalgateware.golden.rounding import Integers, Tally, rounding_shift, saturate
+from jalgateware.golden.sampler import Sampling, sample
+
+RSQRT_SHIFT = 33
+"""From rsqrt's exponent to the output scaler's shift: 32 (unit of the square sum) + 2 guard bits - 1."""
+
+ACCUMULATOR_SHIFT = VECTOR.fraction + 2
+"""Fraction bits that the output scaler expects of an accumulator without shift."""
+
+
+@dataclass
+class Machine:
+    """An engine with its memory.
+
+    Args:
+        config: the gateware's parameters (tape geometry and limits).
+        memory: the tape region, as bytes; instruction addresses count words of ``config.lanes`` bytes in it.
+        program: what to run for each token.
+        context: most positions; passes beyond raise.
+    """
+
+    config: EngineConfig
+    memory: Bytes
+    program: list[Instruction]
+    context: int
+    tally: Tally = field(default_factory=Tally)
+    trace: dict[int, Integers] | None = None
+    """Set to a dict to record each instruction's result by its program index."""
+
+    def __post_init__(self) -> None:
+        """Starts with no model registers and an empty KV cache."""
+        self.registers = dict.fromkeys(Register, 0)
+        self.start = 0
+        self.cache: dict[int, npt.NDArray[np.int16]] = {}
+        self._weights: dict[int, Weights] = {}
+        self.x: Integers = np.zeros(0, dtype=np.int64)
+        self.buffers: dict[Source, Activations] = {}
+        self.query: Integers = self.x
+        self.rope: tuple[Integers, Integers] = (self.x, self.x)
+        self.norm = (UNIT_MANTISSA, 0)
+
+    def step(self, token: int, position: int, sampling: Sampling | None) -> int | None:
+        """Runs one token; returns the sampled token, or None where ``sampling`` is None (prefill).
+
+        Raises:
+            ValueError: the position lies outside the context.
+        """
+        if not 0 <= position < self.context:
+            raise ValueError(f"position {position} is outside the context of {self.context}")
+        sampled: int | None = None
+        for index in range(self.start, len(self.program)):
+            item = self.program[index]
+            if item.opcode is Opcode.SET:
+                self.registers[Register(item.rows)] = item.base
+            elif item.opcode is Opcode.EMBED:
+                self._set_residual(self._embedding(item, token))
+            elif item.opcode is Opcode.ROPE:
+                self.rope = self._rotation(item, position)
+            elif item.opcode is Opcode.ATTEND:
+                self.buffers[Source.H] = quantise(self._attend(item, position))
+            elif item.opcode is Opcode.MATVEC:
+                if sampling is None and item.sampled_only:
+                    continue
+                rows = self._matvec(index, item)
+                if self.trace is not None:
+                    self.trace[index] = rows
+                if item.destination is Destination.LOGITS:
+                    self.logits = rows
+                    sampled = sample(rows, sampling, position) if sampling else None
+                else:
+                    self._deliver(item, rows, position)
+            elif item.opcode is Opcode.END:
+                self.start = item.base
+                break
+        return sampled
+
+    def _bytes(self, word: int, words: int) -> Bytes:
+        lanes = self.config.lanes
+        return self.memory[word * lanes : (word + words) * lanes]
+
+    def _embedding(self, item: Instruction, token: int) -> Integers:
+        """The token's row (dim,) as VECTOR: element * 2**(scale - 127 - 6), rounded."""
+        values = []
+        for block in range(item.blocks):
+            place = row_block(self.config, token, block, item.blocks)
+            scale_word, scale_byte, word, byte = block_address(self.config, place)
+            scale = int(self._bytes(item.base + scale_word, 1)[scale_byte])
+            data = self._bytes(item.base + word, self.config.words_per_block)
+            elements = data[byte : byte + 32].view(np.int8).astype(np.int64)
+            exponent = scale - SCALE_BIAS - WEIGHT.fraction + VECTOR.fraction
+            values.append(rounding_shift(elements, -min(max(exponent, -9), 24)))
+        return np.concatenate(values)
+
+    def _rotation(self, item: Instruction, position: int) -> tuple[Integers, Integers]:
+        """Cosines and sines (head_dim / 2,) of the position's row: they alternate in memory."""
+        row = self._bytes(item.base + position * item.words, item.words).view("<i2")
+        used = row[: self.registers[Register.HEAD_DIM]].astype(np.int64)
+        return used[0::2], used[1::2]
+
+    def _set_residual(self, x: Integers) -> None:
+        self.x = x
+        self.buffers[Source.X] = quantise(x)
+        total = square_sum(self.buffers[Source.X]) + self.registers[Register.EPSILON]
+        mantissa, exponent = rsqrt(total)
+        self.norm = (mantissa, exponent - RSQRT_SHIFT)
+
+    def _matvec(self, index: int, item: Instruction) -> Integers:
+        """Rows (rows,) VECTOR of a matrix-vector product, scaled by 1/rms where asked."""
+        if index not in self._weights:
+            tape = self._bytes(item.base, item.words)
+            self._weights[index] = from_tape(tape, self.config, item.rows, item.blocks).weights()
+        total = dot_rows(self._weights[index], self.buffers[item.source], item.fraction, self.tally)
+        mantissa, shift = self.norm if item.norm else (UNIT_MANTISSA, -ACCUMULATOR_SHIFT)
+        return scale_output(total, mantissa, item.fraction + shift, self.tally)
+
+    def _region(self, kv_base: int) -> npt.NDArray[np.int16]:
+        """Keys or values of a layer, by the region's address: (kv_heads, context, head_dim) KV."""
+        if kv_base not in self.cache:
+            heads, length = self.registers[Register.KV_HEADS], self.registers[Register.HEAD_DIM]
+            self.cache[kv_base] = np.zeros((heads, self.context, length), dtype=np.int16)
+        return self.cache[kv_base]
+
+    def _deliver(self, item: Instruction, rows: Integers, position: int) -> None:
+        cosine, sine = self.rope
+        if item.destination is Destination.RESIDUAL:
+            self._set_residual(saturate(self.x + rows, VECTOR, self.tally))
+        elif item.destination is Destination.SWIGLU:
+            self.buffers[Source.H] = quantise(vector.swiglu(rows, self.tally))
+        elif item.destination is Destination.QUERY:
+            self.query = vector.rotate(rows, cosine, sine, item.out_shift, self.tally)
+        else:
+            region = self._region(item.kv_base)
+            if item.destination is Destination.KEY:
+                new = vector.rotate(rows, cosine, sine, item.out_shift, self.tally)
+            else:
+                new = vector.narrow(rows, item.out_shift, self.tally)
+            region[:, position] = new.reshape(len(region), -1)
+
+    def _attend(self, item: Instruction, position: int) -> Integers:
+        """Attention of all heads: (heads * head_dim,) VECTOR."""
+        keys = self._region(item.kv_base)
+        values = self._region(item.kv_base + self.registers[Register.VALUE_OFFSET])
+        group, head_dim = self.registers[Register.GROUP], self.registers[Register.HEAD_DIM]
+        queries = self.query.reshape(-1, head_dim)
+        outputs = [
+            attend_head(
+                queries[head],
+                keys[head // group, : position + 1],
+                values[head // group, : position + 1],
+                item.out_shift,
+                item.fraction,
+                self.tally,
+            )
+            for head in range(len(queries))
+        ]
+        return np.concatenate(outputs)

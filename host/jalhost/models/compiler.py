@@ -1,0 +1,327 @@
+"""Compiles an architecture into an engine program, and its weights into a tape.
+
+What is folded into the weights, all exact in real arithmetic: the RMSNorm gains and sqrt(dim) into the matrices
+behind a norm (so the engine multiplies by 1/||x||), log2(e) / sqrt(head_dim) into the query matrix (so softmax
+works on powers of two). Gate and up rows alternate, so that SwiGLU streams.
+
+Keys, values and queries get one binary point per layer. It follows from a bound, not from a trial: behind an
+RMSNorm the input has length sqrt(dim), so |w . x| <= ||w|| sqrt(dim) (Cauchy-Schwarz) and nothing can saturate.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import BLOCK, KV, ROTATION, SCORE, VECTOR
+from jalgateware.contract.isa import (
+    Destination,
+    Instruction,
+    Opcode,
+    Register,
+    Source,
+    set_register,
+)
+from jalgateware.contract.tape import matrix_words
+from jalgateware.golden.mx import BlockMatrix, Bytes, encode, to_tape
+from jalhost.errors import ModelError
+from jalhost.models.architecture import Architecture, Floats, Layer, Model
+
+FRACTION = 20
+"""Fraction bits of the matvec accumulators: +-2**19 in whole numbers, 2**-21 rounding per block."""
+
+MARGIN = 1 + 2**-8
+"""Headroom over the Cauchy-Schwarz bound for the rounding of 1/rms and of the output scaler."""
+
+
+@dataclass(frozen=True)
+class LayerShifts:
+    """Bits of VECTOR dropped when a layer's queries, keys and values are narrowed to 16 bits."""
+
+    query: int
+    key: int
+    value: int
+
+    @property
+    def score(self) -> int:
+        """Right shift from a raw dot product of query and key to SCORE."""
+        return 2 * VECTOR.fraction - SCORE.fraction - self.query - self.key
+
+
+@dataclass(frozen=True)
+class MatrixShape:
+    """A matrix on the tape: its name, rows and blocks of 32 columns."""
+
+    name: str
+    rows: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the program depends on; the weights' values are not needed any more."""
+
+    architecture: Architecture
+    shifts: tuple[LayerShifts, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For metadata."""
+        return {
+            "architecture": self.architecture.as_dict(),
+            "shifts": [asdict(item) for item in self.shifts],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Plan":
+        """Inverse of :meth:`as_dict`.
+
+        Raises:
+            ModelError: fields are missing or of the wrong kind.
+        """
+        try:
+            architecture = Architecture(**data["architecture"])
+            shifts = tuple(LayerShifts(**item) for item in data["shifts"])
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"image metadata is damaged: {error}") from error
+        if len(shifts) != architecture.layers:
+            raise ModelError("image metadata is damaged: shifts do not match the layers")
+        return cls(architecture, shifts)
+
+
+def matrix_shapes(a: Architecture) -> list[MatrixShape]:
+    """Matrices in tape order: embedding, layers, classifier."""
+    dim, heads, keys = _blocks(a.dim), a.heads * a.head_dim, a.kv_heads * a.head_dim
+    shapes = [MatrixShape("embedding", a.vocabulary, dim)]
+    for index in range(a.layers):
+        shapes += [
+            MatrixShape(f"{index}.query", heads, dim),
+            MatrixShape(f"{index}.key", keys, dim),
+            MatrixShape(f"{index}.value", keys, dim),
+            MatrixShape(f"{index}.output", a.dim, _blocks(heads)),
+            MatrixShape(f"{index}.gate_up", 2 * a.hidden, dim),
+            MatrixShape(f"{index}.down", a.dim, _blocks(a.hidden)),
+        ]
+    return [*shapes, MatrixShape("classifier", a.vocabulary, dim)]
+
+
+def _blocks(columns: int) -> int:
+    return -(-columns // BLOCK)
+
+
+def fold(model: Model) -> Iterator[tuple[str, Floats]]:
+    """The matrices in tape order, with norms and constants folded in.
+
+    A classifier that is tied to the embedding becomes a matrix of its own, since the final norm's gain is in it.
+    """
+    a = model.architecture
+    root = math.sqrt(a.dim)
+    yield "embedding", model.embedding
+    for index, layer in enumerate(model.layers):
+        yield from _fold_layer(a, index, layer, root)
+    yield "classifier", np.asarray(model.classifier * (model.final_norm * root), dtype=np.float32)
+
+
+def _fold_layer(
+    a: Architecture, index: int, layer: Layer, root: float
+) -> Iterator[tuple[str, Floats]]:
+    attention = layer.attention_norm * root
+    yield f"{index}.query", layer.query * attention * (math.log2(math.e) / math.sqrt(a.head_dim))
+    yield f"{index}.key", layer.key * attention
+    yield f"{index}.value", layer.value * attention
+    yield f"{index}.output", layer.output
+    ffn = layer.ffn_norm * root
+    yield (
+        f"{index}.gate_up",
+        np.stack([layer.gate * ffn, layer.up * ffn], axis=1).reshape(-1, a.dim),
+    )
+    yield f"{index}.down", layer.down
+
+
+def _shift(bound: float) -> int:
+    """Bits to drop so that ``bound`` fits KV."""
+    if bound <= 0:
+        return 0
+    needed = math.log2(bound * MARGIN * (1 << VECTOR.fraction) / KV.maximum)
+    return max(0, math.ceil(needed))
+
+
+def _row_norms(matrix: BlockMatrix) -> npt.NDArray[np.float64]:
+    return np.sqrt((matrix.dequantise().astype(np.float64) ** 2).sum(axis=1))
+
+
+def layer_shifts(query: BlockMatrix, key: BlockMatrix, value: BlockMatrix) -> LayerShifts:
+    """Binary points of a layer from the rows' lengths; a rotated pair is bounded by both rows' lengths."""
+    pairs = [np.hypot(norms[0::2], norms[1::2]).max() for norms in map(_row_norms, (query, key))]
+    return LayerShifts(_shift(pairs[0]), _shift(pairs[1]), _shift(_row_norms(value).max()))
+
+
+def quantise_model(model: Model) -> tuple[Plan, list[BlockMatrix]]:
+    """Encodes all matrices (in tape order) and fixes the binary points.
+
+    Raises:
+        ModelError: a layer's queries and keys are too large for the engine's scores.
+    """
+    names, matrices = [], []
+    for name, matrix in fold(model):
+        names.append(name)
+        matrices.append(encode(matrix))
+    by_name = dict(zip(names, matrices, strict=True))
+    shifts = []
+    for index in range(model.architecture.layers):
+        item = layer_shifts(*(by_name[f"{index}.{part}"] for part in ("query", "key", "value")))
+        if item.score < 0:
+            raise ModelError(f"layer {index}: queries and keys are too large for 16-bit scores")
+        shifts.append(item)
+    return Plan(model.architecture, tuple(shifts)), matrices
+
+
+def rope_table(a: Architecture) -> npt.NDArray[np.int16]:
+    """Cosines and sines as ROTATION, alternating: (context, head_dim)."""
+    exponents = np.arange(a.head_dim // 2) * 2 / a.head_dim
+    angles = np.arange(a.context)[:, None] * a.rope_theta**-exponents
+    table = np.stack([np.cos(angles), np.sin(angles)], axis=2).reshape(a.context, a.head_dim)
+    return np.asarray(np.rint(table * (1 << ROTATION.fraction)), dtype=np.int16)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies for one gateware geometry. Addresses and sizes in engine words."""
+
+    rope_words: int
+    """Words per position in the rotary table, which starts the tape region."""
+    matrices: dict[str, tuple[MatrixShape, int]]
+    """Shape and address of each matrix."""
+    tape_words: int
+    head_words: int
+    head_stride: int
+    value_offset: int
+    kv_words: int
+
+
+def layout(a: Architecture, config: EngineConfig) -> Layout:
+    """Places rotary table, matrices and KV cache for a gateware."""
+    rope_words = -(-a.head_dim * 2 // config.lanes)
+    position = a.context * rope_words
+    places = {}
+    for shape in matrix_shapes(a):
+        places[shape.name] = (shape, position)
+        position += matrix_words(config, shape.rows, shape.blocks)
+    head_words = -(-a.head_dim * KV.bits // config.word_bits)
+    stride = head_words * a.context
+    offset = stride * a.kv_heads
+    return Layout(rope_words, places, position, head_words, stride, offset, 2 * offset * a.layers)
+
+
+def check_limits(a: Architecture, config: EngineConfig) -> None:
+    """Refuses a model that the gateware cannot run.
+
+    Raises:
+        ModelError: names the first property beyond a limit, its value and the limit.
+    """
+    pairs = (
+        ("dim", a.dim, config.max_dim),
+        ("hidden size", a.hidden, config.max_hidden),
+        ("attention width", a.heads * a.head_dim, config.max_hidden),
+        ("heads", a.heads, config.max_heads),
+        ("KV heads", a.kv_heads, config.max_kv_heads),
+        ("query heads per KV head", a.group, config.max_group),
+        ("head size", a.head_dim, config.max_head_dim),
+        ("context", a.context, config.max_context),
+        ("program length", program_length(a), config.max_instructions),
+    )
+    for name, value, limit in pairs:
+        if value > limit:
+            raise ModelError(
+                f"the model's {name} is {value}, this gateware's limit is {limit}",
+                "build gateware with a larger limit or choose a smaller model",
+            )
+    if a.dim % BLOCK:
+        raise ModelError(f"the model's dim is {a.dim}, the engine needs a multiple of {BLOCK}")
+
+
+def program_length(a: Architecture) -> int:
+    """Instructions of a model's program."""
+    return len(Register) + 2 + 7 * a.layers + 2
+
+
+def compile_program(plan: Plan, config: EngineConfig) -> list[Instruction]:
+    """The program that runs one token of the model on a gateware of this geometry."""
+    a, place = plan.architecture, layout(plan.architecture, config)
+    registers = {
+        Register.KV_HEADS: a.kv_heads,
+        Register.GROUP: a.group,
+        Register.HEAD_DIM: a.head_dim,
+        Register.HEAD_WORDS: place.head_words,
+        Register.HEAD_STRIDE: place.head_stride,
+        Register.VALUE_OFFSET: place.value_offset,
+        Register.EPSILON: max(1, round(a.dim * a.epsilon * 2**32)),
+    }
+    program = [set_register(register, value) for register, value in registers.items()]
+    start = len(program)
+    shape, address = place.matrices["embedding"]
+    program += [
+        Instruction(Opcode.EMBED, base=address, blocks=shape.blocks),
+        Instruction(Opcode.ROPE, base=0, words=place.rope_words),
+    ]
+    for index, shifts in enumerate(plan.shifts):
+        program += _layer_program(place, config, index, shifts)
+    program += [
+        _matvec(place, config, "classifier", Destination.LOGITS, norm=1, sampled_only=1),
+        Instruction(Opcode.END, base=start),
+    ]
+    return program
+
+
+def _matvec(
+    place: Layout, config: EngineConfig, name: str, destination: Destination, **extra: Any
+) -> Instruction:
+    shape, address = place.matrices[name]
+    return Instruction(
+        Opcode.MATVEC,
+        destination=destination,
+        fraction=FRACTION,
+        rows=shape.rows,
+        blocks=shape.blocks,
+        words=matrix_words(config, shape.rows, shape.blocks),
+        base=address,
+        **extra,
+    )
+
+
+def _layer_program(
+    place: Layout, config: EngineConfig, index: int, shifts: LayerShifts
+) -> list[Instruction]:
+    keys = 2 * index * place.value_offset
+    values = keys + place.value_offset
+
+    def matvec(name: str, destination: Destination, **extra: Any) -> Instruction:
+        return _matvec(place, config, f"{index}.{name}", destination, **extra)
+
+    return [
+        matvec("query", Destination.QUERY, norm=1, out_shift=shifts.query),
+        matvec("key", Destination.KEY, norm=1, out_shift=shifts.key, kv_base=keys),
+        matvec("value", Destination.VALUE, norm=1, out_shift=shifts.value, kv_base=values),
+        Instruction(Opcode.ATTEND, kv_base=keys, out_shift=shifts.score, fraction=shifts.value),
+        matvec("output", Destination.RESIDUAL, source=Source.H),
+        matvec("gate_up", Destination.SWIGLU, norm=1),
+        matvec("down", Destination.RESIDUAL, source=Source.H),
+    ]
+
+
+def build_tape(
+    plan: Plan, matrices: list[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
+) -> Bytes:
+    """The tape region (tape_words * lanes,) bytes: rotary table, then the matrices."""
+    place = layout(plan.architecture, config)
+    tape = np.zeros(place.tape_words * config.lanes, dtype=np.uint8)
+    rows = np.zeros((len(rope), place.rope_words * config.lanes), dtype=np.uint8)
+    rows[:, : 2 * rope.shape[1]] = rope.astype("<i2").view(np.uint8)
+    tape[: rows.size] = rows.reshape(-1)
+    for (_, address), matrix in zip(place.matrices.values(), matrices, strict=True):
+        words = to_tape(matrix, config)
+        tape[address * config.lanes : address * config.lanes + len(words)] = words
+    return tape
