@@ -1,0 +1,54 @@
+# Every target sets up what it needs first. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+JOBS ?= 2
+
+# LiteX calls meson, ninja and make by name.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# The make that LiteX calls for the firmware cannot reach this one's job server.
+unexport MAKEFLAGS MFLAGS MAKELEVEL
+
+PYTEST := pytest -q -n $(JOBS) --dist loadgroup
+
+.PHONY: help setup demo test lint unit gateware soc-test ooc bench demo-model clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Install the Debian and Python packages (does nothing when that is done)
+	@scripts/setup.sh
+
+demo: setup ## Stream text from the engine in simulation (sets up everything first)
+	@jalhost generate
+
+test: lint ## Check style, types and layers, then run all tests
+	@$(PYTEST)
+
+lint: setup ## Check style (ruff), types (mypy) and layers (import-linter)
+	@ruff check
+	@ruff format --check
+	@mypy
+	@lint-imports
+
+unit: setup ## Run the tests of the host, of the contract and of the house rules
+	@$(PYTEST) tests/unit tests/style
+
+gateware: setup ## Run the tests of the gateware units against the golden model
+	@$(PYTEST) tests/gateware
+
+soc-test: setup ## Run the tests of the firmware and of the whole system in simulation
+	@$(PYTEST) tests/firmware tests/soc
+
+ooc: setup ## Place and route the engine for ECP5 and report area and clock
+	@python -m jalsoc.ooc
+
+bench: setup ## Measure tokens per second and DRAM utilisation in simulation
+	@python -m jalsoc.bench_sim
+
+demo-model: setup ## Train the demo model again (needs the extra `train`)
+	@python -m tools.demo_model.train
+
+clean: ## Remove what builds, tests and set-up left behind
+	@rm -rf build dist .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
