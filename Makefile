@@ -29,7 +29,7 @@ lint: setup ## Check style (ruff), types (mypy) and layers (import-linter)
 	@ruff check
 	@ruff format --check
 	@mypy
-	@lint-imports
+	@lint-imports --no-logo
 
 unit: setup ## Run the tests of the host, of the contract and of the house rules
 	@$(PYTEST) tests/unit tests/style

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from jaltest.models import REPOSITORY, require_model
 
 # A first example that builds hardware is slow for good reasons, so time is no criterion.
