@@ -46,7 +46,9 @@ ooc: setup ## Place and route the engine for ECP5 and report area and clock
 bench: setup ## Measure tokens per second and DRAM utilisation in simulation
 	@python -m jalsoc.bench_sim
 
-demo-model: setup ## Train the demo model again (needs the extra `train`)
+demo-model: setup ## Train the demo model again (installs PyTorch first)
+	@python -c 'import tokenizers, torch' 2>/dev/null || \
+		python -m pip install --constraint constraints.txt --editable '.[train]'
 	@python -m tools.demo_model.train
 
 clean: ## Remove what builds, tests and set-up left behind
