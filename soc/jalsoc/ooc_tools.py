@@ -1,0 +1,148 @@
+"""Runs yosys and nextpnr for the ECP5 on one Verilog file and reads their reports."""
+
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jalhost.errors import BuildError, EnvironmentProblem
+
+TARGET_MHZ = 100
+"""Clock that the placer works towards; it tries no harder once that is reached."""
+
+TOOL_TIMEOUT_S = 3600
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a design takes on an LFE5U-85F, and how fast it runs there.
+
+    ``luts`` counts LUT4s, those of carry chains and distributed RAM included.
+    """
+
+    luts: int
+    flip_flops: int
+    multipliers: int
+    block_rams: int
+    fmax_mhz: float
+    latches: int
+    undriven: int
+    critical_path: tuple[str, ...] = ()
+
+    LUTS_85F = 83640
+
+    @property
+    def lut_share(self) -> float:
+        """Part of the LFE5U-85F's LUTs, from 0 to 1."""
+        return self.luts / self.LUTS_85F
+
+
+def find_tool(name: str) -> str:
+    """Path of a tool: pip's, beside the running Python or on PATH, else the native one.
+
+    Raises:
+        EnvironmentProblem: neither is installed.
+    """
+    beside = Path(sys.executable).parent / f"yowasp-{name}"
+    if beside.exists():
+        return str(beside)
+    found = shutil.which(f"yowasp-{name}") or shutil.which(name)
+    if not found:
+        raise EnvironmentProblem(f"{name} is not installed", hint="pip install 'jalhost[build]'")
+    return found
+
+
+def run_tool(command: list[str], folder: Path, log: Path) -> None:
+    """Runs a tool in ``folder``, its output in ``log``.
+
+    Raises:
+        BuildError: the tool failed; the message carries its last error line.
+    """
+    with log.open("w", encoding="utf-8") as output:
+        result = subprocess.run(
+            command,
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=TOOL_TIMEOUT_S,
+        )
+    if result.returncode:
+        lines = log.read_text(encoding="utf-8").splitlines()
+        errors = [line for line in lines if "ERROR" in line] or lines[-1:] or ["no output"]
+        raise BuildError(f"{Path(command[0]).name} failed: {errors[-1]}", hint=f"see {log}")
+
+
+def place_and_route(verilog: Path, top: str, seed: int) -> Usage:
+    """Synthesises, places and routes ``top`` for an LFE5U-85F of speed grade 6.
+
+    All files are written beside the Verilog.
+
+    Raises:
+        EnvironmentProblem: a tool is not installed.
+        BuildError: a tool failed.
+    """
+    folder, stem = verilog.parent, verilog.stem
+    script = (
+        f"read_verilog {verilog.name}; hierarchy -check -top {top}; proc; check; "
+        f"synth_ecp5 -top {top} -json {stem}.json; tee -o {stem}.stat stat"
+    )
+    yosys_log = folder / f"{stem}.yosys.log"
+    logger.info("yosys: %s", verilog)
+    run_tool(
+        [find_tool("yosys"), "-q", "-l", yosys_log.name, "-p", script],
+        folder,
+        folder / f"{stem}.yosys.out",
+    )
+    (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
+    options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
+    files = f"--json {stem}.json --lpf {stem}.lpf --report {stem}.report.json"
+    logger.info("nextpnr: %s", verilog)
+    run_tool(
+        [find_tool("nextpnr-ecp5"), *options.split(), "--lpf-allow-unconstrained", *files.split()],
+        folder,
+        folder / f"{stem}.nextpnr.log",
+    )
+    report = json.loads((folder / f"{stem}.report.json").read_text(encoding="utf-8"))
+    return read_reports(yosys_log.read_text(encoding="utf-8"), report)
+
+
+def read_reports(yosys_log: str, report: dict[str, Any]) -> Usage:
+    """Usage from yosys's log and nextpnr's report.
+
+    Raises:
+        BuildError: the report names no clock.
+    """
+    clocks = [clock["achieved"] for clock in report["fmax"].values()]
+    if not clocks:
+        raise BuildError("nextpnr found no clock in the design")
+    used = {name: item["used"] for name, item in report["utilization"].items()}
+    return Usage(
+        luts=used["TRELLIS_COMB"],
+        flip_flops=used["TRELLIS_FF"],
+        multipliers=used["MULT18X18D"],
+        block_rams=used["DP16KD"],
+        fmax_mhz=min(clocks),
+        latches=len(set(re.findall(r"^Latch inferred for signal (.*)$", yosys_log, re.M))),
+        undriven=len(set(re.findall(r"is used but has no driver|conflicting driver", yosys_log))),
+        critical_path=critical_path(report),
+    )
+
+
+def critical_path(report: dict[str, Any]) -> tuple[str, ...]:
+    """The slowest path within one clock, one line per step: delay in ns, kind, where it ends."""
+    paths = [path for path in report.get("critical_paths", []) if path["from"] == path["to"]]
+    if not paths:
+        return ()
+    slowest = max(paths, key=lambda path: sum(step["delay"] for step in path["path"]))
+    return tuple(
+        f"{step['delay']:5.2f} {step['type']:8} {step.get('net') or step['to']['cell']}"
+        for step in slowest["path"]
+    )
