@@ -130,7 +130,10 @@ def public_signals(thing: Any, attributes: bool = True) -> Iterator[Signal]:
     elif isinstance(thing, dict):
         for item in thing.values():
             yield from public_signals(item, attributes=False)
-    elif isinstance(thing, LiteDRAMNativePort) or attributes:
+    elif isinstance(thing, LiteDRAMNativePort):
+        for part in (thing.cmd, thing.wdata, thing.rdata):
+            yield from part.flatten()
+    elif attributes:
         for name, item in getattr(thing, "__dict__", {}).items():
             if not name.startswith("_"):
                 yield from public_signals(item, attributes=False)

@@ -1,0 +1,231 @@
+"""Reads runs of words from DRAM through several ports, in order."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import and_, or_
+
+from litedram.common import LiteDRAMNativePort
+from litex.gen import LiteXModule
+from litex.soc.interconnect import stream
+from migen import Cat, If, Mux, Replicate, Signal
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.isa import FIELDS
+
+ADDRESS_BITS = 32
+"""Absolute word addresses, as wide as the engine's CSRs."""
+
+WORDS_BITS = FIELDS["words"][1]
+
+ORDER_DEPTH = 32
+"""Pieces on their way: bounds the words in flight only where pieces are very short."""
+
+
+class PortReader(LiteXModule):
+    """Reads pieces of consecutive words through one port, and keeps the answers.
+
+    Interface: ``piece_valid``/``piece_ready`` {piece_address, piece_last: words - 1} -> ``source`` {data}, the words in
+    order. While ``drop`` is set no new word is asked for, apart from a request that the port already sees, and
+    all answers are thrown away; ``idle`` tells that none is left.
+    Latency: a piece reaches an idle port after 2 cycles, a word passes in 2. Throughput: one word per cycle; a piece
+    every other cycle.
+    Overflow: none. LiteDRAM's answers cannot be stalled, so each request first reserves its place in the FIFO.
+    """
+
+    def __init__(self, port: LiteDRAMNativePort, config: EngineConfig) -> None:
+        self.piece_valid = Signal()
+        self.piece_ready = Signal()
+        self.piece_address = Signal(len(port.cmd.addr))
+        self.piece_last = Signal(max=config.port_burst_words)
+        self.source = stream.Endpoint([("data", config.word_bits)])
+        self.drop = Signal()
+        self.idle = Signal()
+
+        # # #
+
+        # The next piece waits here, so that nothing but this port's counters hangs on its cmd.ready.
+        waiting = Signal()
+        next_address = Signal.like(self.piece_address)
+        next_last = Signal.like(self.piece_last)
+        take = Signal()
+        self.comb += self.piece_ready.eq(~waiting)
+        self.sync += [
+            If(take, waiting.eq(0)),
+            If(
+                self.piece_valid & self.piece_ready,
+                waiting.eq(1),
+                next_address.eq(self.piece_address),
+                next_last.eq(self.piece_last),
+            ),
+            If(self.drop, waiting.eq(0)),
+        ]
+
+        # Requests.
+        active, credit, issue = Signal(), Signal(), Signal()
+        address = Signal.like(self.piece_address)
+        left = Signal.like(self.piece_last)
+        self.comb += [
+            port.cmd.we.eq(0),
+            port.cmd.addr.eq(address),
+            port.cmd.valid.eq(active & credit),
+            issue.eq(port.cmd.valid & port.cmd.ready),
+            take.eq(waiting & (~active | (issue & (left == 0)))),
+        ]
+        self.sync += [
+            If(issue, address.eq(address + 1), left.eq(left - 1)),
+            If(issue & ((left == 0) | self.drop), active.eq(0)),
+            If(~credit & self.drop, active.eq(0)),
+            If(
+                take & ~self.drop,
+                active.eq(1),
+                address.eq(next_address),
+                left.eq(next_last),
+            ),
+        ]
+
+        # Answers. A place is free again when its word has left the FIFO.
+        depth = config.port_fifo_words
+        self.fifo = fifo = stream.SyncFIFO([("data", config.word_bits)], depth, buffered=True)
+        free = Signal(max=depth + 1, reset=depth)
+        pop = Signal()
+        self.comb += [
+            fifo.sink.valid.eq(port.rdata.valid),
+            fifo.sink.data.eq(port.rdata.data),
+            port.rdata.ready.eq(1),
+            self.source.data.eq(fifo.source.data),
+            self.source.valid.eq(fifo.source.valid & ~self.drop),
+            fifo.source.ready.eq(self.source.ready | self.drop),
+            pop.eq(fifo.source.valid & fifo.source.ready),
+            self.idle.eq(~waiting & ~active & (free == depth)),
+        ]
+        self.sync += [
+            If(issue & ~pop, free.eq(free - 1)),
+            If(pop & ~issue, free.eq(free + 1)),
+            # Whether a place will be free after this cycle, not counting one that becomes free in it.
+            credit.eq(Mux(issue & ~pop, free[1:] != 0, free != 0)),
+        ]
+
+
+class StreamReader(LiteXModule):
+    """Turns read commands into one stream of words.
+
+    A command is cut at multiples of ``port_burst_words`` and its pieces go to the ports in turn, so that one port's
+    change of DRAM bank hides behind the words of the others.
+
+    Interface: ``sink`` {address: absolute, in words; words} -> ``source`` {data}, the words in the order of the commands; both
+    valid/ready. A command for no words does nothing. ``abort`` forgets all commands and throws away what is on its way;
+    commands are accepted again when that is done. ``idle``: no command, no word.
+    Latency: ``LATENCY`` cycles from command to request, 3 from answer to ``source``. Throughput: one word per
+    cycle, one piece per cycle (every other cycle with a single port).
+    Overflow: none, see :class:`PortReader`.
+    """
+
+    LATENCY = 3
+
+    def __init__(self, config: EngineConfig, ports: Sequence[LiteDRAMNativePort]) -> None:
+        for port in ports:
+            if port.data_width != config.word_bits:
+                raise ValueError(
+                    f"a port is {port.data_width} bits wide, an engine word {config.word_bits}"
+                )
+        self.sink = stream.Endpoint([("address", ADDRESS_BITS), ("words", WORDS_BITS)])
+        self.source = stream.Endpoint([("data", config.word_bits)])
+        self.abort = Signal()
+        self.idle = Signal()
+
+        # # #
+
+        self.readers = [PortReader(port, config) for port in ports]
+        self.submodules += self.readers
+        piece_bits = len(self.readers[0].piece_last)
+        self.order = stream.SyncFIFO([("piece_last", piece_bits)], ORDER_DEPTH)
+        self._dropping = Signal()
+        self._drop = Signal()
+        self._cutting = Signal()
+        self._collecting = Signal()
+        self._cut(piece_bits)
+        self._collect(piece_bits)
+
+        ports_idle = Signal()
+        self.comb += [
+            self._drop.eq(self.abort | self._dropping),
+            ports_idle.eq(reduce(and_, [reader.idle for reader in self.readers])),
+            self.idle.eq(
+                ports_idle
+                & ~(self._cutting | self._collecting | self.source.valid)
+                & ~(self.order.source.valid | self._dropping)
+            ),
+        ]
+        self.comb += [reader.drop.eq(self._drop) for reader in self.readers]
+        self.sync += [
+            If(ports_idle & ~self.order.source.valid, self._dropping.eq(0)),
+            If(self.abort, self._dropping.eq(1)),
+        ]
+
+    def _cut(self, piece_bits: int) -> None:
+        """Cuts commands into pieces, one per cycle, and deals them to the ports."""
+        address, last = Signal(ADDRESS_BITS), Signal(WORDS_BITS)
+        low, to_end, final, go = Signal(piece_bits), Signal(piece_bits), Signal(), Signal()
+        piece_last, turn = Signal(piece_bits), Signal(len(self.readers), reset=1)
+        ready = [reader.piece_ready & turn[i] for i, reader in enumerate(self.readers)]
+        self.comb += [
+            low.eq(address[:piece_bits]),
+            to_end.eq(~low),
+            final.eq((last[piece_bits:] == 0) & (last[:piece_bits] <= to_end)),
+            piece_last.eq(Mux(final, last[:piece_bits], to_end)),
+            go.eq(self._cutting & self.order.sink.ready & reduce(or_, ready)),
+            self.order.sink.valid.eq(go),
+            self.order.sink.piece_last.eq(piece_last),
+            self.sink.ready.eq(~self._drop & (~self._cutting | (go & final))),
+        ]
+        for i, reader in enumerate(self.readers):
+            self.comb += [
+                reader.piece_valid.eq(self._cutting & self.order.sink.ready & turn[i]),
+                reader.piece_address.eq(address),
+                reader.piece_last.eq(piece_last),
+            ]
+        self.sync += [
+            If(
+                go,
+                turn.eq(Cat(turn[-1], turn[:-1])),
+                address.eq(Cat(Replicate(0, piece_bits), address[piece_bits:] + 1)),
+                # Minus the piece's words, which is the same as plus ...111 and the address's low bits.
+                last.eq(last + Cat(low, Replicate(1, WORDS_BITS - piece_bits))),
+                If(final, self._cutting.eq(0)),
+            ),
+            If(
+                self.sink.valid & self.sink.ready,
+                self._cutting.eq(self.sink.words != 0),
+                address.eq(self.sink.address),
+                last.eq(self.sink.words - 1),
+            ),
+            If(self._drop, self._cutting.eq(0), turn.eq(1)),
+        ]
+
+    def _collect(self, piece_bits: int) -> None:
+        """Takes the words from the ports in the order of the pieces."""
+        left, turn = Signal(piece_bits), Signal(len(self.readers), reset=1)
+        enable, take, load, end = Signal(), Signal(), Signal(), Signal()
+        words = [reader.source for reader in self.readers]
+        valid = [word.valid & turn[i] for i, word in enumerate(words)]
+        data = [word.data & Replicate(turn[i], len(word.data)) for i, word in enumerate(words)]
+        self.comb += [
+            enable.eq(self._collecting & (~self.source.valid | self.source.ready)),
+            take.eq(enable & reduce(or_, valid)),
+            end.eq(take & (left == 0)),
+            load.eq(~self._collecting | end),
+            self.order.source.ready.eq(load | self._drop),
+        ]
+        self.comb += [word.ready.eq(enable & turn[i]) for i, word in enumerate(words)]
+        self.sync += [
+            If(self.source.ready, self.source.valid.eq(0)),
+            If(take, self.source.valid.eq(1), left.eq(left - 1)),
+            If(~self.source.valid | self.source.ready, self.source.data.eq(reduce(or_, data))),
+            If(end, turn.eq(Cat(turn[-1], turn[:-1]))),
+            If(
+                load,
+                self._collecting.eq(self.order.source.valid),
+                left.eq(self.order.source.piece_last),
+            ),
+            If(self._drop, self._collecting.eq(0), self.source.valid.eq(0), turn.eq(1)),
+        ]

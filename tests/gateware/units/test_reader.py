@@ -1,0 +1,241 @@
+"""The stream reader against a list of what its commands ask for."""
+
+import random
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from litedram.common import LiteDRAMNativePort
+from migen import passive, run_simulation
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.units.reader import StreamReader
+from jaltest.dram_model import DramModel
+
+ADDRESS_BITS = 25
+Process = Generator[Any, Any, None]
+Command = tuple[int, int]
+
+
+def word_at(address: int) -> int:
+    """The content of the memory: wide words that tell their address."""
+    return address * 0x9E3779B97F4A7C15 & 0xFFFFFFFF
+
+
+class Bench:
+    """A reader, its memory, and processes that feed and empty it."""
+
+    def __init__(
+        self, lanes: int = 4, ports: int = 4, seed: int = 0, stall: float = 0.0, **memory: Any
+    ) -> None:
+        self.config = EngineConfig(
+            lanes=lanes, read_ports=ports, port_fifo_words=32, port_burst_words=16
+        )
+        self.ports = [
+            LiteDRAMNativePort("read", ADDRESS_BITS, self.config.word_bits) for _ in range(ports)
+        ]
+        self.unit = StreamReader(self.config, self.ports)
+        self.memory = DramModel(self.ports, word_at, seed=seed, **memory)
+        self.random = random.Random(seed + 1)
+        self.stall = stall
+        self.words: list[int] = []
+        self.arrivals: list[int] = []
+        self.cycle = 0
+
+    @passive
+    def clock(self) -> Process:
+        while True:
+            self.cycle += 1
+            yield
+
+    @passive
+    def serve(self) -> Process:
+        yield from self.memory.process()
+
+    def send(self, commands: list[Command]) -> Process:
+        sink = self.unit.sink
+        for address, words in commands:
+            while self.random.random() < self.stall:
+                yield
+            yield sink.address.eq(address)
+            yield sink.words.eq(words)
+            yield sink.valid.eq(1)
+            yield
+            while not (yield sink.ready):
+                yield
+            yield sink.valid.eq(0)
+
+    @passive
+    def receive(self) -> Process:
+        source = self.unit.source
+        held = None
+        while True:
+            valid, ready = (yield source.valid), (yield source.ready)
+            data = (yield source.data) if valid else None
+            if held is not None and data != held:
+                raise AssertionError("a word changed before it was accepted")
+            held = data if valid and not ready else None
+            if valid and ready:
+                self.words.append(data)
+                self.arrivals.append(self.cycle)
+            yield source.ready.eq(int(self.random.random() >= self.stall))
+            yield
+
+    def wait_idle(self) -> Process:
+        yield
+        for _ in range(20000):
+            if (yield self.unit.idle):
+                return
+            yield
+        raise AssertionError("the reader never became idle")
+
+    def run(self, main: Process) -> None:
+        processes = [self.clock(), main, self.serve(), self.receive()]
+        run_simulation(self.unit, processes)
+
+
+def expected(commands: list[Command]) -> list[int]:
+    return [word_at(address + i) for address, words in commands for i in range(words)]
+
+
+def play(bench: Bench, commands: list[Command]) -> Process:
+    yield from bench.send(commands)
+    yield from bench.wait_idle()
+
+
+command_lists = st.lists(
+    st.tuples(
+        st.integers(0, (1 << ADDRESS_BITS) - 200),
+        st.one_of(st.integers(0, 3), st.integers(0, 100), st.sampled_from([15, 16, 17, 32])),
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+@given(
+    commands=command_lists,
+    ports=st.sampled_from([1, 2, 3, 4]),
+    stall=st.sampled_from([0.0, 0.3, 0.8]),
+    ready=st.sampled_from([0.2, 0.7, 1.0]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=15)
+def test_words_come_in_the_order_of_the_commands(
+    commands: list[Command], ports: int, stall: float, ready: float, seed: int
+) -> None:
+    bench = Bench(ports=ports, seed=seed, stall=stall, ready=ready)
+    bench.run(play(bench, commands))
+    assert bench.words == expected(commands)
+
+
+def test_one_word_commands_come_in_order() -> None:
+    commands = [(random.Random(5).randrange(1 << 20) + i, 1) for i in range(80)]
+    bench = Bench(stall=0.2, latency=(2, 60))
+    bench.run(play(bench, commands))
+    assert bench.words == expected(commands)
+
+
+def test_pieces_end_at_burst_boundaries_and_take_turns() -> None:
+    bench = Bench(ready=1.0)
+    bench.run(play(bench, [(10, 60)]))
+    pieces = [range(10, 16), range(16, 32), range(32, 48), range(48, 64)]
+    assert [list(piece) for piece in pieces] == [
+        addresses[: len(piece)]
+        for addresses, piece in zip(bench.memory.read_addresses, pieces, strict=True)
+    ][:4]
+    assert bench.memory.read_addresses[0][6:] == list(range(64, 70))
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [(0, 400)],
+        [(i * 100, 1) for i in range(200)],
+        [(i * 37, 1 + 2 * (i % 2)) for i in range(150)],
+    ],
+    ids=["long", "single-words", "scale-and-elements"],
+)
+def test_a_word_per_cycle_once_it_flows(commands: list[Command]) -> None:
+    bench = Bench(ready=1.0, latency=(8, 8))
+    sink = bench.unit.sink
+
+    def feed() -> Process:
+        # One command per cycle, as long as they are accepted.
+        yield sink.valid.eq(1)
+        for address, words in commands:
+            yield sink.address.eq(address)
+            yield sink.words.eq(words)
+            yield
+            while not (yield sink.ready):
+                yield
+        yield sink.valid.eq(0)
+        yield from bench.wait_idle()
+
+    bench.run(feed())
+    assert bench.words == expected(commands)
+    assert bench.arrivals[-1] - bench.arrivals[0] + 1 == len(bench.words)
+
+
+def test_latency_from_command_to_request() -> None:
+    bench = Bench(ready=1.0)
+    unit, requests = bench.unit, []
+
+    @passive
+    def watch() -> Process:
+        while True:
+            if (yield bench.ports[0].cmd.valid):
+                requests.append(bench.cycle)
+            yield
+
+    def main() -> Process:
+        yield unit.sink.address.eq(3)
+        yield unit.sink.words.eq(1)
+        yield unit.sink.valid.eq(1)
+        yield
+        accepted = bench.cycle
+        assert (yield unit.sink.ready)
+        yield unit.sink.valid.eq(0)
+        yield from bench.wait_idle()
+        assert requests[0] - accepted == StreamReader.LATENCY
+
+    run_simulation(unit, [bench.clock(), main(), bench.serve(), bench.receive(), watch()])
+
+
+@pytest.mark.parametrize("ready", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("wait", [0, 1, 3, 20, 70])
+def test_abort_forgets_everything_and_then_starts_afresh(wait: int, ready: float) -> None:
+    bench = Bench(ready=ready, stall=0.3, latency=(2, 30), seed=wait)
+    unit = bench.unit
+    after = [(777, 40), (5, 1)]
+
+    def main() -> Process:
+        yield unit.sink.address.eq(1000)
+        yield unit.sink.words.eq(500)
+        yield unit.sink.valid.eq(1)
+        yield
+        yield unit.sink.valid.eq(0)
+        for _ in range(wait):
+            yield
+        yield unit.abort.eq(1)
+        yield
+        yield unit.abort.eq(0)
+        yield
+        assert not (yield unit.source.valid)
+        bench.words.clear()
+        yield from bench.wait_idle()
+        assert not bench.words
+        yield from bench.send(after)
+        yield from bench.wait_idle()
+
+    bench.run(main())
+    assert bench.words == expected(after)
+    assert sum(map(len, bench.memory.read_addresses)) < 500 + 41
+
+
+def test_port_width_is_checked() -> None:
+    ports = [LiteDRAMNativePort("read", ADDRESS_BITS, 64)]
+    with pytest.raises(ValueError, match="a port is 64 bits wide, an engine word 128"):
+        StreamReader(EngineConfig(), ports)
