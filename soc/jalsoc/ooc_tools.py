@@ -12,7 +12,7 @@ from typing import Any
 
 from jalhost.errors import BuildError, EnvironmentProblem
 
-TARGET_MHZ = 100
+TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
 
 TOOL_TIMEOUT_S = 3600

@@ -11,6 +11,7 @@ from migen import Cat, If, Mux, Replicate, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import FIELDS
+from jalgateware.units.fifo import BlockFifo
 
 ADDRESS_BITS = 32
 """Absolute word addresses, as wide as the engine's CSRs."""
@@ -64,6 +65,7 @@ class PortReader(LiteXModule):
         active, credit, issue = Signal(), Signal(), Signal()
         address = Signal.like(self.piece_address)
         left = Signal.like(self.piece_last)
+        low = address[: len(left)]
         self.comb += [
             port.cmd.we.eq(0),
             port.cmd.addr.eq(address),
@@ -72,7 +74,8 @@ class PortReader(LiteXModule):
             take.eq(waiting & (~active | (issue & (left == 0)))),
         ]
         self.sync += [
-            If(issue, address.eq(address + 1), left.eq(left - 1)),
+            # A piece never leaves its burst, so only the address's low bits count.
+            If(issue, low.eq(low + 1), left.eq(left - 1)),
             If(issue & ((left == 0) | self.drop), active.eq(0)),
             If(~credit & self.drop, active.eq(0)),
             If(
@@ -85,7 +88,7 @@ class PortReader(LiteXModule):
 
         # Answers. A place is free again when its word has left the FIFO.
         depth = config.port_fifo_words
-        self.fifo = fifo = stream.SyncFIFO([("data", config.word_bits)], depth, buffered=True)
+        self.fifo = fifo = BlockFifo(config.word_bits, depth)
         free = Signal(max=depth + 1, reset=depth)
         pop = Signal()
         self.comb += [
