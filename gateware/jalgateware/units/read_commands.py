@@ -1,0 +1,225 @@
+"""From an instruction to the reads from DRAM that it causes."""
+
+from litex.gen import LiteXModule
+from litex.soc.interconnect import stream
+from migen import FSM, Cat, If, Mux, NextState, ResetInserter, Signal
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import BLOCK, POSITION_BITS, TOKEN_BITS
+from jalgateware.contract.isa import FIELDS, Opcode, Register
+from jalgateware.units.reader import ADDRESS_BITS, WORDS_BITS
+
+REGISTER_BITS = FIELDS["base"][1]
+
+
+class ReadCommands(LiteXModule):
+    """Computes which words an instruction needs, in order.
+
+    ======  ===================================================================================
+    EMBED   per block of the token's row: 1 word of scales, then ``words_per_block`` of elements
+    ROPE    ``words`` from ``base + position * words``
+    MATVEC  ``words`` from ``base``
+    ATTEND  per key/value head ``position * HEAD_WORDS`` words of keys, then as many of values
+    ======  ===================================================================================
+
+    Addresses count from ``tape_base`` (EMBED, ROPE, MATVEC) or from ``memory_kv_base`` (ATTEND).
+
+    Interface: ``start`` (pulse, while ``idle``) with ``field`` (an instruction's), ``token``, ``position``, ``tape_base``,
+    ``memory_kv_base``, ``registers``, all stable until ``idle`` again -> ``source`` {address, words}, valid/ready.
+    ``reset``: forgets the instruction.
+    Latency: ``LATENCY`` cycles from ``start`` to the first command of MATVEC; the others multiply first, one cycle per
+    significant bit of ``blocks``, ``words`` or ``HEAD_WORDS``.
+    Throughput: a command per cycle for ATTEND, two in 4 cycles for EMBED.
+    Overflow: addresses wrap at 2**32 words.
+    Golden model: the addresses of :class:`jalgateware.golden.machine.Machine`.
+    """
+
+    LATENCY = 1
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        field: dict[str, Signal],
+        registers: dict[Register, Signal],
+    ) -> None:
+        self.field = field
+        self.registers = registers
+        self.start = Signal()
+        self.reset = Signal()
+        self.idle = Signal()
+        self.token = Signal(TOKEN_BITS)
+        self.position = Signal(POSITION_BITS)
+        self.tape_base = Signal(ADDRESS_BITS)
+        self.memory_kv_base = Signal(ADDRESS_BITS)
+        self.source = stream.Endpoint([("address", ADDRESS_BITS), ("words", WORDS_BITS)])
+
+        # # #
+
+        self._arithmetic(config)
+        self.control = ResetInserter()(FSM(reset_state="IDLE"))
+        self.comb += [
+            self.control.reset.eq(self.reset),
+            self.idle.eq(self.control.ongoing("IDLE")),
+        ]
+        self._begin()
+        self._matrix_and_rotation()
+        self._embedding(config)
+        self._attention()
+
+    def _arithmetic(self, config: EngineConfig) -> None:
+        """The registers, one adder for addresses, and a multiplier that works bit by bit and stops early.
+
+        ``add``: address <= left + right. ``keep``: origin <= left + right. ``step``: product += multiplicand for the
+        multiplier's lowest bit. ``next_block``: product + 1; it and ``next_head`` count down what is left over.
+        """
+        rows_bits = (config.rows_parallel - 1).bit_length()
+        self._left, self._right = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        self._add, self._keep = Signal(), Signal()
+        self._step, self._next_block, self._next_head = Signal(), Signal(), Signal()
+        self._origin, self._product = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        self._multiplier, self._multiplicand = Signal(WORDS_BITS), Signal(ADDRESS_BITS)
+        self._left_over = Signal(max=max(config.max_kv_heads + 1, 1 << FIELDS["blocks"][1]))
+        total, field = Signal(ADDRESS_BITS), self.field
+        self._attend = field["opcode"] == Opcode.ATTEND
+        self._embed = field["opcode"] == Opcode.EMBED
+        head_words = self.registers[Register.HEAD_WORDS]
+        self.comb += total.eq(self._left + self._right)
+        self.sync += [
+            If(self._add, self.source.address.eq(total)),
+            If(self._keep, self._origin.eq(total)),
+            If(
+                self._step,
+                self._multiplier.eq(self._multiplier[1:]),
+                self._multiplicand.eq(Cat(0, self._multiplicand)),
+            ),
+            If(
+                self._next_block | (self._step & self._multiplier[0]),
+                self._product.eq(self._product + Mux(self._step, self._multiplicand, 1)),
+            ),
+            If(self._next_block | self._next_head, self._left_over.eq(self._left_over - 1)),
+            If(
+                self.start,
+                self._product.eq(0),
+                self._multiplicand.eq(
+                    Mux(self._embed, self.token[rows_bits:], self.position),
+                ),
+                self._multiplier.eq(field["words"]),
+                self._left_over.eq(field["blocks"]),
+                If(self._embed, self._multiplier.eq(field["blocks"])),
+                If(
+                    self._attend,
+                    self._multiplier.eq(head_words),
+                    self._left_over.eq(self.registers[Register.KV_HEADS]),
+                ),
+            ),
+        ]
+
+    def _begin(self) -> None:
+        """The instruction's own address, and the product that it needs."""
+        field = self.field
+        self.control.act(
+            "IDLE",
+            self._left.eq(Mux(self._attend, self.memory_kv_base, self.tape_base)),
+            self._right.eq(Mux(self._attend, field["kv_base"], field["base"])),
+            If(
+                self.start,
+                self._add.eq(1),
+                self._keep.eq(1),
+                NextState("MULTIPLY"),
+                If(field["opcode"] == Opcode.MATVEC, NextState("COMMAND")),
+                If(field["opcode"] == Opcode.END, NextState("IDLE")),
+            ),
+        )
+        self.control.act(
+            "MULTIPLY",
+            If(self._multiplier != 0, self._step.eq(1))
+            .Elif(self._embed, NextState("GROUP"))
+            .Elif(~self._attend, NextState("ROTATION"))
+            .Elif(self._product == 0, NextState("IDLE"))
+            .Else(NextState("KEYS")),
+        )
+
+    def _issue(self, words: Signal | int, *accepted: object) -> list[object]:
+        """Offers a command for ``words`` words; the statements hold in the cycle in which it is accepted."""
+        return [
+            self.source.valid.eq(1),
+            self.source.words.eq(words),
+            If(self.source.ready, *accepted),
+        ]
+
+    def _matrix_and_rotation(self) -> None:
+        self.control.act("COMMAND", *self._issue(self.field["words"], NextState("IDLE")))
+        self.control.act(
+            "ROTATION",
+            self._left.eq(self.source.address),
+            self._right.eq(self._product),
+            self._add.eq(1),
+            NextState("COMMAND"),
+        )
+
+    def _embedding(self, config: EngineConfig) -> None:
+        """A group is a word of scales and BLOCK words of elements: group * (BLOCK + 1) by shift and add."""
+        lane_bits, block_bits = (config.lanes - 1).bit_length(), BLOCK.bit_length() - 1
+        rows_bits = (config.rows_parallel - 1).bit_length()
+        index = Signal(ADDRESS_BITS)
+        member, place = Signal(lane_bits), Signal(block_bits + 1)
+        group = index[lane_bits:]
+        self.comb += [
+            index.eq(Cat(*[self.token[bit] for bit in range(rows_bits)], self._product)),
+            member.eq(index[:lane_bits]),
+            # The member's first word behind the scales: member * BLOCK // lanes + 1.
+            place.eq((Cat(*[0] * block_bits, member) >> lane_bits) + 1),
+        ]
+        self.control.act(
+            "GROUP",
+            self._left.eq(self._origin),
+            self._right.eq(Cat(*[0] * block_bits, group)),
+            self._add.eq(1),
+            NextState("GROUP_SCALES"),
+        )
+        self.control.act(
+            "GROUP_SCALES",
+            self._left.eq(self.source.address),
+            self._right.eq(group),
+            self._add.eq(1),
+            NextState("SCALES"),
+        )
+        self.control.act(
+            "SCALES",
+            self._left.eq(self.source.address),
+            self._right.eq(place),
+            *self._issue(1, self._add.eq(1), NextState("ELEMENTS")),
+        )
+        self.control.act(
+            "ELEMENTS",
+            *self._issue(
+                config.words_per_block,
+                self._next_block.eq(1),
+                NextState("GROUP"),
+                If(self._left_over == 1, NextState("IDLE")),
+            ),
+        )
+
+    def _attention(self) -> None:
+        """Each head's keys lie at ``origin``, its values VALUE_OFFSET behind."""
+        length = Signal(WORDS_BITS)
+        self.comb += length.eq(self._product)
+        self.control.act(
+            "KEYS",
+            self._left.eq(self.source.address),
+            self._right.eq(self.registers[Register.VALUE_OFFSET]),
+            *self._issue(length, self._add.eq(1), NextState("VALUES")),
+        )
+        self.control.act(
+            "VALUES",
+            self._left.eq(self._origin),
+            self._right.eq(self.registers[Register.HEAD_STRIDE]),
+            *self._issue(
+                length,
+                self._add.eq(1),
+                self._keep.eq(1),
+                self._next_head.eq(1),
+                NextState("KEYS"),
+                If(self._left_over == 1, NextState("IDLE")),
+            ),
+        )

@@ -1,0 +1,411 @@
+"""The fetch unit against a walk of the program in Python."""
+
+import dataclasses
+import random
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from litedram.common import LiteDRAMNativePort
+from migen import passive, run_simulation
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.isa import (
+    FIELDS,
+    Destination,
+    Instruction,
+    Opcode,
+    Register,
+    Source,
+    encode,
+    set_register,
+)
+from jalgateware.contract.tape import block_address, matrix_words, row_block
+from jalgateware.units.fetch import Fetch
+from jaltest.dram_model import DramModel
+
+ADDRESS_BITS = 25
+TAPE_BASE, KV_BASE = 0x12345, 0x1180000
+Process = Generator[Any, Any, None]
+
+
+def word_at(address: int) -> int:
+    """The content of the memory: words that tell their address."""
+    return address * 0x9E3779B1 & 0xFFFFFFFF
+
+
+class Walk:
+    """The expected streams: what one pass after the other hands over."""
+
+    def __init__(self, config: EngineConfig, program: list[Instruction]) -> None:
+        self.config = config
+        self.program = program
+        self.registers = dict.fromkeys(Register, 0)
+        self.first = 0
+
+    def step(self, token: int, position: int, sample: bool) -> tuple[list[Instruction], list[int]]:
+        """The instructions and the addresses of the words of a pass."""
+        items: list[Instruction] = []
+        addresses: list[int] = []
+        for item in self.program[self.first :]:
+            if item.opcode is Opcode.SET:
+                self.registers[Register(item.rows)] = item.base
+                continue
+            if item.opcode is Opcode.MATVEC and item.sampled_only and not sample:
+                continue
+            items.append(item)
+            addresses += self.reads(item, token, position)
+            if item.opcode is Opcode.END:
+                self.first = item.base
+                break
+        return items, addresses
+
+    def reads(self, item: Instruction, token: int, position: int) -> list[int]:
+        if item.opcode is Opcode.EMBED:
+            return self.embedding(item, token)
+        if item.opcode is Opcode.ROPE:
+            start = TAPE_BASE + item.base + position * item.words
+            return list(range(start, start + item.words))
+        if item.opcode is Opcode.MATVEC:
+            return list(range(TAPE_BASE + item.base, TAPE_BASE + item.base + item.words))
+        if item.opcode is Opcode.ATTEND:
+            return self.cache(item, position)
+        return []
+
+    def embedding(self, item: Instruction, token: int) -> list[int]:
+        addresses = []
+        for block in range(item.blocks):
+            place = row_block(self.config, token, block, item.blocks)
+            scale, _, word, _ = block_address(self.config, place)
+            words = [scale, *range(word, word + self.config.words_per_block)]
+            addresses += [TAPE_BASE + item.base + offset for offset in words]
+        return addresses
+
+    def cache(self, item: Instruction, position: int) -> list[int]:
+        addresses = []
+        words = position * self.registers[Register.HEAD_WORDS]
+        for head in range(self.registers[Register.KV_HEADS]):
+            keys = KV_BASE + item.kv_base + head * self.registers[Register.HEAD_STRIDE]
+            values = keys + self.registers[Register.VALUE_OFFSET]
+            addresses += [*range(keys, keys + words), *range(values, values + words)]
+        return addresses
+
+
+def random_program(config: EngineConfig, seed: int) -> list[Instruction]:
+    """A program in the shape of a model's, with random sizes and addresses."""
+    pick = random.Random(seed)
+    context, heads = 32, pick.randint(1, 3)
+    head_words = pick.randint(1, 3)
+    registers = {
+        Register.KV_HEADS: heads,
+        Register.GROUP: pick.randint(1, 4),
+        Register.HEAD_DIM: head_words * config.kv_lanes,
+        Register.HEAD_WORDS: head_words,
+        Register.HEAD_STRIDE: context * head_words,
+        Register.VALUE_OFFSET: heads * context * head_words + pick.randint(0, 9),
+        Register.EPSILON: pick.randrange(1 << 28),
+    }
+    program = [set_register(register, value) for register, value in registers.items()]
+    blocks = pick.randint(1, 5)
+    loop = len(program)
+    program.append(Instruction(Opcode.EMBED, blocks=blocks, base=pick.randrange(1 << 16)))
+    program.append(Instruction(Opcode.ROPE, words=pick.randint(1, 5), base=pick.randrange(1 << 16)))
+    for _ in range(2):
+        program += [matrix(config, pick, destination) for destination in (Destination.QUERY,)]
+        program.append(
+            Instruction(Opcode.ATTEND, kv_base=pick.randrange(1 << 12), out_shift=9, fraction=3)
+        )
+        program.append(matrix(config, pick, Destination.RESIDUAL))
+    logits = matrix(config, pick, Destination.LOGITS)
+    program.append(dataclasses.replace(logits, sampled_only=1))
+    program.append(Instruction(Opcode.END, base=loop))
+    return program
+
+
+def matrix(config: EngineConfig, pick: random.Random, destination: Destination) -> Instruction:
+    rows, blocks = pick.randint(1, 20), pick.randint(1, 3)
+    return Instruction(
+        Opcode.MATVEC,
+        destination=destination,
+        source=Source(pick.randrange(2)),
+        norm=pick.randrange(2),
+        fraction=pick.randrange(32),
+        out_shift=pick.randrange(32),
+        blocks=blocks,
+        rows=rows,
+        words=matrix_words(config, rows, blocks),
+        base=pick.randrange(1 << 20),
+        kv_base=pick.randrange(1 << 26),
+    )
+
+
+class Bench:
+    """A fetch unit, its memory, and consumers of both streams."""
+
+    def __init__(
+        self, lanes: int = 16, seed: int = 0, stall: float = 0.2, ready: float = 0.8
+    ) -> None:
+        self.config = EngineConfig(
+            lanes=lanes, max_instructions=32, port_fifo_words=32, port_burst_words=16
+        )
+        self.ports = [
+            LiteDRAMNativePort("read", ADDRESS_BITS, self.config.word_bits)
+            for _ in range(self.config.read_ports)
+        ]
+        self.unit = Fetch(self.config, self.ports)
+        self.memory = DramModel(self.ports, word_at, seed=seed, ready=ready)
+        self.random = random.Random(seed)
+        self.stall = stall
+        self.words: list[int] = []
+        self.instructions: list[dict[str, int]] = []
+        self.pulses = 0
+        self.cycle = 0
+
+    @passive
+    def clock(self) -> Process:
+        while True:
+            self.cycle += 1
+            yield
+
+    @passive
+    def serve(self) -> Process:
+        yield from self.memory.process()
+
+    @passive
+    def receive_words(self) -> Process:
+        source = self.unit.source
+        while True:
+            self.pulses += yield self.unit.word_pulse
+            if (yield source.valid) and (yield source.ready):
+                self.words.append((yield source.data))
+            yield source.ready.eq(int(self.random.random() >= self.stall))
+            yield
+
+    @passive
+    def receive_instructions(self) -> Process:
+        source = self.unit.instructions
+        while True:
+            if (yield source.valid) and (yield source.ready):
+                fields = {}
+                for name in FIELDS:
+                    fields[name] = yield getattr(source, name)
+                self.instructions.append(fields)
+            # Slower than the fetch unit, so that its FIFO fills.
+            yield source.ready.eq(int(self.random.random() < 0.1))
+            yield
+
+    def load(self, program: list[Instruction]) -> Process:
+        unit = self.unit
+        words = [word for item in program for word in encode(item)]
+        yield unit.tape_base.eq(TAPE_BASE)
+        yield unit.kv_base.eq(KV_BASE)
+        yield unit.program_write.eq(1)
+        for address, word in enumerate(words):
+            yield unit.program_address.eq(address)
+            yield unit.program_data.eq(word)
+            yield
+        yield unit.program_write.eq(0)
+        yield unit.reset_program.eq(1)
+        yield
+        yield unit.reset_program.eq(0)
+        yield
+
+    def begin(self, token: int, position: int, sample: bool) -> Process:
+        unit = self.unit
+        yield unit.token.eq(token)
+        yield unit.position.eq(position)
+        yield unit.sample.eq(int(sample))
+        yield unit.start.eq(1)
+        yield
+        # The inputs belong to the pulse: afterwards they may be anything.
+        yield unit.start.eq(0)
+        yield unit.token.eq(self.random.getrandbits(24))
+        yield unit.position.eq(self.random.getrandbits(16))
+        yield unit.sample.eq(self.random.getrandbits(1))
+        yield
+
+    def wait_idle(self) -> Process:
+        for _ in range(50000):
+            if (yield self.unit.idle):
+                return
+            yield
+        raise AssertionError("the fetch unit never became idle")
+
+    def run(self, main: Process) -> None:
+        run_simulation(
+            self.unit,
+            [
+                self.clock(),
+                main,
+                self.serve(),
+                self.receive_words(),
+                self.receive_instructions(),
+            ],
+        )
+
+
+def as_fields(item: Instruction) -> dict[str, int]:
+    return {name: int(getattr(item, name)) for name in FIELDS}
+
+
+@pytest.mark.parametrize(("lanes", "seed"), [(4, 1), (16, 2), (16, 3), (64, 4), (64, 5)])
+def test_streams_follow_the_program(lanes: int, seed: int) -> None:
+    bench = Bench(lanes=lanes, seed=seed)
+    program = random_program(bench.config, seed)
+    walk = Walk(bench.config, program)
+    passes = [(3, 0, False), (0, 0, True), (1, 1, True), (260, 7, False), (511, 31, True)]
+
+    def main() -> Process:
+        yield from bench.load(program)
+        for token, position, sample in passes:
+            items, addresses = walk.step(token, position, sample)
+            bench.instructions.clear()
+            bench.words.clear()
+            bench.pulses = 0
+            yield from bench.begin(token, position, sample)
+            yield from bench.wait_idle()
+            assert bench.instructions == [as_fields(item) for item in items]
+            assert bench.words == [word_at(address) for address in addresses]
+            assert bench.pulses == len(addresses)
+        for register, value in walk.registers.items():
+            assert (yield bench.unit.registers[register]) == value
+
+    bench.run(main())
+    assert walk.first == 7
+
+
+@pytest.mark.parametrize("lanes", [4, 16, 64])
+def test_token_rows_of_many_groups(lanes: int) -> None:
+    bench = Bench(lanes=lanes, stall=0.0, ready=1.0)
+    program = [
+        Instruction(Opcode.EMBED, blocks=7, base=99),
+        Instruction(Opcode.END, base=0),
+    ]
+    walk = Walk(bench.config, program)
+
+    def main() -> Process:
+        yield from bench.load(program)
+        for token in (0, 1, 2, 3, 62, 63, 1001, 31999):
+            bench.words.clear()
+            yield from bench.begin(token, 5, True)
+            yield from bench.wait_idle()
+            addresses = walk.step(token, 5, True)[1]
+            assert bench.words == [word_at(address) for address in addresses]
+
+    bench.run(main())
+
+
+def test_latency_from_start_to_request() -> None:
+    bench = Bench(ready=1.0)
+    program = [Instruction(Opcode.MATVEC, words=3), Instruction(Opcode.END)]
+    requests = []
+
+    @passive
+    def watch() -> Process:
+        while True:
+            if (yield bench.ports[0].cmd.valid):
+                requests.append(bench.cycle)
+            yield
+
+    def main() -> Process:
+        yield from bench.load(program)
+        yield bench.unit.start.eq(1)
+        yield
+        started = bench.cycle
+        yield bench.unit.start.eq(0)
+        while not requests:
+            yield
+        assert requests[0] - started == Fetch.LATENCY
+
+    run_simulation(
+        bench.unit,
+        [bench.clock(), main(), bench.serve(), bench.receive_words(), watch()],
+    )
+
+
+@pytest.mark.parametrize("wait", [0, 4, 9, 25, 60, 150])
+def test_abort_then_the_same_pass_again(wait: int) -> None:
+    bench = Bench(seed=wait)
+    program = random_program(bench.config, 11)
+    walk = Walk(bench.config, program)
+    items, addresses = walk.step(9, 12, True)
+
+    def main() -> Process:
+        yield from bench.load(program)
+        yield from bench.begin(9, 12, True)
+        for _ in range(wait):
+            yield
+        yield bench.unit.abort.eq(1)
+        yield
+        yield bench.unit.abort.eq(0)
+        yield
+        bench.words.clear()
+        bench.instructions.clear()
+        assert not (yield bench.unit.walking)
+        yield from bench.wait_idle()
+        assert not bench.words
+        assert not bench.instructions
+        yield from bench.begin(9, 12, True)
+        yield from bench.wait_idle()
+
+    bench.run(main())
+    assert bench.instructions == [as_fields(item) for item in items]
+    assert bench.words == [word_at(address) for address in addresses]
+
+
+def test_registers_survive_an_abort() -> None:
+    bench = Bench()
+    program = [set_register(Register.HEAD_WORDS, 5), Instruction(Opcode.END, base=1)]
+
+    def main() -> Process:
+        yield from bench.load(program)
+        yield from bench.begin(0, 0, True)
+        yield from bench.wait_idle()
+        yield bench.unit.abort.eq(1)
+        yield
+        yield bench.unit.abort.eq(0)
+        yield
+        assert (yield bench.unit.registers[Register.HEAD_WORDS]) == 5
+
+    bench.run(main())
+
+
+def test_unknown_opcode_stops_the_pass_until_the_program_is_reset() -> None:
+    bench = Bench()
+    good = [Instruction(Opcode.ROPE, words=1), Instruction(Opcode.END)]
+
+    def main() -> Process:
+        unit = bench.unit
+        yield from bench.load([good[0]])
+        yield unit.program_write.eq(1)
+        yield unit.program_address.eq(4)
+        yield unit.program_data.eq(15)
+        yield
+        yield unit.program_write.eq(0)
+        assert not (yield unit.illegal)
+        yield from bench.begin(0, 0, True)
+        yield from bench.wait_idle()
+        assert (yield unit.illegal)
+        assert len(bench.instructions) == 1
+        yield from bench.load(good)
+        assert not (yield unit.illegal)
+        yield from bench.begin(0, 0, True)
+        yield from bench.wait_idle()
+        assert not (yield unit.illegal)
+        assert len(bench.instructions) == 3
+
+    bench.run(main())
+
+
+def test_program_without_end_stops_behind_the_memory() -> None:
+    bench = Bench()
+    program = [Instruction(Opcode.ROPE)] * bench.config.max_instructions
+
+    def main() -> Process:
+        yield from bench.load(program)
+        yield from bench.begin(0, 0, True)
+        yield from bench.wait_idle()
+        assert (yield bench.unit.illegal)
+
+    bench.run(main())
+    assert len(bench.instructions) == len(program)
