@@ -10,15 +10,16 @@ would cost a LUT and two flip-flops per bit."""
 
 
 class BlockFifo(LiteXModule):
-    """First in, first out, in block RAM.
+    """First in, first out, in block RAM with a register behind it (the ECP5's block RAM is slow to answer).
 
-    Interface: ``sink`` {data} -> ``source`` {data}, valid/ready; ``level``: words in the RAM, without the one at ``source``.
-    Latency: 2 cycles. Throughput: one word per cycle.
-    Overflow: ``sink`` is not ready when ``depth`` words are in the RAM.
-    Cost: about 60 LUTs and the RAM.
+    Interface: ``sink`` {data} -> ``source`` {data}, valid/ready; ``level``: words in the RAM, up to two more are behind
+    it; ``empty``: none anywhere.
+    Latency: ``LATENCY`` cycles. Throughput: one word per cycle.
+    Overflow: ``sink`` is not ready while ``depth`` words are in the RAM.
+    Cost: about 50 LUTs, 50 flip-flops and one per bit, the RAM.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, width: int, depth: int) -> None:
         if depth < 4 or depth & (depth - 1):
@@ -26,6 +27,7 @@ class BlockFifo(LiteXModule):
         self.sink = stream.Endpoint([("data", width)])
         self.source = stream.Endpoint([("data", width)])
         self.level = Signal(max=depth + 1)
+        self.empty = Signal()
 
         # # #
 
@@ -35,24 +37,26 @@ class BlockFifo(LiteXModule):
         read = memory.get_port(has_re=True, mode=READ_FIRST)
         self.specials += memory, write, read
 
-        put, get = Signal(), Signal()
-        full, empty = Signal(), Signal()
+        # A word moves from the RAM's output to the register, and from the RAM to its output.
+        put, get, move = Signal(), Signal(), Signal()
+        waiting, answered = Signal(), Signal()
         self.comb += [
-            full.eq(self.level[-1]),
-            empty.eq(self.level == 0),
-            self.sink.ready.eq(~full),
-            put.eq(self.sink.valid & ~full),
-            get.eq(~empty & (~self.source.valid | self.source.ready)),
+            self.sink.ready.eq(~self.level[-1]),
+            put.eq(self.sink.valid & self.sink.ready),
+            waiting.eq(self.level != 0),
+            move.eq(~self.source.valid | self.source.ready),
+            get.eq(waiting & (~answered | move)),
+            self.empty.eq(~(waiting | answered | self.source.valid)),
             write.we.eq(put),
             write.dat_w.eq(self.sink.data),
             read.re.eq(get),
-            self.source.data.eq(read.dat_r),
         ]
         self.sync += [
             If(put, write.adr.eq(write.adr + 1)),
             If(get, read.adr.eq(read.adr + 1)),
             If(put & ~get, self.level.eq(self.level + 1)),
             If(get & ~put, self.level.eq(self.level - 1)),
-            If(self.source.ready, self.source.valid.eq(0)),
-            If(get, self.source.valid.eq(1)),
+            If(move, self.source.valid.eq(answered), self.source.data.eq(read.dat_r)),
+            If(move, answered.eq(0)),
+            If(get, answered.eq(1)),
         ]

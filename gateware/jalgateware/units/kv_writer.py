@@ -132,6 +132,4 @@ class KVWriter(LiteXModule):
         self.sync += self.room.eq(words.level <= DEPTH // 2)
         # An element becomes part of a word, or of what will become one, within the pipeline's length.
         stages = [delayed(self, self.valid, stage) for stage in range(PRODUCT_STAGES + 2)]
-        self.comb += self.idle.eq(
-            (words.level == 0) & ~(words.source.valid | reduce(or_, stages) | self._partial)
-        )
+        self.comb += self.idle.eq(words.empty & ~(reduce(or_, stages) | self._partial))
