@@ -1,7 +1,7 @@
 """Everything that can go wrong for a user, as one tree of exceptions with an exit code per class.
 
-An error says what happened and where (``what``) and what to do next (``hint``). The command line prints both
-on one line; a traceback appears only with ``--debug``.
+An error says what happened and where (``what``) and what to do next (``hint``). The command line
+prints both on one line; a traceback appears only with ``--debug``.
 """
 
 

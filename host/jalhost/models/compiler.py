@@ -1,11 +1,13 @@
 """Compiles an architecture into an engine program, and its weights into a tape.
 
-What is folded into the weights, all exact in real arithmetic: the RMSNorm gains and sqrt(dim) into the matrices
-behind a norm (so the engine multiplies by 1/||x||), log2(e) / sqrt(head_dim) into the query matrix (so softmax
-works on powers of two). Gate and up rows alternate, so that SwiGLU streams.
+What is folded into the weights, all exact in real arithmetic: the RMSNorm gains and sqrt(dim) into
+the matrices behind a norm (so the engine multiplies by 1/||x||), log2(e) / sqrt(head_dim) into the
+query matrix (so softmax works on powers of two). Gate and up rows alternate, so that SwiGLU
+streams.
 
-Keys, values and queries get one binary point per layer. It follows from a bound, not from a trial: behind an
-RMSNorm the input has length sqrt(dim), so |w . x| <= ||w|| sqrt(dim) (Cauchy-Schwarz) and nothing can saturate.
+Keys, values and queries get one binary point per layer. It follows from a bound, not from a trial:
+behind an RMSNorm the input has length sqrt(dim), so |w . x| <= ||w|| sqrt(dim) (Cauchy-Schwarz) and
+nothing can saturate.
 """
 
 import math
@@ -115,7 +117,8 @@ def _blocks(columns: int) -> int:
 def fold(model: Model) -> Iterator[tuple[str, Floats]]:
     """The matrices in tape order, with norms and constants folded in.
 
-    A classifier that is tied to the embedding becomes a matrix of its own, since the final norm's gain is in it.
+    A classifier that is tied to the embedding becomes a matrix of its own, since the final norm's
+    gain is in it.
     """
     a = model.architecture
     root = math.sqrt(a.dim)
@@ -129,7 +132,8 @@ def _fold_layer(
     a: Architecture, index: int, layer: Layer, root: float
 ) -> Iterator[tuple[str, Floats]]:
     attention = layer.attention_norm * root
-    yield f"{index}.query", layer.query * attention * (math.log2(math.e) / math.sqrt(a.head_dim))
+    score = math.log2(math.e) / math.sqrt(a.head_dim)
+    yield f"{index}.query", layer.query * attention * np.float32(score)
     yield f"{index}.key", layer.key * attention
     yield f"{index}.value", layer.value * attention
     yield f"{index}.output", layer.output
@@ -150,11 +154,12 @@ def _shift(bound: float) -> int:
 
 
 def _row_norms(matrix: BlockMatrix) -> npt.NDArray[np.float64]:
-    return np.sqrt((matrix.dequantise().astype(np.float64) ** 2).sum(axis=1))
+    norms = np.linalg.norm(matrix.dequantise().astype(np.float64), axis=1)
+    return np.asarray(norms, dtype=np.float64)
 
 
 def layer_shifts(query: BlockMatrix, key: BlockMatrix, value: BlockMatrix) -> LayerShifts:
-    """Binary points of a layer from the rows' lengths; a rotated pair is bounded by both rows' lengths."""
+    """Binary points of a layer from its rows' lengths; a rotated pair is bounded by both rows."""
     pairs = [np.hypot(norms[0::2], norms[1::2]).max() for norms in map(_row_norms, (query, key))]
     return LayerShifts(_shift(pairs[0]), _shift(pairs[1]), _shift(_row_norms(value).max()))
 

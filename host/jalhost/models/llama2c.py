@@ -1,9 +1,10 @@
 """Reads llama2.c checkpoints (version 0, ``.bin``).
 
-Format, from llama2.c's export.py and run.c (github.com/karpathy/llama2.c): seven int32 (dim, hidden, layers,
-heads, KV heads, vocabulary - negative where the classifier is a matrix of its own -, context), then float32
-tensors: embedding; for all layers in turn each of attention norm, wq, wk, wv, wo, FFN norm, w1, w2, w3; final
-norm; two unused rotary tables of context * head_dim / 2; the classifier where it is not tied.
+Format, from llama2.c's export.py and run.c (github.com/karpathy/llama2.c): seven int32 (dim,
+hidden, layers, heads, KV heads, vocabulary - negative where the classifier is a matrix of its own
+-, context), then float32 tensors: embedding; for all layers in turn each of attention norm, wq, wk,
+wv, wo, FFN norm, w1, w2, w3; final norm; two unused rotary tables of context * head_dim / 2; the
+classifier where it is not tied.
 """
 
 import struct
@@ -21,7 +22,8 @@ def read_checkpoint(path: Path) -> Model:
     """Reads a checkpoint.
 
     Raises:
-        ModelError: the file is missing, is no llama2.c checkpoint, or its size does not fit its header.
+        ModelError: the file is missing, is no llama2.c checkpoint, or its size does not fit its
+        header.
     """
     try:
         data = path.read_bytes()

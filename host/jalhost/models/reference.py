@@ -1,4 +1,4 @@
-"""A plain float32 forward pass, independent of the engine's arithmetic: the yardstick for quality."""
+"""A plain float32 forward pass, independent of the engine: the yardstick for quality."""
 
 import numpy as np
 

@@ -1,0 +1,86 @@
+"""``jalhost generate``: text from a prompt."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jalhost.cli.options import Debug, Json, TokenizerFile, open_model, say
+from jalhost.cli.render import printable, summary_line
+
+if TYPE_CHECKING:
+    from jalhost.engine.generation import Generation, Summary
+
+TARGETS = ["emu", "sim", "sim:uart", "uart:"]
+
+
+def generate(
+    prompt: Annotated[
+        str, typer.Argument(help="Text to continue.", show_default=True)
+    ] = "Once upon a time",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="emu, sim, sim:uart or uart:PORT (see `jalhost targets`).",
+            show_default="sim if its tools are installed, else emu",
+            autocompletion=lambda: TARGETS,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .jal image, or a llama2.c checkpoint together with --tokenizer.",
+            show_default="the demo model",
+        ),
+    ] = None,
+    tokenizer: TokenizerFile = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
+    temperature: Annotated[
+        float,
+        typer.Option(help="0 takes the likeliest token each time; higher values vary more."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Start of the random numbers (temperature > 0).")] = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Continue a prompt and print the text as its tokens arrive."""
+    from jalhost.engine.generation import Generation
+    from jalhost.engine.targets import choose_target, open_target
+
+    image = open_model(model, tokenizer)
+    if target is None:
+        target, reason = choose_target()
+        say(f"target {target}: {reason}")
+    with open_target(target, report=say) as engine:
+        generation = Generation(engine, image, prompt, max_tokens, temperature, seed)
+        engine.load(image)
+        summary = _collect(generation) if as_json else _stream(generation)
+    if as_json:
+        print(json.dumps(summary.as_dict(), indent=2))
+    else:
+        say(summary_line(summary))
+
+
+def _collect(generation: "Generation") -> "Summary":
+    for _ in generation:
+        pass
+    return generation.summary()
+
+
+def _stream(generation: "Generation") -> "Summary":
+    """Prints the text while it comes in, and ends the line whatever happens."""
+    try:
+        _put(generation.prompt)
+        for event in generation:
+            _put(event.text)
+        _put(generation.tail)
+    finally:
+        _put("\n")
+    return generation.summary()
+
+
+def _put(text: str) -> None:
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()

@@ -1,0 +1,65 @@
+"""Options that several commands share, and what turns them into objects."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jalhost.errors import ModelError
+
+if TYPE_CHECKING:
+    from jalhost.models.image import Image
+
+DEMO_MODEL = Path(__file__).resolve().parents[1] / "data" / "demo.jal"
+"""The model that comes with the package."""
+
+
+def _start_logging(value: bool) -> None:
+    if value:
+        logging.basicConfig(
+            level=logging.DEBUG, format="%(relativeCreated)7d ms %(name)s: %(message)s"
+        )
+
+
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug", callback=_start_logging, help="Log every step, and show a traceback on errors."
+    ),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+
+TokenizerFile = Annotated[
+    Path | None,
+    typer.Option("--tokenizer", help="llama2.c tokenizer.bin that belongs to a checkpoint."),
+]
+
+
+def show_help_alone(context: typer.Context) -> None:
+    """Shows a command group's help where none of its commands is named."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+def say(line: str) -> None:
+    """Prints a message for people: to standard error, so that results stay clean."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def open_model(path: Path | None, tokenizer: Path | None) -> "Image":
+    """Reads an image, or a checkpoint with its tokenizer; None stands for the demo model.
+
+    Raises:
+        ModelError: the model cannot be used.
+    """
+    from jalhost.models.convert import read_model
+    from jalhost.models.image import is_image, load_image
+
+    if path is None and not DEMO_MODEL.is_file():
+        raise ModelError("this installation has no demo model", "name a model by --model FILE")
+    path = path or DEMO_MODEL
+    return load_image(path) if is_image(path) else read_model(path, tokenizer)

@@ -1,0 +1,44 @@
+"""Figures and texts as people read them."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jalhost.engine.generation import Summary
+
+_CONTROL = {*range(32), *range(127, 160)} - set(b"\n\t")
+_REPLACED = dict.fromkeys(_CONTROL, "\N{REPLACEMENT CHARACTER}")
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters but newline and tab are replaced."""
+    return text.translate(_REPLACED)
+
+
+def summary_line(summary: "Summary") -> str:
+    """One line: how much, how fast, and what kind of figures these are."""
+    parts = [
+        f"{len(summary.token_ids)} tokens ({summary.finish_reason.value})",
+        _rate("prefill", summary.prefill_tokens_per_s),
+        _rate("decode", summary.decode_tokens_per_s),
+        f"TTFT {1000 * summary.ttft_s:.1f} ms" if summary.ttft_s is not None else "",
+        f"{summary.cycles_per_token:,.0f} cycles/token" if summary.cycles_per_token else "",
+        f"{summary.dram_utilisation:.1%} of the DRAM port" if summary.dram_utilisation else "",
+    ]
+    return f"[{', '.join(part for part in parts if part)}; {_provenance(summary)}]"
+
+
+def _rate(name: str, value: float | None) -> str:
+    return f"{name} {value:,.1f} tokens/s" if value is not None else ""
+
+
+def _provenance(summary: "Summary") -> str:
+    target = summary.target
+    if target.clock_hz is None:
+        return f"{target.provenance.value}: the times are this computer's, not hardware's"
+    return f"{target.provenance.value} at {target.clock_hz / 1e6:g} MHz"
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Two columns, aligned."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)

@@ -1,0 +1,64 @@
+"""The target ``emu``: the golden model in this process, bit for bit what the gateware computes."""
+
+import time
+from collections.abc import Iterator
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.golden.machine import Machine
+from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
+from jalhost.errors import UsageError
+from jalhost.models.convert import prepare
+from jalhost.models.image import Image
+
+DEFAULT_CONFIG = EngineConfig()
+
+
+class Emulator:
+    """Runs images on the golden model of a gateware."""
+
+    def __init__(self, config: EngineConfig = DEFAULT_CONFIG) -> None:
+        self.config = config
+        self._machine: Machine | None = None
+        self._stop_tokens: frozenset[int] = frozenset()
+
+    @property
+    def info(self) -> TargetInfo:
+        """No clock, no DRAM: nothing that could be mistaken for hardware."""
+        return TargetInfo("emu", Provenance.EMULATED)
+
+    def load(self, image: Image) -> None:
+        """Lays the image out in memory.
+
+        Raises:
+            ModelError: the model is beyond the gateware's limits.
+        """
+        executable = prepare(image, self.config)
+        context = image.plan.architecture.context
+        self._machine = Machine(self.config, executable.memory, executable.program, context)
+        self._stop_tokens = frozenset(image.stop_tokens)
+
+    def run(self, request: Request) -> Iterator[Sampled]:
+        """Yields sampled tokens; times are this computer's.
+
+        Raises:
+            UsageError: no image is loaded.
+        """
+        machine = self._machine
+        if machine is None:
+            raise UsageError("no model is loaded")
+        start = time.perf_counter()
+        *prefix, token = request.prompt
+        for position, prompt_token in enumerate(prefix):
+            machine.step(prompt_token, position, None)
+        last = min(len(prefix) + request.max_tokens, machine.context)
+        for position in range(len(prefix), last):
+            sampled = machine.step(token, position, request.sampling)
+            assert sampled is not None, "a sampling pass samples"
+            yield Sampled(sampled, time.perf_counter() - start)
+            if sampled in self._stop_tokens:
+                return
+            token = sampled
+
+    def close(self) -> None:
+        """Frees the memory."""
+        self._machine = None

