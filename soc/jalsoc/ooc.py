@@ -1,7 +1,8 @@
 """Area and clock of the engine or of single units on an ECP5: ``python -m jalsoc.ooc``.
 
-*Out of context*: each unit is placed and routed alone on an otherwise empty LFE5U-85F of speed grade 6, between
-shift registers instead of pins. The figures are those of the unit without these registers.
+*Out of context*: each unit is placed and routed alone on an otherwise empty LFE5U-85F of speed
+grade 6, between shift registers instead of pins. The figures are those of the unit without these
+registers.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from jalhost.errors import JalError
 from jalsoc.ooc_tools import Usage, place_and_route
 
 ENGINE_MHZ = 75.0
-"""The whole engine's bar; its units must be faster, as their neighbours will cost them something."""
+"""The whole engine's bar; its units must be faster, as their neighbours will slow them down."""
 
 ENGINE_LUT_SHARE = 0.40
 
@@ -32,7 +33,7 @@ def build_folder() -> Path:
 
 
 def write_verilog(name: str, config: EngineConfig, folder: Path) -> tuple[Path, int, int]:
-    """Writes the wrapped unit's Verilog; returns its path and the wrapper's input and output bits."""
+    """Writes the wrapped unit's Verilog; returns path and the wrapper's input and output bits."""
     from litex.gen.fhdl.verilog import convert
 
     from jalsoc.ooc_wrapper import Wrapper, build_unit

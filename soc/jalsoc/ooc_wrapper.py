@@ -1,8 +1,8 @@
 """Hardware around one unit, so that it can be placed and routed alone.
 
-The pins of an FPGA would limit a unit with a thousand ports, and tools drop logic whose result nobody reads.
-So every input comes from a register of one long shift register, and every output is registered and leaves
-through another one.
+The pins of an FPGA would limit a unit with a thousand ports, and tools drop logic whose result
+nobody reads. So every input comes from a register of one long shift register, and every output is
+registered and leaves through another one.
 """
 
 import importlib
@@ -26,10 +26,10 @@ DRAM_WORD_ADDRESS_BITS = 25
 
 @dataclass(frozen=True)
 class UnitEntry:
-    """Where a unit's class lives, and arguments that its constructor needs besides the standard ones.
+    """Where a unit's class lives, and the arguments of its constructor that are not standard.
 
-    Standard arguments are recognised by name: ``config`` and any of its fields, ``read_ports`` or ``ports``,
-    ``write_port``, ``table``.
+    Standard arguments are recognised by name: ``config`` and any of its fields, ``read_ports`` or
+    ``ports``, ``write_port``, ``table``.
     """
 
     module: str
@@ -72,7 +72,8 @@ def find_class(name: str) -> tuple[type[LiteXModule], dict[str, Any]]:
         UsageError: no such unit, or it cannot be imported.
     """
     if ":" in name:
-        entry = UnitEntry(*name.split(":", 1))
+        module_name, class_name = name.split(":", 1)
+        entry = UnitEntry(module_name, class_name)
     elif name in UNITS:
         entry = UNITS[name]
     else:
@@ -119,7 +120,7 @@ def dram_port(mode: str, config: EngineConfig) -> LiteDRAMNativePort:
 
 
 def public_signals(thing: Any, attributes: bool = True) -> Iterator[Signal]:
-    """Signals that a unit or port shows: its attributes, also inside records, lists and dictionaries."""
+    """Signals that a unit or port shows: its attributes, records, lists and dictionaries."""
     if isinstance(thing, Signal):
         yield thing
     elif isinstance(thing, Record):
@@ -159,9 +160,11 @@ def directions(unit: LiteXModule, ports: list[Any]) -> tuple[list[Signal], list[
 class Wrapper(LiteXModule):
     """A unit between two shift registers.
 
-    Interface: ``serial_in`` shifts through the registers that drive the unit's inputs; while ``load`` is set, the
-    unit's outputs are captured, otherwise they shift to ``serial_out``. All of it changes every cycle.
-    Cost: ``input_bits`` + 2 x ``output_bits`` flip-flops and ``output_bits`` LUTs, besides the unit.
+    Interface: ``serial_in`` shifts through the registers that drive the unit's inputs; while
+    ``load`` is set, the unit's outputs are captured, otherwise they shift to ``serial_out``. All of
+    it changes every cycle.
+    Cost: ``input_bits`` + 2 x ``output_bits`` flip-flops and ``output_bits`` LUTs, besides the
+    unit.
     """
 
     def __init__(self, unit: LiteXModule, ports: list[Any]) -> None:

@@ -1,16 +1,18 @@
-"""DRAM behind LiteDRAM's native ports, as a Migen simulation process: in order per port, with any latency.
+"""DRAM behind LiteDRAM's native ports, as a Migen process: in order per port, with any latency.
 
-As in LiteDRAM, an answer appears for one cycle whether or not the reader is ready, and write data is taken in one
-cycle whether or not it is valid. The model raises where a unit would lose data by that, or withdraws a request.
+As in LiteDRAM, an answer appears for one cycle whether or not the reader is ready, and write data
+is taken in one cycle whether or not it is valid. The model raises where a unit would lose data by
+that, or withdraws a request.
 """
 
 import random
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from litedram.common import LiteDRAMNativePort
+
+from jaltest.gateware import Process
 
 
 @dataclass
@@ -55,8 +57,9 @@ class DramModel:
         self.write_order: list[tuple[int, int]] = []
         self.cycle = 0
 
-    def process(self) -> Generator[Any, Any, None]:
-        """The simulation process; mark it ``passive`` where it runs."""
+    def process(self) -> Process:
+        """The simulation process."""
+        yield "passive"
         while True:
             for index, state in enumerate(self.ports):
                 yield from self._accept(index, state)
@@ -65,7 +68,7 @@ class DramModel:
             self.cycle += 1
             yield
 
-    def _accept(self, index: int, state: _Port) -> Generator[Any, Any, None]:
+    def _accept(self, index: int, state: _Port) -> Process:
         cmd = state.port.cmd
         valid = yield cmd.valid
         request = ((yield cmd.we), (yield cmd.addr))
@@ -83,7 +86,7 @@ class DramModel:
         if not write:
             self.read_addresses[index].append(address)
 
-    def _finish(self, state: _Port) -> Generator[Any, Any, None]:
+    def _finish(self, state: _Port) -> Process:
         """Checks what the unit did with what the model drove in this cycle."""
         if state.answering and not (yield state.port.rdata.ready):
             raise AssertionError("a word was answered and the reader was not ready")
@@ -96,7 +99,7 @@ class DramModel:
             self.memory[state.writing] = data
             self.write_order.append((state.writing, data))
 
-    def _drive(self, state: _Port) -> Generator[Any, Any, None]:
+    def _drive(self, state: _Port) -> Process:
         port = state.port
         state.ready = int(self.random.random() < self.ready)
         yield port.cmd.ready.eq(state.ready)

@@ -1,4 +1,4 @@
-"""Walks the program ahead of its execution and reads from DRAM what the instructions will consume."""
+"""Walks the program ahead of its execution and reads from DRAM what it will consume."""
 
 from collections.abc import Sequence
 
@@ -18,26 +18,29 @@ INSTRUCTION_DEPTH = 8
 """Instructions fetched ahead of their execution."""
 
 COMMAND_DEPTH = 16
-"""Reads decided on ahead of the reader: hides the decoding behind the words of the instructions before."""
+"""Reads decided on ahead of the reader: hides decoding behind the words of earlier instructions."""
 
 
 class Fetch(LiteXModule):
-    """Runs through the program once per ``start``: streams its instructions and their words, each in order.
+    """Runs through the program once per ``start``; streams its instructions and their words.
 
-    Which words an instruction needs: see :class:`~jalgateware.units.read_commands.ReadCommands`. A MATVEC that is only for
-    sampling is left out altogether when the pass does not sample.
+    Which words an instruction needs: see :class:`~jalgateware.units.read_commands.ReadCommands`. A
+    MATVEC that is only for sampling is left out altogether when the pass does not sample.
 
-    Interface: ``program_write``, ``program_address``, ``program_data``: writes the program while idle; ``reset_program``
-    (pulse, while idle): the next pass starts at instruction 0. ``start`` (pulse, while not ``walking``) with ``token``,
-    ``position`` and ``sample``; ``tape_base``, ``kv_base``: stable during a pass. ``registers``: as written by SET.
-    ``instructions``: stream of the fields, all but SET; ``source``: stream of words; ``word_pulse``: a word was handed over.
-    ``abort`` (pulse) ends the pass and forgets what was fetched; the next one starts where this one did. ``idle``:
-    nothing fetched, nothing on its way.
-    Latency: ``LATENCY`` cycles from ``start`` to the DRAM request of a MATVEC that comes first; the first of an EMBED
-    comes 4 later and one per bit of ``blocks``. Throughput: one word per cycle; an instruction takes 10 cycles.
-    Overflow: ``illegal`` tells that the pass met an unknown opcode or the end of the program memory and stopped;
-    ``reset_program`` clears it.
-    Golden model: :class:`jalgateware.golden.machine.Machine` (addresses).
+    Interface: ``program_write``, ``program_address``, ``program_data``: writes the program while
+    idle; ``reset_program`` (pulse, while idle): the next pass starts at instruction 0. ``start``
+    (pulse, while not ``walking``) with ``token``, ``position`` and ``sample``; ``tape_base``,
+    ``kv_base``: stable during a pass. ``registers``: as written by SET. ``instructions``: stream of
+    the fields, all but SET; ``source``: stream of words; ``word_pulse``: a word was handed over.
+    ``abort`` (pulse) ends the pass and forgets what was fetched; the next one starts where this one
+    did. ``idle``: nothing fetched, nothing on its way.
+    Latency: ``LATENCY`` cycles from ``start`` to the DRAM request of a MATVEC that comes first, 3
+    more for an EMBED and one per significant bit of its ``blocks``. Throughput: one word per cycle;
+    an instruction takes 10 cycles, hidden behind the words of the ones before.
+    Overflow: ``illegal`` tells that the pass met an unknown opcode or the end of the program memory
+    and stopped; ``reset_program`` clears it.
+    Cost: 2440 LUTs, 1700 flip-flops, 18 DP16KD, 117 MHz (16 lanes, 4 ports, LFE5U-85F-6).
+    Golden model: :class:`jalgateware.golden.machine.Machine` (order and addresses).
     """
 
     LATENCY = 14

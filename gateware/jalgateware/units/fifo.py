@@ -5,15 +5,17 @@ from litex.soc.interconnect import stream
 from migen import READ_FIRST, If, Memory, Signal
 
 NEVER_COLLIDES = ("no_rw_check", 1)
-"""Attribute of a memory that is never read where it is being written: yosys then adds no bypass logic, which
-would cost a LUT and two flip-flops per bit."""
+"""Attribute of a memory that is never read where it is being written.
+
+Yosys then adds no bypass logic, which would cost a LUT and two flip-flops per bit.
+"""
 
 
 class BlockFifo(LiteXModule):
-    """First in, first out, in block RAM with a register behind it (the ECP5's block RAM is slow to answer).
+    """First in, first out, in block RAM with a register behind it, as block RAM answers late.
 
-    Interface: ``sink`` {data} -> ``source`` {data}, valid/ready; ``level``: words in the RAM, up to two more are behind
-    it; ``empty``: none anywhere.
+    Interface: ``sink`` {data} -> ``source`` {data}, valid/ready; ``level``: words in the RAM, up to
+    two more are behind it; ``empty``: none anywhere.
     Latency: ``LATENCY`` cycles. Throughput: one word per cycle.
     Overflow: ``sink`` is not ready while ``depth`` words are in the RAM.
     Cost: about 50 LUTs, 50 flip-flops and one per bit, the RAM.

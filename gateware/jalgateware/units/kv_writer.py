@@ -23,16 +23,20 @@ PRODUCT_STAGES = 3
 class KVWriter(LiteXModule):
     """Packs elements to words and writes them where they belong.
 
-    Word ``c`` of head ``h`` goes to ``base + h * head_stride + position * head_words + c``. Each head starts a new
-    word; what its last word has too many is zero.
+    Word ``c`` of head ``h`` goes to ``base + h * head_stride + position * head_words + c``. Each
+    head starts a new word; what its last word has too many is zero.
 
-    Interface: ``begin`` (pulse, with or before a row's first element, after the last one of the row before) with
-    ``base`` (absolute), ``position``; ``head_dim``, ``head_words``, ``head_stride``: constant for a model; ``valid``,
-    ``data`` {KV}: the row's elements in order, valid-only, at most one per cycle. ``room``: when it becomes
-    0, ``ROOM_WORDS`` words may still follow. ``idle``: the port took all words.
-    Latency: ``LATENCY`` cycles from a word's last element to its write command. Throughput: one element per cycle.
-    Overflow: ``overflow`` pulses when a word is lost, which happens only to those who disobey ``room``.
-    Cost: 460 LUTs, 270 flip-flops, 1 MULT18X18D, 5 DP16KD, 140 MHz (16 lanes, LFE5U-85F, speed grade 6).
+    Interface: ``begin`` (pulse, with or before a row's first element, after the last one of the row
+    before) with ``base`` (absolute), ``position``; ``head_dim``, ``head_words``, ``head_stride``:
+    constant for a model; ``valid``, ``data`` {KV}: the row's elements in order, valid-only, at most
+    one per cycle. ``room``: when it becomes 0, ``ROOM_WORDS`` words may still follow. ``idle``: the
+    port took all words.
+    Latency: ``LATENCY`` cycles from a word's last element to its write command. Throughput: one
+    element per cycle.
+    Overflow: ``overflow`` pulses when a word is lost, which happens only to those who disobey
+    ``room``.
+    Cost: 460 LUTs, 420 flip-flops, 1 MULT18X18D, 5 DP16KD, 140 MHz (16 lanes, LFE5U-85F, speed
+    grade 6).
     Golden model: the cache of :class:`jalgateware.golden.machine.Machine`.
     """
 
@@ -71,7 +75,7 @@ class KVWriter(LiteXModule):
         """Elements wait until the row's address is known, then fill words from the low end."""
         valid = delayed(self, self.valid, PRODUCT_STAGES)
         element = delayed(self, self.data, PRODUCT_STAGES)
-        # A cycle ahead of its first element, at the earliest together with the last one of the row before.
+        # A cycle ahead of the row's first element, at the earliest with the last row's last one.
         begin = delayed(self, self.begin, PRODUCT_STAGES - 1)
         lane, left = Signal(max=max(lanes, 2)), Signal.like(self.head_dim)
         head_end, word_end = Signal(), Signal()
@@ -108,7 +112,7 @@ class KVWriter(LiteXModule):
         ]
 
     def _write(self, port: LiteDRAMNativePort) -> None:
-        """LiteDRAM takes the data some cycles after the command and does not ask whether they are there.
+        """LiteDRAM takes the data cycles after the command and does not ask whether they are there.
 
         Both go into FIFOs at the same time and with the same latency, so they are.
         """
@@ -130,6 +134,6 @@ class KVWriter(LiteXModule):
             words.source.ready.eq(port.wdata.ready),
         ]
         self.sync += self.room.eq(words.level <= DEPTH // 2)
-        # An element becomes part of a word, or of what will become one, within the pipeline's length.
+        # By the end of the pipeline an element is part of a word, or of what will become one.
         stages = [delayed(self, self.valid, stage) for stage in range(PRODUCT_STAGES + 2)]
         self.comb += self.idle.eq(words.empty & ~(reduce(or_, stages) | self._partial))

@@ -11,9 +11,9 @@ from jalgateware.units.fifo import NEVER_COLLIDES
 class ProgramMemory(LiteXModule):
     """The program, and the instruction that was read last.
 
-    Interface: ``write`` (strobe), ``write_address`` (in 32-bit words), ``write_data``, not while a program runs; ``read``
-    (pulse) with ``index`` -> ``done`` (pulse); ``field``: the fields of :data:`~jalgateware.contract.isa.FIELDS`, valid
-    from ``done`` on until the next ``read``.
+    Interface: ``write`` (strobe), ``write_address`` (in 32-bit words), ``write_data``, not while a
+    program runs; ``read`` (pulse) with ``index`` -> ``done`` (pulse); ``field``: the fields of
+    :data:`~jalgateware.contract.isa.FIELDS`, valid from ``done`` on until the next ``read``.
     Latency: ``LATENCY`` cycles from ``read`` to ``done``.
     """
 

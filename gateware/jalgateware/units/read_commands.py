@@ -24,11 +24,11 @@ class ReadCommands(LiteXModule):
 
     Addresses count from ``tape_base`` (EMBED, ROPE, MATVEC) or from ``memory_kv_base`` (ATTEND).
 
-    Interface: ``start`` (pulse, while ``idle``) with ``field`` (an instruction's), ``token``, ``position``, ``tape_base``,
-    ``memory_kv_base``, ``registers``, all stable until ``idle`` again -> ``source`` {address, words}, valid/ready.
-    ``reset``: forgets the instruction.
-    Latency: ``LATENCY`` cycles from ``start`` to the first command of MATVEC; the others multiply first, one cycle per
-    significant bit of ``blocks``, ``words`` or ``HEAD_WORDS``.
+    Interface: ``start`` (pulse, while ``idle``) with ``field`` (an instruction's), ``token``,
+    ``position``, ``tape_base``, ``memory_kv_base``, ``registers``, all stable until ``idle`` again
+    -> ``source`` {address, words}, valid/ready. ``reset``: forgets the instruction.
+    Latency: ``LATENCY`` cycles from ``start`` to the first command of MATVEC; the others multiply
+    first, one cycle per significant bit of ``blocks``, ``words`` or ``HEAD_WORDS``.
     Throughput: a command per cycle for ATTEND, two in 4 cycles for EMBED.
     Overflow: addresses wrap at 2**32 words.
     Golden model: the addresses of :class:`jalgateware.golden.machine.Machine`.
@@ -67,10 +67,11 @@ class ReadCommands(LiteXModule):
         self._attention()
 
     def _arithmetic(self, config: EngineConfig) -> None:
-        """The registers, one adder for addresses, and a multiplier that works bit by bit and stops early.
+        """The registers, one adder for addresses, and a multiplier that takes a bit per cycle.
 
-        ``add``: address <= left + right. ``keep``: origin <= left + right. ``step``: product += multiplicand for the
-        multiplier's lowest bit. ``next_block``: product + 1; it and ``next_head`` count down what is left over.
+        ``add``: address <= left + right. ``keep``: origin <= left + right. ``step``: product +=
+        multiplicand for the multiplier's lowest bit. ``next_block``: product + 1; it and
+        ``next_head`` count down what is left over.
         """
         rows_bits = (config.rows_parallel - 1).bit_length()
         self._left, self._right = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
@@ -140,7 +141,7 @@ class ReadCommands(LiteXModule):
         )
 
     def _issue(self, words: Signal | int, *accepted: object) -> list[object]:
-        """Offers a command for ``words`` words; the statements hold in the cycle in which it is accepted."""
+        """Offers a command for ``words`` words; the statements hold when it is accepted."""
         return [
             self.source.valid.eq(1),
             self.source.words.eq(words),
@@ -158,7 +159,7 @@ class ReadCommands(LiteXModule):
         )
 
     def _embedding(self, config: EngineConfig) -> None:
-        """A group is a word of scales and BLOCK words of elements: group * (BLOCK + 1) by shift and add."""
+        """A group is one word of scales and BLOCK of elements: its place is group * (BLOCK + 1)."""
         lane_bits, block_bits = (config.lanes - 1).bit_length(), BLOCK.bit_length() - 1
         rows_bits = (config.rows_parallel - 1).bit_length()
         index = Signal(ADDRESS_BITS)

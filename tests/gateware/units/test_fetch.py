@@ -2,12 +2,10 @@
 
 import dataclasses
 import random
-from collections.abc import Generator
-from typing import Any
 
 import pytest
 from litedram.common import LiteDRAMNativePort
-from migen import passive, run_simulation
+from migen import run_simulation
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import (
@@ -23,10 +21,10 @@ from jalgateware.contract.isa import (
 from jalgateware.contract.tape import block_address, matrix_words, row_block
 from jalgateware.units.fetch import Fetch
 from jaltest.dram_model import DramModel
+from jaltest.gateware import Clock, Process, Receiver, pulse, wait_for
 
 ADDRESS_BITS = 25
 TAPE_BASE, KV_BASE = 0x12345, 0x1180000
-Process = Generator[Any, Any, None]
 
 
 def word_at(address: int) -> int:
@@ -111,7 +109,7 @@ def random_program(config: EngineConfig, seed: int) -> list[Instruction]:
     program.append(Instruction(Opcode.EMBED, blocks=blocks, base=pick.randrange(1 << 16)))
     program.append(Instruction(Opcode.ROPE, words=pick.randint(1, 5), base=pick.randrange(1 << 16)))
     for _ in range(2):
-        program += [matrix(config, pick, destination) for destination in (Destination.QUERY,)]
+        program.append(matrix(config, pick, Destination.QUERY))
         program.append(
             Instruction(Opcode.ATTEND, kv_base=pick.randrange(1 << 12), out_shift=9, fraction=3)
         )
@@ -152,47 +150,26 @@ class Bench:
             LiteDRAMNativePort("read", ADDRESS_BITS, self.config.word_bits)
             for _ in range(self.config.read_ports)
         ]
-        self.unit = Fetch(self.config, self.ports)
+        self.unit = unit = Fetch(self.config, self.ports)
         self.memory = DramModel(self.ports, word_at, seed=seed, ready=ready)
         self.random = random.Random(seed)
-        self.stall = stall
-        self.words: list[int] = []
-        self.instructions: list[dict[str, int]] = []
+        self.clock = Clock()
+        self.words = Receiver(unit.source, [unit.source.data], self.clock, stall=stall, seed=seed)
+        fields = [getattr(unit.instructions, name) for name in FIELDS]
+        # Slower than the fetch unit, so that its FIFO fills.
+        self.instructions = Receiver(unit.instructions, fields, self.clock, stall=0.9, seed=seed)
         self.pulses = 0
-        self.cycle = 0
 
-    @passive
-    def clock(self) -> Process:
-        while True:
-            self.cycle += 1
-            yield
-
-    @passive
-    def serve(self) -> Process:
-        yield from self.memory.process()
-
-    @passive
-    def receive_words(self) -> Process:
-        source = self.unit.source
+    def count_pulses(self) -> Process:
+        yield "passive"
         while True:
             self.pulses += yield self.unit.word_pulse
-            if (yield source.valid) and (yield source.ready):
-                self.words.append((yield source.data))
-            yield source.ready.eq(int(self.random.random() >= self.stall))
             yield
 
-    @passive
-    def receive_instructions(self) -> Process:
-        source = self.unit.instructions
-        while True:
-            if (yield source.valid) and (yield source.ready):
-                fields = {}
-                for name in FIELDS:
-                    fields[name] = yield getattr(source, name)
-                self.instructions.append(fields)
-            # Slower than the fetch unit, so that its FIFO fills.
-            yield source.ready.eq(int(self.random.random() < 0.1))
-            yield
+    def clear(self) -> None:
+        self.words.clear()
+        self.instructions.clear()
+        self.pulses = 0
 
     def load(self, program: list[Instruction]) -> Process:
         unit = self.unit
@@ -205,9 +182,7 @@ class Bench:
             yield unit.program_data.eq(word)
             yield
         yield unit.program_write.eq(0)
-        yield unit.reset_program.eq(1)
-        yield
-        yield unit.reset_program.eq(0)
+        yield from pulse(unit.reset_program)
         yield
 
     def begin(self, token: int, position: int, sample: bool) -> Process:
@@ -215,37 +190,21 @@ class Bench:
         yield unit.token.eq(token)
         yield unit.position.eq(position)
         yield unit.sample.eq(int(sample))
-        yield unit.start.eq(1)
-        yield
+        yield from pulse(unit.start)
         # The inputs belong to the pulse: afterwards they may be anything.
-        yield unit.start.eq(0)
         yield unit.token.eq(self.random.getrandbits(24))
         yield unit.position.eq(self.random.getrandbits(16))
         yield unit.sample.eq(self.random.getrandbits(1))
         yield
 
-    def wait_idle(self) -> Process:
-        for _ in range(50000):
-            if (yield self.unit.idle):
-                return
-            yield
-        raise AssertionError("the fetch unit never became idle")
-
     def run(self, main: Process) -> None:
-        run_simulation(
-            self.unit,
-            [
-                self.clock(),
-                main,
-                self.serve(),
-                self.receive_words(),
-                self.receive_instructions(),
-            ],
-        )
+        consumers = [self.words.process(), self.instructions.process(), self.count_pulses()]
+        processes = [self.clock.process(), main, self.memory.process(), *consumers]
+        run_simulation(self.unit, processes)
 
 
-def as_fields(item: Instruction) -> dict[str, int]:
-    return {name: int(getattr(item, name)) for name in FIELDS}
+def as_fields(items: list[Instruction]) -> list[tuple[int, ...]]:
+    return [tuple(int(getattr(item, name)) for name in FIELDS) for item in items]
 
 
 @pytest.mark.parametrize(("lanes", "seed"), [(4, 1), (16, 2), (16, 3), (64, 4), (64, 5)])
@@ -259,13 +218,11 @@ def test_streams_follow_the_program(lanes: int, seed: int) -> None:
         yield from bench.load(program)
         for token, position, sample in passes:
             items, addresses = walk.step(token, position, sample)
-            bench.instructions.clear()
-            bench.words.clear()
-            bench.pulses = 0
+            bench.clear()
             yield from bench.begin(token, position, sample)
-            yield from bench.wait_idle()
-            assert bench.instructions == [as_fields(item) for item in items]
-            assert bench.words == [word_at(address) for address in addresses]
+            yield from wait_for(bench.unit.idle)
+            assert bench.instructions.values == as_fields(items)
+            assert bench.words.values == [word_at(address) for address in addresses]
             assert bench.pulses == len(addresses)
         for register, value in walk.registers.items():
             assert (yield bench.unit.registers[register]) == value
@@ -288,39 +245,33 @@ def test_token_rows_of_many_groups(lanes: int) -> None:
         for token in (0, 1, 2, 3, 62, 63, 1001, 31999):
             bench.words.clear()
             yield from bench.begin(token, 5, True)
-            yield from bench.wait_idle()
+            yield from wait_for(bench.unit.idle)
             addresses = walk.step(token, 5, True)[1]
-            assert bench.words == [word_at(address) for address in addresses]
+            assert bench.words.values == [word_at(address) for address in addresses]
 
     bench.run(main())
 
 
-def test_latency_from_start_to_request() -> None:
+@pytest.mark.parametrize(
+    ("first", "extra"),
+    [
+        (Instruction(Opcode.MATVEC, words=3), 0),
+        (Instruction(Opcode.EMBED, blocks=2), 3 + 2),
+        (Instruction(Opcode.EMBED, blocks=12), 3 + 4),
+    ],
+    ids=["matvec", "embed-2", "embed-12"],
+)
+def test_latency_from_start_to_request(first: Instruction, extra: int) -> None:
     bench = Bench(ready=1.0)
-    program = [Instruction(Opcode.MATVEC, words=3), Instruction(Opcode.END)]
-    requests = []
-
-    @passive
-    def watch() -> Process:
-        while True:
-            if (yield bench.ports[0].cmd.valid):
-                requests.append(bench.cycle)
-            yield
 
     def main() -> Process:
-        yield from bench.load(program)
-        yield bench.unit.start.eq(1)
-        yield
-        started = bench.cycle
-        yield bench.unit.start.eq(0)
-        while not requests:
-            yield
-        assert requests[0] - started == Fetch.LATENCY
+        yield from bench.load([first, Instruction(Opcode.END)])
+        yield from pulse(bench.unit.start)
+        started = bench.clock.cycle
+        yield from wait_for(bench.ports[0].cmd.valid)
+        assert bench.clock.cycle - started == Fetch.LATENCY + extra
 
-    run_simulation(
-        bench.unit,
-        [bench.clock(), main(), bench.serve(), bench.receive_words(), watch()],
-    )
+    bench.run(main())
 
 
 @pytest.mark.parametrize("wait", [0, 4, 9, 25, 60, 150])
@@ -335,22 +286,19 @@ def test_abort_then_the_same_pass_again(wait: int) -> None:
         yield from bench.begin(9, 12, True)
         for _ in range(wait):
             yield
-        yield bench.unit.abort.eq(1)
+        yield from pulse(bench.unit.abort)
         yield
-        yield bench.unit.abort.eq(0)
-        yield
-        bench.words.clear()
-        bench.instructions.clear()
+        bench.clear()
         assert not (yield bench.unit.walking)
-        yield from bench.wait_idle()
-        assert not bench.words
-        assert not bench.instructions
+        yield from wait_for(bench.unit.idle)
+        assert not bench.words.values
+        assert not bench.instructions.values
         yield from bench.begin(9, 12, True)
-        yield from bench.wait_idle()
+        yield from wait_for(bench.unit.idle)
 
     bench.run(main())
-    assert bench.instructions == [as_fields(item) for item in items]
-    assert bench.words == [word_at(address) for address in addresses]
+    assert bench.instructions.values == as_fields(items)
+    assert bench.words.values == [word_at(address) for address in addresses]
 
 
 def test_registers_survive_an_abort() -> None:
@@ -360,10 +308,8 @@ def test_registers_survive_an_abort() -> None:
     def main() -> Process:
         yield from bench.load(program)
         yield from bench.begin(0, 0, True)
-        yield from bench.wait_idle()
-        yield bench.unit.abort.eq(1)
-        yield
-        yield bench.unit.abort.eq(0)
+        yield from wait_for(bench.unit.idle)
+        yield from pulse(bench.unit.abort)
         yield
         assert (yield bench.unit.registers[Register.HEAD_WORDS]) == 5
 
@@ -384,15 +330,15 @@ def test_unknown_opcode_stops_the_pass_until_the_program_is_reset() -> None:
         yield unit.program_write.eq(0)
         assert not (yield unit.illegal)
         yield from bench.begin(0, 0, True)
-        yield from bench.wait_idle()
+        yield from wait_for(bench.unit.idle)
         assert (yield unit.illegal)
-        assert len(bench.instructions) == 1
+        assert len(bench.instructions.values) == 1
         yield from bench.load(good)
         assert not (yield unit.illegal)
         yield from bench.begin(0, 0, True)
-        yield from bench.wait_idle()
+        yield from wait_for(bench.unit.idle)
         assert not (yield unit.illegal)
-        assert len(bench.instructions) == 3
+        assert len(bench.instructions.values) == 3
 
     bench.run(main())
 
@@ -404,8 +350,8 @@ def test_program_without_end_stops_behind_the_memory() -> None:
     def main() -> Process:
         yield from bench.load(program)
         yield from bench.begin(0, 0, True)
-        yield from bench.wait_idle()
+        yield from wait_for(bench.unit.idle)
         assert (yield bench.unit.illegal)
 
     bench.run(main())
-    assert len(bench.instructions) == len(program)
+    assert len(bench.instructions.values) == len(program)

@@ -1,17 +1,14 @@
 """The block RAM FIFO against a list."""
 
 import random
-from collections.abc import Generator
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from migen import passive, run_simulation
+from migen import run_simulation
 
 from jalgateware.units.fifo import BlockFifo
-
-Process = Generator[Any, Any, None]
+from jaltest.gateware import Process
 
 
 @given(
@@ -25,8 +22,8 @@ def test_order_and_levels(seed: int, feed: float, drain: float) -> None:
     words = [pick.getrandbits(16) for _ in range(100)]
     received: list[int] = []
 
-    @passive
     def send() -> Process:
+        yield "passive"
         for word in words:
             while pick.random() >= feed:
                 yield

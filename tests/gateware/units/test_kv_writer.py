@@ -1,18 +1,17 @@
 """The KV writer against the addresses and words of the cache's layout."""
 
 import random
-from collections.abc import Generator
 from typing import Any
 
 import pytest
 from litedram.common import LiteDRAMNativePort
-from migen import passive, run_simulation
+from migen import run_simulation
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.units.kv_writer import DEPTH, KVWriter
 from jaltest.dram_model import DramModel
+from jaltest.gateware import Process, wait_for
 
-Process = Generator[Any, Any, None]
 Row = list[int]
 
 
@@ -30,12 +29,8 @@ class Bench:
         self.stride = 64 * self.head_words + 3
         self.lost = 0
 
-    @passive
-    def serve(self) -> Process:
-        yield from self.memory.process()
-
-    @passive
     def watch(self) -> Process:
+        yield "passive"
         while True:
             self.lost += yield self.unit.overflow
             yield
@@ -67,7 +62,7 @@ class Bench:
         yield self.unit.head_stride.eq(self.stride)
 
     def send(self, base: int, position: int, row: Row, gap: float, lead: int) -> Process:
-        """A row, ``begin`` coming ``lead`` cycles before its first element, without any cycle lost."""
+        """A row; ``begin`` comes ``lead`` cycles before its first element, no cycle is lost."""
         unit = self.unit
         yield unit.begin.eq(1)
         yield unit.base.eq(base)
@@ -94,14 +89,10 @@ class Bench:
 
     def wait_idle(self) -> Process:
         yield
-        for _ in range(5000):
-            if (yield self.unit.idle):
-                return
-            yield
-        raise AssertionError("the writer never became idle")
+        yield from wait_for(self.unit.idle)
 
     def run(self, main: Process) -> None:
-        run_simulation(self.unit, [main, self.serve(), self.watch()])
+        run_simulation(self.unit, [main, self.memory.process(), self.watch()])
 
 
 GEOMETRIES = [

@@ -1,21 +1,20 @@
 """The stream reader against a list of what its commands ask for."""
 
 import random
-from collections.abc import Generator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from litedram.common import LiteDRAMNativePort
-from migen import passive, run_simulation
+from migen import run_simulation
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.units.reader import StreamReader
 from jaltest.dram_model import DramModel
+from jaltest.gateware import Clock, Process, Receiver, pulse, wait_for
 
 ADDRESS_BITS = 25
-Process = Generator[Any, Any, None]
 Command = tuple[int, int]
 
 
@@ -28,31 +27,26 @@ class Bench:
     """A reader, its memory, and processes that feed and empty it."""
 
     def __init__(
-        self, lanes: int = 4, ports: int = 4, seed: int = 0, stall: float = 0.0, **memory: Any
+        self,
+        ports: int = 4,
+        seed: int = 0,
+        stall: float = 0.0,
+        after_valid: bool = False,
+        **memory: Any,
     ) -> None:
-        self.config = EngineConfig(
-            lanes=lanes, read_ports=ports, port_fifo_words=32, port_burst_words=16
-        )
+        config = EngineConfig(lanes=4, read_ports=ports, port_fifo_words=32, port_burst_words=16)
         self.ports = [
-            LiteDRAMNativePort("read", ADDRESS_BITS, self.config.word_bits) for _ in range(ports)
+            LiteDRAMNativePort("read", ADDRESS_BITS, config.word_bits) for _ in range(ports)
         ]
-        self.unit = StreamReader(self.config, self.ports)
+        self.unit = StreamReader(config, self.ports)
         self.memory = DramModel(self.ports, word_at, seed=seed, **memory)
         self.random = random.Random(seed + 1)
         self.stall = stall
-        self.words: list[int] = []
-        self.arrivals: list[int] = []
-        self.cycle = 0
-
-    @passive
-    def clock(self) -> Process:
-        while True:
-            self.cycle += 1
-            yield
-
-    @passive
-    def serve(self) -> Process:
-        yield from self.memory.process()
+        self.clock = Clock()
+        source = self.unit.source
+        self.received = Receiver(
+            source, [source.data], self.clock, stall=stall, after_valid=after_valid, seed=seed
+        )
 
     def send(self, commands: list[Command]) -> Process:
         sink = self.unit.sink
@@ -63,36 +57,15 @@ class Bench:
             yield sink.words.eq(words)
             yield sink.valid.eq(1)
             yield
-            while not (yield sink.ready):
-                yield
+            yield from wait_for(sink.ready)
             yield sink.valid.eq(0)
-
-    @passive
-    def receive(self) -> Process:
-        source = self.unit.source
-        held = None
-        while True:
-            valid, ready = (yield source.valid), (yield source.ready)
-            data = (yield source.data) if valid else None
-            if held is not None and data != held:
-                raise AssertionError("a word changed before it was accepted")
-            held = data if valid and not ready else None
-            if valid and ready:
-                self.words.append(data)
-                self.arrivals.append(self.cycle)
-            yield source.ready.eq(int(self.random.random() >= self.stall))
-            yield
 
     def wait_idle(self) -> Process:
         yield
-        for _ in range(20000):
-            if (yield self.unit.idle):
-                return
-            yield
-        raise AssertionError("the reader never became idle")
+        yield from wait_for(self.unit.idle)
 
-    def run(self, main: Process) -> None:
-        processes = [self.clock(), main, self.serve(), self.receive()]
+    def run(self, *main: Process) -> None:
+        processes = [self.clock.process(), *main, self.memory.process(), self.received.process()]
         run_simulation(self.unit, processes)
 
 
@@ -120,22 +93,23 @@ command_lists = st.lists(
     ports=st.sampled_from([1, 2, 3, 4]),
     stall=st.sampled_from([0.0, 0.3, 0.8]),
     ready=st.sampled_from([0.2, 0.7, 1.0]),
+    after_valid=st.booleans(),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=15)
 def test_words_come_in_the_order_of_the_commands(
-    commands: list[Command], ports: int, stall: float, ready: float, seed: int
+    commands: list[Command], ports: int, stall: float, ready: float, after_valid: bool, seed: int
 ) -> None:
-    bench = Bench(ports=ports, seed=seed, stall=stall, ready=ready)
+    bench = Bench(ports=ports, seed=seed, stall=stall, after_valid=after_valid, ready=ready)
     bench.run(play(bench, commands))
-    assert bench.words == expected(commands)
+    assert bench.received.values == expected(commands)
 
 
 def test_one_word_commands_come_in_order() -> None:
     commands = [(random.Random(5).randrange(1 << 20) + i, 1) for i in range(80)]
     bench = Bench(stall=0.2, latency=(2, 60))
     bench.run(play(bench, commands))
-    assert bench.words == expected(commands)
+    assert bench.received.values == expected(commands)
 
 
 def test_pieces_end_at_burst_boundaries_and_take_turns() -> None:
@@ -175,33 +149,30 @@ def test_a_word_per_cycle_once_it_flows(commands: list[Command]) -> None:
         yield from bench.wait_idle()
 
     bench.run(feed())
-    assert bench.words == expected(commands)
-    assert bench.arrivals[-1] - bench.arrivals[0] + 1 == len(bench.words)
+    assert bench.received.values == expected(commands)
+    assert bench.received.arrivals[-1] - bench.received.arrivals[0] + 1 == len(
+        bench.received.values
+    )
 
 
-def test_latency_from_command_to_request() -> None:
-    bench = Bench(ready=1.0)
-    unit, requests = bench.unit, []
-
-    @passive
-    def watch() -> Process:
-        while True:
-            if (yield bench.ports[0].cmd.valid):
-                requests.append(bench.cycle)
-            yield
+def test_latencies_from_command_to_request_and_from_answer_to_word() -> None:
+    bench = Bench(ready=1.0, latency=(9, 9))
+    unit = bench.unit
 
     def main() -> Process:
         yield unit.sink.address.eq(3)
         yield unit.sink.words.eq(1)
-        yield unit.sink.valid.eq(1)
-        yield
-        accepted = bench.cycle
+        yield from pulse(unit.sink.valid)
+        accepted = bench.clock.cycle
         assert (yield unit.sink.ready)
-        yield unit.sink.valid.eq(0)
-        yield from bench.wait_idle()
-        assert requests[0] - accepted == StreamReader.LATENCY
+        yield from wait_for(bench.ports[0].cmd.valid)
+        assert bench.clock.cycle - accepted == StreamReader.LATENCY
+        yield from wait_for(bench.ports[0].rdata.valid)
+        answered = bench.clock.cycle
+        yield from wait_for(unit.source.valid)
+        assert bench.clock.cycle - answered == StreamReader.ANSWER_LATENCY
 
-    run_simulation(unit, [bench.clock(), main(), bench.serve(), bench.receive(), watch()])
+    bench.run(main())
 
 
 @pytest.mark.parametrize("ready", [0.1, 0.6, 1.0])
@@ -214,24 +185,20 @@ def test_abort_forgets_everything_and_then_starts_afresh(wait: int, ready: float
     def main() -> Process:
         yield unit.sink.address.eq(1000)
         yield unit.sink.words.eq(500)
-        yield unit.sink.valid.eq(1)
-        yield
-        yield unit.sink.valid.eq(0)
+        yield from pulse(unit.sink.valid)
         for _ in range(wait):
             yield
-        yield unit.abort.eq(1)
-        yield
-        yield unit.abort.eq(0)
+        yield from pulse(unit.abort)
         yield
         assert not (yield unit.source.valid)
-        bench.words.clear()
+        bench.received.clear()
         yield from bench.wait_idle()
-        assert not bench.words
+        assert not bench.received.values
         yield from bench.send(after)
         yield from bench.wait_idle()
 
     bench.run(main())
-    assert bench.words == expected(after)
+    assert bench.received.values == expected(after)
     assert sum(map(len, bench.memory.read_addresses)) < 500 + 41
 
 
