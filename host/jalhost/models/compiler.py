@@ -168,11 +168,14 @@ def quantise_model(model: Model) -> tuple[Plan, list[BlockMatrix]]:
     """Encodes all matrices (in tape order) and fixes the binary points.
 
     Raises:
-        ModelError: a layer's queries and keys are too large for the engine's scores.
+        ModelError: values are not finite, or a layer's queries and keys are too large for the
+            engine's scores.
     """
     names, matrices = [], []
     for name, matrix in fold(model):
         names.append(name)
+        if not np.isfinite(matrix).all():
+            raise ModelError(f"the model's matrix {name} has values that are not finite")
         matrices.append(encode(matrix))
     by_name = dict(zip(names, matrices, strict=True))
     shifts = []

@@ -2,8 +2,9 @@
 
 A safetensors file with the tensors ``program`` (instructions, 4) uint32, ``rope`` (context,
 head_dim) int16, ``tape`` (bytes,) uint8 - the matrices as the engine reads them with
-``GEOMETRY.lanes`` - and the tokenizer. One metadata entry, ``jalhost``, holds a JSON object: format
-and version, name, source, the compiler's plan, special tokens, and a SHA-256 for each tensor.
+``GEOMETRY.lanes`` - and the tokenizer. One metadata entry, ``jalhost``, holds a JSON object with
+its own SHA-256: format and version, name, source, the compiler's plan, special tokens, and a
+SHA-256 for each tensor.
 """
 
 import hashlib
@@ -84,7 +85,29 @@ def save_image(image: Image, path: Path) -> None:
     }
     with atomic_path(path) as temporary:
         # One entry only: safetensors does not promise an order between several.
-        save_file(tensors, temporary, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+        save_file(tensors, temporary, {METADATA_KEY: seal(metadata)})
+
+
+def seal(metadata: dict[str, Any]) -> str:
+    """Metadata as JSON, together with its SHA-256."""
+    text = json.dumps(metadata, sort_keys=True)
+    return json.dumps({"content": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def _unseal(text: str) -> dict[str, Any] | None:
+    """Inverse of :func:`seal`; None where there is no such thing.
+
+    Raises:
+        ValueError: the content is damaged.
+    """
+    sealed = json.loads(text)
+    if not isinstance(sealed, dict) or not isinstance(sealed.get("content"), str):
+        return None
+    content: str = sealed["content"]
+    if hashlib.sha256(content.encode()).hexdigest() != sealed.get("sha256"):
+        raise ValueError("metadata does not match its SHA-256")
+    metadata = json.loads(content)
+    return metadata if isinstance(metadata, dict) else None
 
 
 def load_image(path: Path) -> Image:
@@ -96,8 +119,8 @@ def load_image(path: Path) -> Image:
     tensors, metadata = _read(path)
     _check_header(path, metadata)
     try:
-        for name, digest in metadata["sha256"].items():
-            if name not in tensors or _digest(tensors[name]) != digest:
+        for name, tensor in tensors.items():
+            if _digest(tensor) != metadata["sha256"][name]:
                 raise _damaged(path, f"tensor {name} does not match its SHA-256")
         image = Image(
             name=str(metadata["name"]),
@@ -143,10 +166,10 @@ def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
     try:
-        metadata = json.loads(entries.get(METADATA_KEY, "null"))
+        metadata = _unseal(entries.get(METADATA_KEY, "null"))
     except ValueError as error:
-        raise _damaged(path, "its metadata is not JSON") from error
-    if not isinstance(metadata, dict):
+        raise _damaged(path, str(error)) from error
+    if metadata is None:
         raise ModelError(
             f"{path} is a safetensors file, but not a .jal image",
             "convert models with: jalhost model convert",
