@@ -17,6 +17,8 @@ TARGET_MHZ = 130
 
 TOOL_TIMEOUT_S = 3600
 
+BAD_DRIVER = r"^Warning: .*(?:is used but has no driver|multiple conflicting drivers).*$"
+
 logger = logging.getLogger(__name__)
 
 
@@ -24,7 +26,8 @@ logger = logging.getLogger(__name__)
 class Usage:
     """What a design takes on an LFE5U-85F, and how fast it runs there.
 
-    ``luts`` counts LUT4s, those of carry chains and distributed RAM included.
+    ``luts`` counts LUT4s, those of carry chains and distributed RAM included; ``undriven`` signals
+    with no driver or several; ``critical_path`` one line per step.
     """
 
     luts: int
@@ -131,7 +134,7 @@ def read_reports(yosys_log: str, report: dict[str, Any]) -> Usage:
         block_rams=used["DP16KD"],
         fmax_mhz=min(clocks),
         latches=len(set(re.findall(r"^Latch inferred for signal (.*)$", yosys_log, re.M))),
-        undriven=len(set(re.findall(r"is used but has no driver|conflicting driver", yosys_log))),
+        undriven=len(set(re.findall(BAD_DRIVER, yosys_log, re.M))),
         critical_path=critical_path(report),
     )
 
