@@ -1,0 +1,61 @@
+"""What every link offers: 32-bit words at byte addresses of the device's bus."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Link(Protocol):
+    """A connection to a device's Wishbone bus. Addresses are multiples of 4 bytes."""
+
+    @property
+    def description(self) -> str:
+        """What messages call it, for example the port's name."""
+
+    def read(self, address: int, words: int = 1) -> list[int]:
+        """Reads consecutive words.
+
+        Raises:
+            LinkError: no or not enough of an answer.
+        """
+
+    def write(self, address: int, values: Sequence[int]) -> None:
+        """Writes consecutive words.
+
+        Raises:
+            LinkError: the connection is lost.
+        """
+
+    def close(self) -> None:
+        """Gives the port back. May be called twice."""
+
+
+class ByteStream(Protocol):
+    """Bytes to and from a device."""
+
+    @property
+    def description(self) -> str:
+        """What messages call it."""
+
+    def send(self, data: bytes) -> None:
+        """Sends all of the data.
+
+        Raises:
+            LinkError: the connection is lost, or nothing was taken for a long time.
+        """
+
+    def receive(self, most: int, timeout_s: float) -> bytes:
+        """Returns what is there, 1 to ``most`` bytes; empty if nothing came within the time.
+
+        Raises:
+            LinkError: the connection is lost.
+        """
+
+    def discard_input(self) -> None:
+        """Throws away what has arrived.
+
+        Raises:
+            LinkError: the connection is lost.
+        """
+
+    def close(self) -> None:
+        """Gives the port back. May be called twice."""
