@@ -95,7 +95,7 @@ class PortReader(LiteXModule):
         self.comb += [
             fifo.sink.valid.eq(port.rdata.valid),
             fifo.sink.data.eq(port.rdata.data),
-            port.rdata.ready.eq(1),
+            port.rdata.ready.eq(fifo.sink.ready),
             self.source.data.eq(fifo.source.data),
             self.source.valid.eq(fifo.source.valid & ~self.drop),
             fifo.source.ready.eq(self.source.ready | self.drop),
