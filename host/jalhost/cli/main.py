@@ -65,12 +65,11 @@ def main() -> NoReturn:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has gone; keep Python from complaining when it flushes at exit.
+        # Whoever read our output has gone: end as Typer does when a command meets this, and keep
+        # Python from complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(1)
     except JalError as error:
         if debug:
             raise
@@ -82,6 +81,8 @@ def main() -> NoReturn:
             raise
         name = type(error).__name__
         _fail(f"internal error: {name}: {error} (run with --debug for details)", INTERNAL_ERROR)
+    if code == INTERRUPTED:  # what Typer makes of KeyboardInterrupt
+        _fail("interrupted", INTERRUPTED)
     sys.exit(code)
 
 
