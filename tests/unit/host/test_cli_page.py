@@ -1,0 +1,27 @@
+"""docs/cli.md says what the command line does."""
+
+import re
+
+from jalhost import errors
+from jalhost.cli.main import INTERNAL_ERROR
+from jalhost.engine.generation import FinishReason, Summary
+from jalhost.engine.target import Provenance, TargetInfo
+from jaltest.models import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def test_every_exit_code_is_listed() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)}
+    classes = errors.JalError.__subclasses__()
+    assert len(classes) == len({item.exit_code for item in classes})
+    assert listed == {0, INTERNAL_ERROR, errors.INTERRUPTED, *(item.exit_code for item in classes)}
+
+
+def test_every_key_of_json_is_listed() -> None:
+    section = PAGE.partition("### Figures")[2].partition("## jalhost model")[0]
+    cells = re.findall(r"^\| (`.*?`) \|", section, flags=re.MULTILINE)
+    listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    info = TargetInfo("emu", Provenance.EMULATED)
+    summary = Summary("", [], [], FinishReason.STOP, None, None, None, None, None, info)
+    assert listed == set(summary.as_dict())
