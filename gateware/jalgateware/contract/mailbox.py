@@ -1,0 +1,234 @@
+"""The mailbox: a block of RAM through which a host commands the firmware.
+
+Every access is a 32-bit word. The host writes arguments, then ``COMMAND``, then a new number into
+``DOORBELL``. The firmware carries the command out, writes ``RESULT`` and the response words, and
+last copies the number to ``ANSWERED``; until then the host leaves arguments and command alone. A
+running generation does not keep the firmware from answering; VERIFY_IMAGE and SELF_TEST answer when
+they are done.
+
+RUN answers at once. Sampled tokens then appear in the output ring: the firmware writes entry
+``OUTPUT_HEAD % RING_ENTRIES`` and increments ``OUTPUT_HEAD``; the host reads up to there and writes
+how far it came to ``OUTPUT_TAIL``. Both count up and wrap at 2**32; RUN sets both to 0. When the
+ring is full the engine waits. A run is over when ``STATE`` is no longer RUNNING; ``RUN_RESULT``
+tells why, ``RUN_DETAIL`` the engine's own error.
+
+``HEARTBEAT`` changes as long as the firmware is alive (at least every millisecond of its clock).
+``BOOTS`` counts starts of the firmware since the mailbox was powered; the host knows by it that the
+CPU was reset.
+"""
+
+from enum import IntEnum
+
+MAGIC = int.from_bytes(b"JALM", "little")
+
+PROTOCOL = 1
+
+ARGUMENTS = 8
+RESPONSES = 8
+
+COUNTERS = (
+    "cycles",
+    "busy",
+    "stall_weights",
+    "stall_kv",
+    "stall_vector",
+    "stall_host",
+    "dram_words",
+    "kv_words",
+    "saturations",
+    "tokens",
+)
+"""The engine's counters, in the order of the mailbox and of the engine's CSRs; 64 bits each."""
+
+MAX_BAD_CHUNKS = 64
+
+RING_ENTRIES = 256
+RING_ENTRY_WORDS = 4
+"""Token, cycle stamp low, cycle stamp high, position of the token in the run."""
+
+PROMPT_CAPACITY = 2048
+"""Tokens."""
+
+
+class Field(IntEnum):
+    """Byte offset of each field."""
+
+    # Written by the host.
+    COMMAND = 0x000
+    ARGUMENT_0 = 0x004
+    """The first of ARGUMENTS words."""
+    DOORBELL = 0x024
+    """Number of the command; a number other than that in ANSWERED starts it."""
+    OUTPUT_TAIL = 0x028
+    """Entries of the output ring that the host has taken."""
+
+    # Written by the firmware, and constant after its start.
+    MAGIC = 0x080
+    """Valid once the firmware is ready for commands."""
+    PROTOCOL = 0x084
+    FIRMWARE_VERSION = 0x088
+    """Major, minor, patch in a byte each, from bit 16 down."""
+    BOOTS = 0x08C
+    """Starts of the firmware."""
+    BOOT_REASON = 0x090
+    BOOT_CYCLES = 0x094
+    """Cycles from reset to readiness."""
+    DRAM_BYTES = 0x098
+    LAST_TRAP_CAUSE = 0x09C
+    """``mcause`` of the exception that the firmware last died of; all ones if it never did."""
+    LAST_TRAP_PC = 0x0A0
+    """Where that happened."""
+
+    # Written by the firmware at any time: one burst tells all of them.
+    HEARTBEAT = 0x0C0
+    STATE = 0x0C4
+    ANSWERED = 0x0C8
+    RESULT = 0x0CC
+    """Result of the command in ANSWERED."""
+    OUTPUT_HEAD = 0x0D0
+    """Entries of the output ring that have been written."""
+    RUN_RESULT = 0x0D4
+    """How the last run ended."""
+    RUN_DETAIL = 0x0D8
+    """The engine's error code at the end of the last run."""
+    RUN_ID = 0x0DC
+    """Counts runs."""
+    PROGRESS = 0x0E0
+    """Chunks done of VERIFY_IMAGE, prompt tokens pushed of RUN."""
+    FAULT = 0x0E4
+    """What keeps the firmware in state FAULT."""
+    RESPONSE_0 = 0x100
+    """The first of RESPONSES words."""
+    COUNTERS = 0x140
+    """Two words per counter, low word first; as of the last STATUS command or the end of the
+    run."""
+    BAD_CHUNKS = 0x200
+    """Up to MAX_BAD_CHUNKS chunks that VERIFY_IMAGE found damaged, in ascending order."""
+
+    OUTPUT_RING = 0x1000
+    PROMPT = 0x2000
+    """Prompt tokens, one word each."""
+
+
+class Command(IntEnum):
+    """What the host may ask for, with arguments and response words in order."""
+
+    IDENTIFY = 1
+    """-> protocol, firmware version, clock in Hz, DRAM bytes, image offset in DRAM, fingerprint
+    low, high."""
+    VERIFY_IMAGE = 2
+    """first chunk, number of chunks (0 = to the last) -> chunks checked, chunks damaged. Checks the
+    header, too; CRC_MISMATCH with BAD_CHUNKS filled if chunks are damaged."""
+    LOAD = 3
+    """-> instructions, context, image id (4 words). Checks the header against the engine's limits
+    and makes the image the one to run; a refusal for a limit responds with the header's word index,
+    its value and the limit."""
+    RUN = 4
+    """prompt tokens, tokens to sample, start position, inverse temperature (Q5.12 of log2(e)/T; 0 =
+    greedy), seed, time in milliseconds without progress before the engine counts as hung (0 =
+    DEFAULT_HANG_MS) -> run id."""
+    STOP = 5
+    """Ends the run, if there is one; answers when the engine rests."""
+    STATUS = 6
+    """Copies the engine's counters to COUNTERS. -> state, free entries of the output ring, engine
+    status register."""
+    SELF_TEST = 7
+    """Only while no run goes on; the image stays. -> tests passed, tests done, as bits of SelfTest;
+    first failing address, expected, read."""
+
+
+class State(IntEnum):
+    """What the firmware does."""
+
+    BOOTING = 0
+    READY = 1
+    """No image is loaded."""
+    LOADED = 2
+    """Waits for a run."""
+    RUNNING = 3
+    CHECKING = 4
+    """VERIFY_IMAGE or SELF_TEST goes on."""
+    FAULT = 5
+    """Hardware does not work (see FAULT); only IDENTIFY, STATUS and SELF_TEST are answered."""
+
+
+class Result(IntEnum):
+    """How a command or a run ended."""
+
+    OK = 0
+    UNKNOWN_COMMAND = 1
+    BUSY = 2
+    """Not while a run goes on."""
+    BAD_ARGUMENT = 3
+    """Response word 0: index of the argument, 1: its limit."""
+    NO_IMAGE = 4
+    """There is no header in DRAM, or none of this version."""
+    HEADER_DAMAGED = 5
+    CRC_MISMATCH = 6
+    WRONG_LANES = 7
+    """The image is laid out for engine words of another width."""
+    LIMIT_EXCEEDED = 8
+    WRONG_ISA = 9
+    DOES_NOT_FIT = 10
+    """Image and KV cache are larger than the DRAM."""
+    NOT_LOADED = 11
+    """RUN before LOAD."""
+    CRC_TIMEOUT = 12
+    """The CRC engine did not finish."""
+    ENGINE_TIMEOUT = 13
+    """The engine did not come to rest after a stop or a reset."""
+    WATCHDOG = 14
+    """The engine made no progress and was reset."""
+    ENGINE_ERROR = 15
+    """See RUN_DETAIL."""
+    STOPPED = 16
+    """By the command STOP."""
+    STOP_TOKEN = 17
+    """A run ended with one of the image's stop tokens."""
+    CONTEXT_FULL = 18
+    """A run reached the last position."""
+    FAILED = 19
+    """SELF_TEST found a fault."""
+    DRAM_FAILED = 20
+    """DRAM did not initialise or does not keep data."""
+    WRONG_FIRMWARE = 21
+    """The firmware was built for other gateware (fingerprints differ)."""
+
+
+class BootReason(IntEnum):
+    """Why the firmware started."""
+
+    POWER_UP = 0
+    """Configuration, or a reset of the whole system."""
+    CPU_RESET = 1
+    """The host reset the CPU; DRAM kept its content."""
+    WATCHDOG = 2
+    """The CPU hung and the watchdog reset it; DRAM kept its content."""
+
+
+class SelfTest(IntEnum):
+    """Bits of SELF_TEST's responses."""
+
+    MAILBOX = 0
+    """Patterns in the output ring."""
+    DRAM_DATA = 1
+    """Patterns in the scratch region of DRAM."""
+    DRAM_ADDRESS = 2
+    """Each word of the scratch region holds its own address."""
+    CRC = 3
+    """The CRC engine agrees with a calculation by the CPU."""
+    ENGINE = 4
+    """The engine comes out of reset idle, and its CSRs hold what is written."""
+
+
+DEFAULT_HANG_MS = 20
+"""Time without progress after which the engine counts as hung."""
+
+
+def counter_offset(name: str) -> int:
+    """Byte offset of a counter's low word.
+
+    Raises:
+        ValueError: there is no such counter.
+    """
+    return int(Field.COUNTERS) + 8 * COUNTERS.index(name)
