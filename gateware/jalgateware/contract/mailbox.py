@@ -231,4 +231,6 @@ def counter_offset(name: str) -> int:
     Raises:
         ValueError: there is no such counter.
     """
+    if name not in COUNTERS:
+        raise ValueError(f"there is no counter {name!r}")
     return int(Field.COUNTERS) + 8 * COUNTERS.index(name)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from jalgateware.contract import mailbox, memory_map
@@ -20,7 +22,7 @@ def extents() -> dict[str, tuple[int, int]]:
 def test_fields_are_words_that_do_not_overlap() -> None:
     ordered = sorted(extents().values())
     assert all(start % 4 == 0 for start, _ in ordered)
-    assert all(end <= start for (_, end), (start, _) in zip(ordered, ordered[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(ordered))
     assert ordered[-1][1] <= memory_map.MAILBOX.size
 
 
