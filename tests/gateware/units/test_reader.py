@@ -112,6 +112,26 @@ def test_one_word_commands_come_in_order() -> None:
     assert bench.received.values == expected(commands)
 
 
+def test_nothing_is_lost_while_nobody_takes_words() -> None:
+    bench = Bench(ready=1.0, stall=1.0)
+    commands = [(50, 400)]
+
+    def main() -> Process:
+        sink = bench.unit.sink
+        yield sink.address.eq(commands[0][0])
+        yield sink.words.eq(commands[0][1])
+        yield from pulse(sink.valid)
+        for _ in range(200):
+            yield
+        # Each port asked for as many words as its FIFO holds, and one of them left for the output.
+        assert sum(map(len, bench.memory.read_addresses)) == 4 * 32 + 1
+        bench.received.stall = 0.0
+        yield from wait_for(bench.unit.idle)
+
+    bench.run(main())
+    assert bench.received.values == expected(commands)
+
+
 def test_pieces_end_at_burst_boundaries_and_take_turns() -> None:
     bench = Bench(ready=1.0)
     bench.run(play(bench, [(10, 60)]))
