@@ -42,7 +42,7 @@ def convert(
 ) -> None:
     """Convert a checkpoint to a .jal image."""
     from jalhost.models.convert import read_model
-    from jalhost.models.image import save_image
+    from jalhost.models.image_file import save_image
 
     image = read_model(checkpoint, tokenizer, name)
     save_image(image, output)
@@ -60,7 +60,7 @@ def info(
     debug: Debug = False,
 ) -> None:
     """Check an image and show what is in it."""
-    from jalhost.models.image import load_image
+    from jalhost.models.image_file import load_image
 
     path = image or DEMO_MODEL
     facts = _facts(load_image(path), path)
@@ -72,7 +72,7 @@ def info(
 
 def _facts(image: "Image", path: Path) -> dict[str, Any]:
     from jalhost.models.convert import needed_bytes
-    from jalhost.models.image import VERSION
+    from jalhost.models.image_file import VERSION
 
     a = image.plan.architecture
     return {

@@ -57,7 +57,7 @@ def open_model(path: Path | None, tokenizer: Path | None) -> "Image":
         ModelError: the model cannot be used.
     """
     from jalhost.models.convert import read_model
-    from jalhost.models.image import is_image, load_image
+    from jalhost.models.image_file import is_image, load_image
 
     if path is None and not DEMO_MODEL.is_file():
         raise ModelError("this installation has no demo model", "name a model by --model FILE")

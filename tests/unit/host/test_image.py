@@ -12,9 +12,9 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.golden.machine import Machine
 from jalgateware.golden.sampler import Sampling
 from jalhost.errors import ModelError, UsageError
-from jalhost.models import image as images
 from jalhost.models.convert import convert, matrices, prepare
-from jalhost.models.image import METADATA_KEY, load_image, save_image, seal
+from jalhost.models.image import GEOMETRY
+from jalhost.models.image_file import METADATA_KEY, load_image, save_image, seal
 from jaltest.tiny import ARCHITECTURE, tiny_image, tiny_model, tiny_tokenizer
 
 
@@ -93,6 +93,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ({"plan": {}}, "metadata is damaged"),
         ({"sha256": {}}, "damaged: KeyError"),
         ({"stop_tokens": None}, "damaged"),
+        ({"chunk_crc32": [1, 2]}, "does not match the CRCs of its chunks"),
     ],
 )
 def test_metadata_is_checked(path: Path, changes: dict[str, object], message: str) -> None:
@@ -134,7 +135,7 @@ def test_unwritable_place_is_named(tmp_path: Path) -> None:
 def test_every_geometry_computes_the_same(lanes: int) -> None:
     image = tiny_image()
     logits = []
-    for config in (images.GEOMETRY, EngineConfig(lanes=lanes)):
+    for config in (GEOMETRY, EngineConfig(lanes=lanes)):
         executable = prepare(image, config)
         machine = Machine(config, executable.memory, executable.program, ARCHITECTURE.context)
         for position, token in enumerate([1, 300 % ARCHITECTURE.vocabulary, 261]):
