@@ -62,25 +62,33 @@ def find_tool(name: str) -> str:
     return found
 
 
-def run_tool(command: list[str], folder: Path, log: Path) -> None:
+def run_tool(
+    command: list[str], folder: Path, log: Path, timeout_s: float = TOOL_TIMEOUT_S
+) -> None:
     """Runs a tool in ``folder``, its output in ``log``.
 
     Raises:
-        BuildError: the tool failed; the message carries its last error line.
+        BuildError: the tool failed, with its first error line, or took longer than ``timeout_s``.
     """
     with log.open("w", encoding="utf-8") as output:
-        result = subprocess.run(
-            command,
-            cwd=folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-            timeout=TOOL_TIMEOUT_S,
-        )
+        try:
+            result = subprocess.run(
+                command,
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=timeout_s,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BuildError(
+                f"{Path(command[0]).name} was not done after {timeout_s:.0f} s",
+                hint=f"another --seed may route; see {log}",
+            ) from error
     if result.returncode:
         lines = log.read_text(encoding="utf-8").splitlines()
         errors = [line for line in lines if "ERROR" in line] or lines[-1:] or ["no output"]
-        raise BuildError(f"{Path(command[0]).name} failed: {errors[-1]}", hint=f"see {log}")
+        raise BuildError(f"{Path(command[0]).name} failed: {errors[0]}", hint=f"see {log}")
 
 
 def place_and_route(verilog: Path, top: str, seed: int) -> Usage:

@@ -97,7 +97,7 @@ def build_unit(name: str, config: EngineConfig) -> tuple[LiteXModule, list[Any]]
         "ports": lambda: [dram_port("read", config) for _ in range(config.read_ports)],
         "read_ports": lambda: [dram_port("read", config) for _ in range(config.read_ports)],
         "write_port": lambda: dram_port("write", config),
-        "table": lambda: tables.EXP2,
+        "table": lambda: tables.RECIPROCAL,
     }
     arguments: dict[str, Any] = {}
     for parameter in inspect.signature(unit).parameters.values():
@@ -184,11 +184,13 @@ class Wrapper(LiteXModule):
         self.input_bits = sum(len(signal) for signal in inputs)
         self.output_bits = sum(len(signal) for signal in outputs)
 
-        stimulus = Signal(self.input_bits)
+        # Without reset: its net has no global routing, and thousands of pins more would choke it.
+        stimulus = Signal(self.input_bits, reset_less=True)
         self.sync += stimulus.eq(Cat(self.serial_in, stimulus))
         self.comb += Cat(*inputs).eq(stimulus)
 
-        response, chain, load = Signal(self.output_bits), Signal(self.output_bits), Signal()
+        response, chain = (Signal(self.output_bits, reset_less=True) for _ in range(2))
+        load = Signal(reset_less=True)
         self.sync += [
             response.eq(Cat(*outputs)),
             load.eq(self.load),

@@ -53,6 +53,7 @@ class BlockFifo(LiteXModule):
             write.dat_w.eq(self.sink.data),
             read.re.eq(get),
         ]
+        self.source.data.reset_less = True
         self.sync += [
             If(put, write.adr.eq(write.adr + 1)),
             If(get, read.adr.eq(read.adr + 1)),

@@ -35,7 +35,7 @@ class KVWriter(LiteXModule):
     element per cycle.
     Overflow: ``overflow`` pulses when a word is lost, which happens only to those who disobey
     ``room``.
-    Cost: 460 LUTs, 420 flip-flops, 1 MULT18X18D, 5 DP16KD, 140 MHz (16 lanes, LFE5U-85F, speed
+    Cost: 350 LUTs, 540 flip-flops, 1 MULT18X18D, 5 DP16KD, 140 MHz (16 lanes, LFE5U-85F, speed
     grade 6).
     Golden model: the cache of :class:`jalgateware.golden.machine.Machine`.
     """
@@ -63,10 +63,10 @@ class KVWriter(LiteXModule):
 
         # # #
 
-        self._word = Signal(config.word_bits)
+        self._word = Signal(config.word_bits, reset_less=True)
         self._word_valid, self._head_end = Signal(), Signal()
         self._partial = Signal()
-        self._address = Signal(len(write_port.cmd.addr))
+        self._address = Signal(len(write_port.cmd.addr), reset_less=True)
         self._pack(config.kv_lanes)
         self._place()
         self._write(write_port)

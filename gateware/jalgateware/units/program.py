@@ -27,7 +27,7 @@ class ProgramMemory(LiteXModule):
         self.read = Signal()
         self.index = Signal(max=config.max_instructions)
         self.done = Signal()
-        bits = Signal(32 * INSTRUCTION_WORDS)
+        bits = Signal(32 * INSTRUCTION_WORDS, reset_less=True)
         self.field = {name: bits[low : low + width] for name, (low, width) in FIELDS.items()}
 
         # # #

@@ -77,9 +77,13 @@ class ReadCommands(LiteXModule):
         self._left, self._right = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         self._add, self._keep = Signal(), Signal()
         self._step, self._next_block, self._next_head = Signal(), Signal(), Signal()
-        self._origin, self._product = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        self._multiplier, self._multiplicand = Signal(WORDS_BITS), Signal(ADDRESS_BITS)
-        self._left_over = Signal(max=max(config.max_kv_heads + 1, 1 << FIELDS["blocks"][1]))
+        self._origin, self._product, self._multiplicand = (
+            Signal(ADDRESS_BITS, reset_less=True) for _ in range(3)
+        )
+        self._multiplier = Signal(WORDS_BITS, reset_less=True)
+        most = max(config.max_kv_heads + 1, 1 << FIELDS["blocks"][1])
+        self._left_over = Signal(max=most, reset_less=True)
+        self.source.address.reset_less = True
         total, field = Signal(ADDRESS_BITS), self.field
         self._attend = field["opcode"] == Opcode.ATTEND
         self._embed = field["opcode"] == Opcode.EMBED

@@ -217,6 +217,8 @@ def test_missing_tools_and_their_errors_are_named(
 ) -> None:
     with pytest.raises(BuildError, match="sh failed: ERROR: no such cell"):
         run_tool(["sh", "-c", "echo 'ERROR: no such cell'; exit 1"], tmp_path, tmp_path / "log")
+    with pytest.raises(BuildError, match=r"sleep was not done after 0 s .*--seed"):
+        run_tool(["sleep", "60"], tmp_path, tmp_path / "log", timeout_s=0.1)
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentProblem, match="yosys is not installed"):
