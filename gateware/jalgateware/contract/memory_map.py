@@ -39,7 +39,7 @@ FINGERPRINT_ADDRESS = CSR_ORIGIN + CSR_LOCATIONS["fingerprint"] * CSR_BANK_BYTES
 SCRATCH_OFFSET = 0x0000_1000
 """Bytes from the start of DRAM to a region that self-tests may overwrite."""
 
-SCRATCH_BYTES = 0x0000_F000
+SCRATCH_BYTES = 0x0000_2000
 
 IMAGE_OFFSET = 0x0010_0000
 """Bytes from the start of DRAM to the image."""

@@ -1,0 +1,111 @@
+"""Compiles the firmware for a system whose headers have been generated."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from jalgateware.contract.c_header import HEADER_NAME, c_header
+
+PREFIX = "riscv64-unknown-elf-"
+
+COMPILER = f"{PREFIX}gcc"
+
+SOURCE_FOLDER = Path(__file__).parent / "src"
+
+SHIM_FOLDER = Path(__file__).parent / "shims"
+
+IMAGE = "firmware.bin"
+
+MACHINE = ("-march=rv32im", "-mabi=ilp32", "-D__vexriscv__")
+"""VexRiscv's variant "standard"; an architecture that Debian's libgcc is compiled for."""
+
+ASSEMBLER_MACHINE = ("-march=rv32im_zicsr", "-mabi=ilp32")
+"""The CPU's control registers are an extension by name."""
+
+OPTIONS = (
+    "-Os",
+    "-ffreestanding",
+    "-fno-tree-loop-distribute-patterns",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-g",
+)
+
+STRICT = (
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wconversion",
+    "-Wshadow",
+    "-Wundef",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Wvla",
+)
+
+LITEDRAM_SOURCES = ("sdram.c", "accessors.c")
+
+LITEDRAM_OPTIONS = ("-std=gnu11", "-w", "-DSDRAM_TEST_DISABLE")
+"""Not our code, so no warnings; its memory test reads all of a small memory, ours a few words."""
+
+Run = Callable[[list[str], Path], None]
+"""Runs a command in a folder and raises where it fails."""
+
+
+def _litex() -> Path:
+    """LiteX's folder, found without importing LiteX."""
+    spec = find_spec("litex")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("litex is not installed", name="litex")
+    return Path(spec.submodule_search_locations[0])
+
+
+def litedram_sources() -> list[Path]:
+    """LiteDRAM's part of the firmware, as LiteX brings it."""
+    folder = _litex() / "soc/software/liblitedram"
+    return [folder / name for name in LITEDRAM_SOURCES]
+
+
+def firmware_sources() -> list[Path]:
+    """Everything that the firmware's image depends on, besides generated headers and LiteX."""
+    return [Path(__file__), *sorted(SOURCE_FOLDER.iterdir()), *sorted(SHIM_FOLDER.iterdir())]
+
+
+def include_options(headers: Path, folder: Path) -> list[str]:
+    """Where headers are: ours strict, others' as system headers, without warnings."""
+    software = _litex() / "soc/software"
+    foreign = [
+        headers.parent,
+        SHIM_FOLDER,
+        software,
+        software / "include",
+        software / "libbase",
+        _litex() / "soc/cores/cpu/vexriscv",
+    ]
+    options = [f"-I{folder}", f"-I{SOURCE_FOLDER}"]
+    for path in foreign:
+        options += ["-isystem", str(path)]
+    return options
+
+
+def compile_firmware(headers: Path, folder: Path, run: Run) -> Path:
+    """Compiles and links into ``folder``; returns the ROM's image.
+
+    ``headers`` is the folder of the generated headers; its name must be ``generated``.
+    """
+    assert headers.name == "generated", headers
+    (folder / HEADER_NAME).write_text(c_header(), encoding="utf-8")
+    options = [COMPILER, *MACHINE, *OPTIONS, *include_options(headers, folder)]
+    ours = sorted(str(path) for path in SOURCE_FOLDER.glob("*.c"))
+    elf = folder / "firmware.elf"
+    run([*options, *STRICT, "-c", *ours], folder)
+    run([COMPILER, *ASSEMBLER_MACHINE, "-c", str(SOURCE_FOLDER / "crt0.S")], folder)
+    foreign = [str(path) for path in litedram_sources()]
+    run([*options, *LITEDRAM_OPTIONS, "-c", *foreign], folder)
+    link = [COMPILER, *MACHINE, "-nostdlib", "-Wl,--gc-sections", f"-L{headers}"]
+    link += [f"-T{SOURCE_FOLDER / 'linker.ld'}", f"-Wl,-Map={folder / 'firmware.map'}"]
+    objects = sorted(str(path) for path in folder.glob("*.o"))
+    run([*link, *objects, "-lgcc", "-o", str(elf)], folder)
+    run([f"{PREFIX}objcopy", "-O", "binary", str(elf), IMAGE], folder)
+    return folder / IMAGE

@@ -1,0 +1,2 @@
+/* LiteDRAM's initialisation includes <stdlib.h>, but takes nothing from it. */
+#pragma once

@@ -1,0 +1,238 @@
+#include "commands.h"
+
+#include <stdbool.h>
+
+#include "clock.h"
+#include "dram.h"
+#include "engine.h"
+#include "image.h"
+#include "mailbox.h"
+#include "registers.h"
+#include "run.h"
+#include "selftest.h"
+#include "verify.h"
+#include "version.h"
+#include "watchdog.h"
+
+static struct {
+    enum jal_result fault;
+    bool loaded;
+    bool verifying;
+    struct image image;
+    /* Number of the command in hand or answered last. */
+    uint32_t number;
+} state;
+
+enum jal_state commands_state(void)
+{
+    if (state.fault != RESULT_OK)
+        return STATE_FAULT;
+    if (state.verifying)
+        return STATE_CHECKING;
+    if (run_is_active())
+        return STATE_RUNNING;
+    return state.loaded ? STATE_LOADED : STATE_READY;
+}
+
+static void show_state(void)
+{
+    mailbox_write(FIELD_STATE, commands_state());
+}
+
+static void answer(enum jal_result result)
+{
+    show_state();
+    mailbox_write(FIELD_RESULT, result);
+    /* Last: it tells that everything else is valid. */
+    mailbox_write(FIELD_ANSWERED, state.number);
+}
+
+static enum jal_result identify(void)
+{
+    mailbox_respond(0, MAILBOX_PROTOCOL);
+    mailbox_respond(1, FIRMWARE_VERSION);
+    mailbox_respond(2, BUILD_CLOCK_HZ);
+    mailbox_respond(3, BUILD_DRAM_BYTES);
+    mailbox_respond(4, IMAGE_OFFSET);
+    mailbox_respond(5, BUILD_FINGERPRINT_LOW);
+    mailbox_respond(6, BUILD_FINGERPRINT_HIGH);
+    return RESULT_OK;
+}
+
+static enum jal_result load(void)
+{
+    struct image_excess excess = {0, 0, 0};
+    state.loaded = false;
+    const enum jal_result result = image_load(&state.image, &excess);
+    if (result == RESULT_LIMIT_EXCEEDED) {
+        mailbox_respond(0, excess.word);
+        mailbox_respond(1, excess.value);
+        mailbox_respond(2, excess.limit);
+    }
+    if (result != RESULT_OK)
+        return result;
+    state.loaded = true;
+    mailbox_respond(0, state.image.instructions);
+    mailbox_respond(1, state.image.model.context);
+    for (uint32_t i = 0; i < 4; i++)
+        mailbox_respond(2u + i, state.image.id[i]);
+    return RESULT_OK;
+}
+
+static enum jal_result start_run(void)
+{
+    if (!state.loaded)
+        return RESULT_NOT_LOADED;
+    const struct run_request request = {
+        .engine =
+            {
+                .position = mailbox_argument(2),
+                .generate_count = mailbox_argument(1),
+                .inverse_temperature = mailbox_argument(3),
+                .seed = mailbox_argument(4),
+            },
+        .prompt_tokens = mailbox_argument(0),
+        .hang_ms = mailbox_argument(5),
+    };
+    uint32_t argument = 0;
+    uint32_t limit = 0;
+    const enum jal_result result = run_start(&state.image, &request, &argument, &limit);
+    mailbox_respond(0, result == RESULT_OK ? mailbox_read(FIELD_RUN_ID) : argument);
+    mailbox_respond(1, result == RESULT_OK ? 0 : limit);
+    return result;
+}
+
+static enum jal_result report_status(void)
+{
+    run_copy_counters();
+    mailbox_respond(0, commands_state());
+    mailbox_respond(1, run_ring_room());
+    mailbox_respond(2, engine_state().status);
+    return RESULT_OK;
+}
+
+static void stay_alive(void)
+{
+    watchdog_feed();
+    mailbox_write(FIELD_HEARTBEAT, mailbox_read(FIELD_HEARTBEAT) + 1u);
+}
+
+static enum jal_result run_self_test(void)
+{
+    mailbox_write(FIELD_STATE, STATE_CHECKING);
+    const struct self_test_report report = self_test(stay_alive);
+    mailbox_respond(0, report.passed);
+    mailbox_respond(1, report.done);
+    mailbox_respond(2, report.address);
+    mailbox_respond(3, report.expected);
+    mailbox_respond(4, report.actual);
+    return report.passed == report.done ? RESULT_OK : RESULT_FAILED;
+}
+
+static enum jal_result start_verify(void)
+{
+    uint32_t limit = 0;
+    mailbox_write(FIELD_PROGRESS, 0);
+    const enum jal_result result = verify_start(mailbox_argument(0), mailbox_argument(1), &limit);
+    if (result == RESULT_BAD_ARGUMENT)
+        mailbox_respond(1, limit);
+    state.verifying = result == RESULT_OK;
+    return result;
+}
+
+/* Whether a command may be carried out in the present state. */
+static enum jal_result admit(uint32_t command)
+{
+    switch (command) {
+    case COMMAND_IDENTIFY:
+    case COMMAND_STATUS:
+        return RESULT_OK;
+    case COMMAND_STOP:
+        return state.fault;
+    case COMMAND_SELF_TEST:
+        return run_is_active() ? RESULT_BUSY : RESULT_OK;
+    case COMMAND_VERIFY_IMAGE:
+    case COMMAND_LOAD:
+    case COMMAND_RUN:
+        if (state.fault != RESULT_OK)
+            return state.fault;
+        return run_is_active() ? RESULT_BUSY : RESULT_OK;
+    default:
+        return RESULT_UNKNOWN_COMMAND;
+    }
+}
+
+static enum jal_result execute(uint32_t command)
+{
+    switch (command) {
+    case COMMAND_IDENTIFY:
+        return identify();
+    case COMMAND_VERIFY_IMAGE:
+        return start_verify();
+    case COMMAND_LOAD:
+        return load();
+    case COMMAND_RUN:
+        return start_run();
+    case COMMAND_STOP:
+        return run_stop();
+    case COMMAND_STATUS:
+        return report_status();
+    case COMMAND_SELF_TEST:
+        return run_self_test();
+    default:
+        return RESULT_UNKNOWN_COMMAND;
+    }
+}
+
+static void go_on_verifying(void)
+{
+    enum jal_result result = RESULT_OK;
+    uint32_t checked = 0;
+    uint32_t bad = 0;
+    if (!verify_poll(&result, &checked, &bad))
+        return;
+    state.verifying = false;
+    mailbox_respond(0, checked);
+    mailbox_respond(1, bad);
+    answer(result);
+}
+
+void commands_init(enum jal_result fault)
+{
+    state.fault = fault;
+    state.loaded = false;
+    state.verifying = false;
+    /* A command that was there before the firmware was has no answer. */
+    state.number = mailbox_read(FIELD_DOORBELL);
+    mailbox_write(FIELD_ANSWERED, state.number);
+    mailbox_write(FIELD_FAULT, fault);
+    show_state();
+}
+
+void commands_poll(void)
+{
+    stay_alive();
+    if (state.verifying) {
+        go_on_verifying();
+        return;
+    }
+    if (run_is_active()) {
+        run_poll();
+        if (!run_is_active())
+            show_state();
+    }
+    const uint32_t number = mailbox_read(FIELD_DOORBELL);
+    if (number == state.number)
+        return;
+    state.number = number;
+    const uint32_t command = mailbox_read(FIELD_COMMAND);
+    for (uint32_t i = 0; i < MAILBOX_RESPONSES; i++)
+        mailbox_respond(i, 0);
+    enum jal_result result = admit(command);
+    if (result == RESULT_OK)
+        result = execute(command);
+    if (!state.verifying)
+        answer(result);
+    else
+        show_state();
+}

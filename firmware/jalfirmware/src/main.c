@@ -1,0 +1,79 @@
+/* Start of the firmware, and its one loop. */
+#include <stdbool.h>
+
+#include "clock.h"
+#include "commands.h"
+#include "console.h"
+#include "dram.h"
+#include "engine.h"
+#include "mailbox.h"
+#include "registers.h"
+#include "version.h"
+#include "watchdog.h"
+
+#define NO_TRAP UINT32_MAX
+
+int main(void);
+
+/* Why the firmware starts; a cold start begins with an empty mailbox. */
+static enum jal_boot_reason begin(bool warm)
+{
+    const bool expired = watchdog_take_expired();
+    mailbox_write(FIELD_MAGIC, 0);
+    mailbox_write(FIELD_STATE, STATE_BOOTING);
+    if (warm)
+        return expired ? BOOT_WATCHDOG : BOOT_CPU_RESET;
+    for (uint32_t offset = 0; offset < FIELD_OUTPUT_RING; offset += 4u)
+        mailbox_write(offset, 0);
+    mailbox_write(FIELD_LAST_TRAP_CAUSE, NO_TRAP);
+    return BOOT_POWER_UP;
+}
+
+/* DRAM keeps its content over a reset of the CPU alone: it is not touched then. */
+static enum jal_result start_dram(bool warm)
+{
+    if (warm)
+        return RESULT_OK;
+    const enum jal_result result = dram_init();
+    if (result == RESULT_OK)
+        watchdog_set_warm();
+    return result;
+}
+
+static bool fits_gateware(void)
+{
+    return mmio_read32(REGISTER(FINGERPRINT_VALUE)) == BUILD_FINGERPRINT_HIGH &&
+           mmio_read32(REGISTER(FINGERPRINT_VALUE) + 4u) == BUILD_FINGERPRINT_LOW;
+}
+
+static enum jal_result start_hardware(bool warm)
+{
+    if (!fits_gateware())
+        return RESULT_WRONG_FIRMWARE;
+    const enum jal_result engine = engine_reset();
+    if (engine != RESULT_OK)
+        return engine;
+    return start_dram(warm);
+}
+
+int main(void)
+{
+    const bool warm = watchdog_is_warm();
+    const enum jal_boot_reason reason = begin(warm);
+    const enum jal_result fault = start_hardware(warm);
+    mailbox_write(FIELD_PROTOCOL, MAILBOX_PROTOCOL);
+    mailbox_write(FIELD_FIRMWARE_VERSION, FIRMWARE_VERSION);
+    mailbox_write(FIELD_BOOTS, mailbox_read(FIELD_BOOTS) + 1u);
+    mailbox_write(FIELD_BOOT_REASON, reason);
+    mailbox_write(FIELD_DRAM_BYTES, BUILD_DRAM_BYTES);
+    commands_init(fault);
+    mailbox_write(FIELD_BOOT_CYCLES, (uint32_t)clock_now());
+    mailbox_write(FIELD_MAGIC, MAILBOX_MAGIC_VALUE);
+    console_printf("jalhost: ready after %lu cycles, fault %d\n",
+                   (unsigned long)mailbox_read(FIELD_BOOT_CYCLES), (int)fault);
+    watchdog_start();
+    for (;;) {
+        commands_poll();
+        console_poll();
+    }
+}

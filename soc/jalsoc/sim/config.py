@@ -1,0 +1,53 @@
+"""What a simulator is built for."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from jalgateware.contract.config import EngineConfig
+from jalhost.errors import UsageError
+from jalsoc.dram import dram_kind
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class SimulatorConfig:
+    """One system in simulation.
+
+    ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    dram: str = "ddr3x16"
+    dram_mib: int = 32
+    clock_hz: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without LiteX."""
+        dram_kind(self.dram)
+        if self.dram_mib < 2 or self.dram_mib & (self.dram_mib - 1):
+            raise UsageError(f"the DRAM's size is a power of two from 2 MiB, not {self.dram_mib}")
+        if not 10_000_000 <= self.clock_hz <= 400_000_000:
+            raise UsageError(f"the clock is 10 to 400 MHz, not {self.clock_hz} Hz")
+
+    def to_json(self) -> str:
+        """Everything, in an order that does not change."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "SimulatorConfig":
+        """Inverse of :meth:`to_json`; what is missing gets its default.
+
+        Raises:
+            UsageError: it is not JSON, or has fields that do not exist or values out of range.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            engine = EngineConfig(**values.pop("engine", {}))
+            return cls(engine=engine, **values)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"not a simulator configuration: {error}") from error

@@ -1,0 +1,161 @@
+#include "design.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+
+#include "Vsim.h"
+#include "Vsim___024root.h"
+#include "geometry.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_fst_c.h"
+#endif
+
+namespace {
+
+constexpr unsigned RESET_CYCLES = 8;
+
+// Bytes of a ROM word, which is as wide as the CPU's bus.
+constexpr size_t ROM_WORD_BYTES = 4;
+
+}  // namespace
+
+#if VM_TRACE
+class Trace {
+ public:
+  Trace(Vsim &top, const std::string &path, uint64_t first, uint64_t count)
+      : path_(path), first_(first), end_(first + count) {
+    top.trace(&file_, 99);
+  }
+
+  void dump(uint64_t cycle, bool clock) {
+    if (cycle < first_ || cycle >= end_) {
+      file_.close();
+      return;
+    }
+    if (!file_.isOpen()) file_.open(path_.c_str());
+    file_.dump(2 * cycle + (clock ? 0 : 1));
+  }
+
+  bool over(uint64_t cycle) const { return cycle > end_; }
+
+ private:
+  VerilatedFstC file_;
+  std::string path_;
+  uint64_t first_, end_;
+};
+#else
+class Trace {};
+#endif
+
+Design::Design() : context_(new VerilatedContext) {
+#if VM_TRACE
+  context_->traceEverOn(true);
+#endif
+  top_ = std::make_unique<Vsim>(context_.get());
+#define BANK(n) banks_[n] = reinterpret_cast<uint8_t *>(&top_->rootp->sim__DOT__dram_bank##n[0]);
+  FOR_EACH_DRAM_BANK(BANK)
+#undef BANK
+  static_assert(sizeof(top_->rootp->sim__DOT__dram_bank0[0]) == DRAM_WORD_BYTES,
+                "the model's words lie in memory without gaps");
+  // Memories are initialised by the first evaluation: what is written before would be lost.
+  top_->sys_rst = 1;
+  half_cycle(false);
+}
+
+Design::~Design() { top_->final(); }
+
+void Design::load_rom(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  uint8_t bytes[ROM_BYTES] = {};
+  if (!file) throw std::runtime_error("cannot read firmware " + path);
+  file.read(reinterpret_cast<char *>(bytes), ROM_BYTES);
+  if (file.gcount() == 0 || file.peek() != std::ifstream::traits_type::eof())
+    throw std::runtime_error("firmware " + path + " is empty or larger than the ROM");
+  static_assert(sizeof(top_->rootp->sim__DOT__rom[0]) == ROM_WORD_BYTES, "32-bit ROM");
+  std::memcpy(&top_->rootp->sim__DOT__rom[0], bytes, ROM_BYTES);
+}
+
+// The mapping is ROW_BANK_COL: a row of each bank in turn.
+uint8_t *Design::dram_word(uint64_t index) const {
+  const uint64_t column = index % DRAM_ROW_WORDS;
+  const uint64_t bank = index / DRAM_ROW_WORDS % DRAM_BANKS;
+  const uint64_t row = index / DRAM_ROW_WORDS / DRAM_BANKS;
+  return banks_[bank] + (row * DRAM_ROW_WORDS + column) * DRAM_WORD_BYTES;
+}
+
+namespace {
+
+// Calls copy(offset, done, part) for each part of a run that lies within one memory word.
+template <typename Copy>
+bool for_each_part(uint64_t offset, size_t length, Copy copy) {
+  if (offset > DRAM_BYTES || length > DRAM_BYTES - offset) return false;
+  for (size_t done = 0; done < length;) {
+    const size_t inside = (offset + done) % DRAM_WORD_BYTES;
+    const size_t part = std::min<size_t>(DRAM_WORD_BYTES - inside, length - done);
+    copy(offset + done, done, part);
+    done += part;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool Design::write_dram(uint64_t offset, const uint8_t *data, size_t length) {
+  return for_each_part(offset, length, [&](uint64_t at, size_t done, size_t part) {
+    std::memcpy(dram_word(at / DRAM_WORD_BYTES) + at % DRAM_WORD_BYTES, data + done, part);
+  });
+}
+
+bool Design::read_dram(uint64_t offset, uint8_t *data, size_t length) const {
+  return for_each_part(offset, length, [&](uint64_t at, size_t done, size_t part) {
+    std::memcpy(data + done, dram_word(at / DRAM_WORD_BYTES) + at % DRAM_WORD_BYTES, part);
+  });
+}
+
+void Design::trace(const std::string &path, uint64_t first, uint64_t count) {
+#if VM_TRACE
+  trace_ = std::make_unique<Trace>(*top_, path, first, count);
+#else
+  throw std::runtime_error("this build writes no waveforms to " + path + " (" +
+                           std::to_string(first) + ", " + std::to_string(count) + ")");
+#endif
+}
+
+void Design::half_cycle(bool clock) {
+  top_->sys_clk = clock;
+  top_->eval();
+#if VM_TRACE
+  if (trace_) {
+    trace_->dump(cycles_, clock);
+    if (trace_->over(cycles_)) trace_.reset();
+  }
+#endif
+}
+
+void Design::reset() {
+  top_->sys_rst = 1;
+  for (unsigned i = 0; i < RESET_CYCLES; i++) {
+    half_cycle(true);
+    half_cycle(false);
+  }
+  top_->sys_rst = 0;
+  half_cycle(false);
+}
+
+Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) {
+  // Inputs change while the clock is low, and what passes is decided before its edge.
+  top_->serial_sink_valid = input.has_value();
+  top_->serial_sink_data = input.value_or(0);
+  top_->serial_source_ready = output_ready;
+  half_cycle(false);
+  Exchange exchange{input && top_->serial_sink_ready, std::nullopt};
+  if (output_ready && top_->serial_source_valid) exchange.output = top_->serial_source_data;
+  half_cycle(true);
+  cycles_++;
+  return exchange;
+}
+
+bool Design::finished() const { return context_->gotFinish(); }

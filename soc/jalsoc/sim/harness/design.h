@@ -1,0 +1,56 @@
+// The verilated system: its clock, its byte stream, and its memories as the harness sees them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+class Vsim;
+class VerilatedContext;
+
+class Trace;
+
+class Design {
+ public:
+  Design();
+  ~Design();
+
+  // Fills the ROM from a file; the rest is zero. Throws std::runtime_error.
+  void load_rom(const std::string &path);
+
+  // Copies bytes to or from DRAM at a byte offset. False if that is beyond its end.
+  bool write_dram(uint64_t offset, const uint8_t *data, size_t length);
+  bool read_dram(uint64_t offset, uint8_t *data, size_t length) const;
+
+  // Writes waveforms of the cycles first to first + count - 1. Throws std::runtime_error if this
+  // build cannot.
+  void trace(const std::string &path, uint64_t first, uint64_t count);
+
+  // Holds the reset for some cycles, which do not count.
+  void reset();
+
+  // One clock cycle. `input` is offered to the system, `output_ready` tells whether a byte may
+  // come out. Returns whether the input was taken, and the byte that came out.
+  struct Exchange {
+    bool taken;
+    std::optional<uint8_t> output;
+  };
+  Exchange cycle(std::optional<uint8_t> input, bool output_ready);
+
+  uint64_t cycles() const { return cycles_; }
+
+  // The design called $finish.
+  bool finished() const;
+
+ private:
+  void half_cycle(bool clock);
+  uint8_t *dram_word(uint64_t index) const;
+
+  std::unique_ptr<VerilatedContext> context_;
+  std::unique_ptr<Vsim> top_;
+  std::unique_ptr<Trace> trace_;
+  uint64_t cycles_ = 0;
+  uint8_t *banks_[64];
+};

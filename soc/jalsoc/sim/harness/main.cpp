@@ -1,0 +1,205 @@
+// Runs the verilated system: clock, byte stream, control, and an orderly end.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "control.h"
+#include "design.h"
+#include "endpoints.h"
+
+namespace {
+
+// Cycles between two looks at the sockets: one system call then costs less than a percent.
+constexpr unsigned POLL_CYCLES = 128;
+
+// Polls between two looks at the clock on the wall, the parent and the limits.
+constexpr unsigned CHECK_POLLS = 512;
+
+volatile sig_atomic_t signalled = 0;
+
+void on_signal(int) { signalled = 1; }
+
+struct Options {
+  std::string rom;
+  std::string ready_fields;  // JSON members that the ready event repeats
+  std::vector<std::string> preloads;  // OFFSET:FILE
+  std::string trace_file;
+  uint64_t trace_start = 0;
+  uint64_t trace_cycles = 1000000;
+  uint64_t max_cycles = 0;
+  uint64_t cycles_per_byte = 0;
+  double idle_exit_s = 0;
+  uint16_t port = 0;
+  bool terminal = false;
+  bool attached = false;
+};
+
+// Options are written by the program that starts this one, so a message is all they need.
+Options parse(int argc, char **argv) {
+  Options options;
+  for (int i = 1; i < argc; i++) {
+    const std::string name = argv[i];
+    if (name == "--pty") {
+      options.terminal = true;
+      continue;
+    }
+    if (name == "--attached") {
+      options.attached = true;
+      continue;
+    }
+    if (++i == argc) throw std::runtime_error("option " + name + " needs a value");
+    const std::string value = argv[i];
+    if (name == "--rom") options.rom = value;
+    else if (name == "--ready-fields") options.ready_fields = value;
+    else if (name == "--preload") options.preloads.push_back(value);
+    else if (name == "--trace-file") options.trace_file = value;
+    else if (name == "--trace-start") options.trace_start = std::stoull(value);
+    else if (name == "--trace-cycles") options.trace_cycles = std::stoull(value);
+    else if (name == "--max-cycles") options.max_cycles = std::stoull(value);
+    else if (name == "--cycles-per-byte") options.cycles_per_byte = std::stoull(value);
+    else if (name == "--idle-exit") options.idle_exit_s = std::stod(value);
+    else if (name == "--port") options.port = static_cast<uint16_t>(std::stoul(value));
+    else throw std::runtime_error("unknown option " + name);
+  }
+  return options;
+}
+
+void preload(Design &design, const std::string &argument) {
+  const size_t colon = argument.find(':');
+  const std::string path = argument.substr(colon + 1);
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  const std::vector<char> data{std::istreambuf_iterator<char>(file), {}};
+  if (!design.write_dram(std::stoull(argument.substr(0, colon)),
+                         reinterpret_cast<const uint8_t *>(data.data()), data.size()))
+    throw std::runtime_error(path + " does not fit the simulated DRAM");
+}
+
+// One direction of a serial line: a byte every so many cycles, or as fast as possible.
+class Pace {
+ public:
+  explicit Pace(uint64_t cycles_per_byte) : period_(cycles_per_byte) {}
+  bool allows(uint64_t cycle) const { return cycle >= next_; }
+  void passed(uint64_t cycle) { next_ = cycle + period_; }
+
+ private:
+  uint64_t period_;
+  uint64_t next_ = 0;
+};
+
+class Simulation {
+ public:
+  Simulation(const Options &options, Design &design, Endpoints &endpoints)
+      : options_(options),
+        design_(design),
+        endpoints_(endpoints),
+        control_(design, options.attached),
+        input_(options.cycles_per_byte),
+        output_(options.cycles_per_byte),
+        parent_(getppid()),
+        last_active_(Clock::now()) {}
+
+  // Runs until there is a reason to stop, and returns it.
+  std::string run() {
+    for (unsigned polls = 0;; polls++) {
+      endpoints_.poll();
+      std::string reason = control_.poll();
+      if (reason.empty() && (polls % CHECK_POLLS == 0 || signalled)) reason = check();
+      if (!reason.empty()) return reason;
+      for (unsigned i = 0; i < POLL_CYCLES; i++) {
+        if (options_.max_cycles && design_.cycles() >= options_.max_cycles) return "max-cycles";
+        step();
+      }
+    }
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void step() {
+    const uint64_t now = design_.cycles();
+    std::optional<uint8_t> input;
+    if (endpoints_.has_input() && input_.allows(now)) input = endpoints_.input();
+    const bool room = endpoints_.has_room() && output_.allows(now);
+    const Design::Exchange exchange = design_.cycle(input, room);
+    if (exchange.taken) {
+      endpoints_.take_input();
+      input_.passed(now);
+    }
+    if (exchange.output) {
+      endpoints_.put_output(*exchange.output);
+      output_.passed(now);
+    }
+  }
+
+  std::string check() {
+    if (signalled) return "signal";
+    // Not by PR_SET_PDEATHSIG: that fires when the thread ends that started this process.
+    if (getppid() != parent_) return "parent";
+    if (design_.finished()) return "finish";
+    const Clock::time_point now = Clock::now();
+    if (endpoints_.active()) last_active_ = now;
+    const std::chrono::duration<double> idle = now - last_active_;
+    if (options_.idle_exit_s > 0 && idle.count() > options_.idle_exit_s) return "idle";
+    return "";
+  }
+
+  const Options &options_;
+  Design &design_;
+  Endpoints &endpoints_;
+  Control control_;
+  Pace input_, output_;
+  pid_t parent_;
+  Clock::time_point last_active_;
+};
+
+int simulate(const Options &options) {
+  Design design;
+  design.load_rom(options.rom);
+  for (const std::string &argument : options.preloads) preload(design, argument);
+  if (!options.trace_file.empty())
+    design.trace(options.trace_file, options.trace_start, options.trace_cycles);
+  Endpoints endpoints(options.port);
+  const std::string terminal = options.terminal ? endpoints.open_terminal() : "";
+  design.reset();
+
+  std::string ready = "{\"event\": \"ready\", \"tcp\": [\"127.0.0.1\", " +
+                      std::to_string(endpoints.port()) +
+                      "], \"pty\": " + (terminal.empty() ? "null" : quoted(terminal)) +
+                      ", \"pid\": " + std::to_string(getpid());
+  if (!options.ready_fields.empty()) ready += ", " + options.ready_fields;
+  if (!emit(ready + "}")) return 1;
+
+  const auto start = std::chrono::steady_clock::now();
+  const std::string reason = Simulation(options, design, endpoints).run();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  emit("{\"event\": \"stopped\", \"reason\": " + quoted(reason) +
+       ", \"cycles\": " + std::to_string(design.cycles()) +
+       ", \"seconds\": " + std::to_string(seconds.count()) + "}");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  signal(SIGPIPE, SIG_IGN);
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  try {
+    return simulate(parse(argc, argv));
+  } catch (const std::exception &error) {
+    emit_error(error.what(), "");
+    return 1;
+  }
+}

@@ -1,0 +1,145 @@
+"""The system around the engine: CPU, DRAM, mailbox, bridge and supervision, for any platform."""
+
+import hashlib
+import json
+from typing import Any
+
+from litedram.core.controller import ControllerSettings
+from litex.gen import LiteXModule
+from litex.soc.cores.uart import UARTBone
+from litex.soc.integration.export import get_csr_json
+from litex.soc.integration.soc import SoCRegion
+from litex.soc.integration.soc_core import SoCCore
+from litex.soc.interconnect import wishbone
+from migen import If
+
+from jalgateware.contract import memory_map
+from jalgateware.contract.config import EngineConfig
+from jalgateware.units.crc32 import CrcEngine
+from jalgateware.units.engine import Engine
+from jalsoc.supervisor import CpuWatchdog, Fingerprint
+
+CPU, CPU_VARIANT = "vexriscv", "lite"
+"""With instruction cache and multiplier, without data cache: what it sees of DRAM is current."""
+
+IDENTIFIER = "jalhost"
+
+CONSOLE_FIFO_BYTES = 128
+"""Console output that waits for a reader."""
+
+
+class JalSoC(SoCCore):
+    """CPU with firmware, DRAM, engine, CRC engine, mailbox, watchdog, fingerprint and UARTBone.
+
+    Args:
+        platform: where it runs.
+        crg: clocks and resets; its ``rst``, if it has one, resets the whole system.
+        clock_hz: of the system.
+        chip: the DRAM chip (an instance of a class of :mod:`litedram.modules`).
+        phy: its PHY.
+        bone_phy: byte streams ``sink`` and ``source`` of the UARTBone.
+        engine_config: sizes of the engine.
+        dram_bytes: size of the DRAM, if less than the chip's is there.
+        firmware: words of the ROM; without, the ROM is loaded by other means.
+    """
+
+    csr_map = memory_map.CSR_LOCATIONS
+
+    def __init__(
+        self,
+        platform: Any,
+        crg: LiteXModule,
+        clock_hz: int,
+        chip: Any,
+        phy: Any,
+        bone_phy: Any,
+        engine_config: EngineConfig,
+        dram_bytes: int | None = None,
+        firmware: list[int] | None = None,
+        description: str = "",
+    ) -> None:
+        self.crg = crg
+        self.engine_config = engine_config
+        SoCCore.__init__(
+            self,
+            platform,
+            clock_hz,
+            cpu_type=CPU,
+            cpu_variant=CPU_VARIANT,
+            integrated_rom_size=memory_map.ROM.size,
+            integrated_rom_init=firmware or [],
+            integrated_sram_size=memory_map.SRAM.size,
+            ident=f"{IDENTIFIER} {description}".strip(),
+            ident_version=False,
+            uart_name="crossover",
+            uart_fifo_depth=CONSOLE_FIFO_BYTES,
+            timer_uptime=True,
+        )
+        self._add_bridge(bone_phy, clock_hz)
+        self._add_mailbox()
+        self._add_supervision()
+        self._add_dram(chip, phy, dram_bytes)
+        self._add_engines()
+
+    def _add_bridge(self, phy: Any, clock_hz: int) -> None:
+        """A bus master behind a byte stream."""
+        self.uartbone_phy = phy
+        self.uartbone = UARTBone(phy, clk_freq=clock_hz)
+        self.bus.add_master(name="uartbone", master=self.uartbone.wishbone)
+
+    def _add_mailbox(self) -> None:
+        region = memory_map.MAILBOX
+        self.mailbox = wishbone.SRAM(
+            region.size, bus=wishbone.Interface(data_width=32, address_width=32, addressing="word")
+        )
+        self.bus.add_slave(
+            "mailbox",
+            self.mailbox.bus,
+            SoCRegion(origin=region.origin, size=region.size, cached=False),
+        )
+
+    def _add_supervision(self) -> None:
+        self.watchdog = CpuWatchdog()
+        self.comb += [
+            self.watchdog.disarm.eq(self.ctrl.cpu_rst),
+            If(self.watchdog.cpu_reset, self.cpu.reset.eq(1)),
+        ]
+        self.fingerprint = Fingerprint()
+
+    def _add_dram(self, chip: Any, phy: Any, size: int | None) -> None:
+        """No L2 cache: so what CPU and bridges write is what the engine reads."""
+        self.sdrphy = phy
+        self.add_sdram(
+            "sdram",
+            phy=phy,
+            module=chip,
+            size=size,
+            l2_cache_size=0,
+            controller_settings=ControllerSettings(),
+        )
+
+    def _add_engines(self) -> None:
+        crossbar = self.sdram.crossbar
+        word_bits = self.engine_config.word_bits
+        self.crc = CrcEngine(crossbar.get_port(mode="read"))
+        self.engine = Engine(
+            self.engine_config,
+            [
+                crossbar.get_port(mode="read", data_width=word_bits)
+                for _ in range(self.engine_config.read_ports)
+            ],
+            crossbar.get_port(mode="write", data_width=word_bits),
+        )
+
+    def finalize(self) -> None:
+        """Gives all registers their addresses, and then the fingerprint its value."""
+        if self.finalized:
+            return
+        SoCCore.finalize(self)
+        self.fingerprint.set(self.fingerprint_value())
+
+    def fingerprint_value(self) -> int:
+        """First 64 bits of the SHA-256 over the engine's configuration and all addresses."""
+        registers = json.loads(get_csr_json(self.csr_regions, self.constants, self.mem_regions))
+        text = json.dumps([self.engine_config.fingerprint(), registers], sort_keys=True)
+        return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16)
