@@ -30,9 +30,9 @@ class InterpolatedTable(LiteXModule):
 
         # # #
 
-        # Stages 1 and 2: ROM with base and delta side by side. A block RAM answers so late in its
-        # cycle that a multiplier behind it would limit the clock to 75 MHz: its output is registered
-        # again. READ_FIRST puts the first register at the output, which leaves the second one alone.
+        # Stages 1 and 2: ROM with base and delta side by side. A block RAM answers late: with a
+        # multiplier behind it the clock is 75 MHz. So its output is registered once more, and
+        # READ_FIRST puts the first register at the output, where it becomes part of the RAM.
         entries = [
             base | delta << table.base_bits
             for base, delta in zip(table.base, table.delta, strict=True)
