@@ -74,6 +74,8 @@ def build_header(soc: Any, csr_header: str) -> str:
         "BUILD_FINGERPRINT_LOW": value & 0xFFFFFFFF,
         "BUILD_CLOCK_HZ": int(soc.sys_clk_freq),
         "BUILD_DRAM_BYTES": soc.mem_regions["main_ram"].size,
+        "BUILD_FLAGS": int(soc.simulated) << mailbox.Flag.SIMULATED,
+        "BUILD_PORT_BYTES": soc.sdram.crossbar.controller.data_width // 8,
         "BUILD_CPU_HAS_DCACHE": int("CONFIG_CPU_HAS_DCACHE" in soc.constants),
     }
     lines = [

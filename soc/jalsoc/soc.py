@@ -41,6 +41,8 @@ class JalSoC(SoCCore):
         engine_config: sizes of the engine.
         dram_bytes: size of the DRAM, if less than the chip's is there.
         firmware: words of the ROM; without, the ROM is loaded by other means.
+        description: what the identifier adds to the project's name.
+        simulated: whether this is for a simulator; the mailbox tells it to hosts.
     """
 
     csr_map = memory_map.CSR_LOCATIONS
@@ -57,9 +59,11 @@ class JalSoC(SoCCore):
         dram_bytes: int | None = None,
         firmware: list[int] | None = None,
         description: str = "",
+        simulated: bool = False,
     ) -> None:
         self.crg = crg
         self.engine_config = engine_config
+        self.simulated = simulated
         SoCCore.__init__(
             self,
             platform,

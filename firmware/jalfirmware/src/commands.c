@@ -202,8 +202,9 @@ void commands_init(enum jal_result fault)
     state.fault = fault;
     state.loaded = false;
     state.verifying = false;
-    /* A command that was there before the firmware was has no answer. */
     state.number = mailbox_read(FIELD_DOORBELL);
+    if (state.number != mailbox_read(FIELD_ANSWERED))
+        mailbox_write(FIELD_RESULT, RESULT_RESTARTED);
     mailbox_write(FIELD_ANSWERED, state.number);
     mailbox_write(FIELD_FAULT, fault);
     show_state();

@@ -111,6 +111,21 @@ uint32_t engine_counter(uint32_t index, uint32_t half)
     return mmio_read32(registers[index][half]);
 }
 
+uint32_t engine_limit(uint32_t index)
+{
+    static const uint32_t registers[LIMIT_COUNT] = {
+        REGISTER(ENGINE_MAX_DIM),   REGISTER(ENGINE_MAX_HIDDEN),   REGISTER(ENGINE_MAX_HEADS),
+        REGISTER(ENGINE_MAX_KV_HEADS), REGISTER(ENGINE_MAX_GROUP), REGISTER(ENGINE_MAX_HEAD_DIM),
+        REGISTER(ENGINE_MAX_CONTEXT),  REGISTER(ENGINE_MAX_INSTRUCTIONS),
+    };
+    return mmio_read32(registers[index]);
+}
+
+uint32_t engine_lanes(void)
+{
+    return mmio_read32(REGISTER(ENGINE_LANES));
+}
+
 uint32_t engine_progress(void)
 {
     engine_latch_counters();

@@ -61,6 +61,11 @@ void engine_latch_counters(void);
 /* 32-bit half `half` (0: low) of counter `index` of the contract. */
 uint32_t engine_counter(uint32_t index, uint32_t half);
 
+/* The engine's limit `index` of the contract. */
+uint32_t engine_limit(uint32_t index);
+
+uint32_t engine_lanes(void);
+
 /* The engine's own measure of progress: words from DRAM and passes, added up. */
 uint32_t engine_progress(void);
 

@@ -33,23 +33,14 @@ enum jal_result image_check_header(void)
 
 static enum jal_result check_limits(struct image_excess *excess)
 {
-    static const struct {
-        uint32_t word;
-        uint32_t limit;
-    } limits[] = {
-        {HEADER_DIM, REGISTER(ENGINE_MAX_DIM)},
-        {HEADER_HIDDEN, REGISTER(ENGINE_MAX_HIDDEN)},
-        {HEADER_HEADS, REGISTER(ENGINE_MAX_HEADS)},
-        {HEADER_KV_HEADS, REGISTER(ENGINE_MAX_KV_HEADS)},
-        {HEADER_GROUP, REGISTER(ENGINE_MAX_GROUP)},
-        {HEADER_HEAD_DIM, REGISTER(ENGINE_MAX_HEAD_DIM)},
-        {HEADER_CONTEXT, REGISTER(ENGINE_MAX_CONTEXT)},
-        {HEADER_INSTRUCTIONS, REGISTER(ENGINE_MAX_INSTRUCTIONS)},
+    static const uint32_t words[LIMIT_COUNT] = {
+        HEADER_DIM,   HEADER_HIDDEN,   HEADER_HEADS,   HEADER_KV_HEADS,
+        HEADER_GROUP, HEADER_HEAD_DIM, HEADER_CONTEXT, HEADER_INSTRUCTIONS,
     };
-    for (uint32_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        excess->word = limits[i].word;
-        excess->value = image_word(limits[i].word);
-        excess->limit = mmio_read32(limits[i].limit);
+    for (uint32_t i = 0; i < LIMIT_COUNT; i++) {
+        excess->word = words[i];
+        excess->value = image_word(words[i]);
+        excess->limit = engine_limit(i);
         if (excess->value > excess->limit)
             return RESULT_LIMIT_EXCEEDED;
     }
@@ -75,7 +66,7 @@ static enum jal_result check_extents(void)
 
 static enum jal_result check_build(void)
 {
-    if (image_word(HEADER_LANES) != mmio_read32(REGISTER(ENGINE_LANES)))
+    if (image_word(HEADER_LANES) != engine_lanes())
         return RESULT_WRONG_LANES;
     if (image_word(HEADER_ISA_VERSION) != ISA_VERSION)
         return RESULT_WRONG_ISA;

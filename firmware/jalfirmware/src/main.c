@@ -56,16 +56,26 @@ static enum jal_result start_hardware(bool warm)
     return start_dram(warm);
 }
 
+static void describe_system(void)
+{
+    mailbox_write(FIELD_PROTOCOL, MAILBOX_PROTOCOL);
+    mailbox_write(FIELD_FIRMWARE_VERSION, FIRMWARE_VERSION);
+    mailbox_write(FIELD_DRAM_BYTES, BUILD_DRAM_BYTES);
+    mailbox_write(FIELD_FLAGS, BUILD_FLAGS);
+    mailbox_write(FIELD_LANES, engine_lanes());
+    mailbox_write(FIELD_PORT_BYTES, BUILD_PORT_BYTES);
+    for (uint32_t i = 0; i < LIMIT_COUNT; i++)
+        mailbox_write(FIELD_LIMITS + 4u * i, engine_limit(i));
+}
+
 int main(void)
 {
     const bool warm = watchdog_is_warm();
     const enum jal_boot_reason reason = begin(warm);
     const enum jal_result fault = start_hardware(warm);
-    mailbox_write(FIELD_PROTOCOL, MAILBOX_PROTOCOL);
-    mailbox_write(FIELD_FIRMWARE_VERSION, FIRMWARE_VERSION);
+    describe_system();
     mailbox_write(FIELD_BOOTS, mailbox_read(FIELD_BOOTS) + 1u);
     mailbox_write(FIELD_BOOT_REASON, reason);
-    mailbox_write(FIELD_DRAM_BYTES, BUILD_DRAM_BYTES);
     commands_init(fault);
     mailbox_write(FIELD_BOOT_CYCLES, (uint32_t)clock_now());
     mailbox_write(FIELD_MAGIC, MAILBOX_MAGIC_VALUE);

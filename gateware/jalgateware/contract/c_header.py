@@ -26,11 +26,13 @@ def _lines() -> Iterator[str]:
         yield _define(f"MAILBOX_{name}", getattr(mailbox, name))
     yield _define("MAILBOX_MAGIC_VALUE", mailbox.MAGIC)
     yield _define("COUNTER_COUNT", len(mailbox.COUNTERS))
+    yield _define("LIMIT_COUNT", len(mailbox.LIMITS))
     yield from _defines("FIELD", mailbox.Field)
     yield ""
     yield from _enum("jal_command", "COMMAND", mailbox.Command)
     yield from _enum("jal_state", "STATE", mailbox.State)
     yield from _enum("jal_result", "RESULT", mailbox.Result)
+    yield from _enum("jal_flag", "FLAG", mailbox.Flag)
     yield from _enum("jal_boot_reason", "BOOT", mailbox.BootReason)
     yield from _enum("jal_self_test", "SELF_TEST", mailbox.SelfTest)
     yield _define("IMAGE_MAGIC", image_header.MAGIC)

@@ -40,6 +40,18 @@ COUNTERS = (
 )
 """The engine's counters, in the order of the mailbox and of the engine's CSRs; 64 bits each."""
 
+LIMITS = (
+    "dim",
+    "hidden",
+    "heads",
+    "kv_heads",
+    "group",
+    "head_dim",
+    "context",
+    "instructions",
+)
+"""What an image may not have more of, in the order of the mailbox."""
+
 MAX_BAD_CHUNKS = 64
 
 RING_ENTRIES = 256
@@ -78,6 +90,12 @@ class Field(IntEnum):
     """``mcause`` of the exception that the firmware last died of; all ones if it never did."""
     LAST_TRAP_PC = 0x0A0
     """Where that happened."""
+    FLAGS = 0x0A4
+    """Bits of Flag."""
+    LANES = 0x0A8
+    """Bytes of an engine word: what an image has to be laid out for."""
+    PORT_BYTES = 0x0AC
+    """Bytes per cycle that the DRAM controller can deliver."""
 
     # Written by the firmware at any time: one burst tells all of them.
     HEARTBEAT = 0x0C0
@@ -102,6 +120,8 @@ class Field(IntEnum):
     COUNTERS = 0x140
     """Two words per counter, low word first; as of the last STATUS command or the end of the
     run."""
+    LIMITS = 0x1A0
+    """The engine's limits, a word each, in the order of LIMITS; constant after the start."""
     BAD_CHUNKS = 0x200
     """Up to MAX_BAD_CHUNKS chunks that VERIFY_IMAGE found damaged, in ascending order."""
 
@@ -193,6 +213,15 @@ class Result(IntEnum):
     """DRAM did not initialise or does not keep data."""
     WRONG_FIRMWARE = 21
     """The firmware was built for other gateware (fingerprints differ)."""
+    RESTARTED = 22
+    """The firmware started again before the command was done."""
+
+
+class Flag(IntEnum):
+    """Bits of FLAGS."""
+
+    SIMULATED = 0
+    """The system runs in a simulator: its cycles are true, the clock is nominal."""
 
 
 class BootReason(IntEnum):

@@ -46,6 +46,7 @@ def build_system(config: SimulatorConfig) -> tuple[Any, Any, Any]:
         RS232PHYModel(platform.request("serial")),
         config.engine,
         description="simulation",
+        simulated=True,
     )
     # The model needs no time between its commands.
     soc.add_config("BIOS_NO_DELAYS")

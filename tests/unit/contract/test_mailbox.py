@@ -12,6 +12,7 @@ def extents() -> dict[str, tuple[int, int]]:
         Field.ARGUMENT_0: mailbox.ARGUMENTS,
         Field.RESPONSE_0: mailbox.RESPONSES,
         Field.COUNTERS: 2 * len(mailbox.COUNTERS),
+        Field.LIMITS: len(mailbox.LIMITS),
         Field.BAD_CHUNKS: mailbox.MAX_BAD_CHUNKS,
         Field.OUTPUT_RING: mailbox.RING_ENTRIES * mailbox.RING_ENTRY_WORDS,
         Field.PROMPT: mailbox.PROMPT_CAPACITY,
