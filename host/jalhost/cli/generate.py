@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,13 @@ def generate(
         float,
         typer.Option(help="0 takes the likeliest token each time; higher values vary more."),
     ] = 0.0,
+    soc: Annotated[
+        Path | None,
+        typer.Option(
+            help="soc.json of the build that a board should have; others are refused.",
+            show_default="any build",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Start of the random numbers (temperature > 0).")] = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -53,7 +61,7 @@ def generate(
     if target is None:
         target, reason = choose_target()
         say(f"target {target}: {reason}")
-    with open_target(target, report=say) as engine:
+    with open_target(target, say, soc) as engine:
         generation = Generation(engine, image, prompt, max_tokens, temperature, seed)
         engine.load(image)
         summary = _collect(generation) if as_json else _stream(generation)
@@ -73,8 +81,9 @@ def _stream(generation: "Generation") -> "Summary":
     """Prints the text while it comes in, and ends the line whatever happens."""
     try:
         _put(generation.prompt)
-        for event in generation:
-            _put(event.text)
+        with closing(iter(generation)) as events:
+            for event in events:
+                _put(event.text)
         _put(generation.tail)
     finally:
         _put("\n")

@@ -1,7 +1,7 @@
 """The target ``emu``: the golden model in this process, bit for bit what the gateware computes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.golden.machine import Machine
@@ -37,7 +37,7 @@ class Emulator:
         self._machine = Machine(self.config, executable.memory, executable.program, context)
         self._stop_tokens = frozenset(image.stop_tokens)
 
-    def run(self, request: Request) -> Iterator[Sampled]:
+    def run(self, request: Request) -> Generator[Sampled, None, None]:
         """Yields sampled tokens; times are this computer's.
 
         Raises:

@@ -1,6 +1,7 @@
 """From a prompt to a stream of text on any target, and the figures that go with it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -107,18 +108,22 @@ class Generation:
         self._stopped = False
         self.tail = ""
 
-    def __iter__(self) -> Iterator[TokenEvent]:
-        """Runs the prompt; each event carries a token and the characters that it completes."""
+    def __iter__(self) -> Generator[TokenEvent, None, None]:
+        """Runs the prompt; each event carries a token and the characters that it completes.
+
+        Close the iterator when you leave it early: that stops the engine.
+        """
         request = Request(tuple(self.prompt_tokens), self._max_tokens, self._sampling)
         decoder = StreamDecoder(self._image.tokenizer)
         for token in self.prompt_tokens:
             decoder.feed(token)
-        for sampled in self._target.run(request):
-            self._stopped = sampled.token in self._image.stop_tokens
-            text = "" if self._stopped else decoder.feed(sampled.token)
-            event = TokenEvent(sampled.token, text, sampled)
-            self._events.append(event)
-            yield event
+        with closing(self._target.run(request)) as samples:
+            for sampled in samples:
+                self._stopped = sampled.token in self._image.stop_tokens
+                text = "" if self._stopped else decoder.feed(sampled.token)
+                event = TokenEvent(sampled.token, text, sampled)
+                self._events.append(event)
+                yield event
         self.tail = decoder.finish()
 
     def summary(self) -> Summary:

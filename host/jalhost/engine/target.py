@@ -1,6 +1,6 @@
 """What every target offers: it loads an image, and runs token sequences."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -66,7 +66,7 @@ class Target(Protocol):
             JalError: the target cannot run it, or loading failed.
         """
 
-    def run(self, request: Request) -> Iterator[Sampled]:
+    def run(self, request: Request) -> Generator[Sampled, None, None]:
         """Yields tokens as they are sampled, a stop token included.
 
         Ends at ``max_tokens``, at a stop token, or where the context is full. Closing the iterator

@@ -1,14 +1,13 @@
 """Targets by name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from jalhost.device import Report
 from jalhost.engine.target import Target
 from jalhost.environment import SIMULATION
 from jalhost.errors import EnvironmentProblem, UsageError
-
-Report = Callable[[str], None]
-"""Takes a line of progress for people."""
 
 
 def choose_target() -> tuple[str, str]:
@@ -21,25 +20,36 @@ def choose_target() -> tuple[str, str]:
 
 
 @contextmanager
-def open_target(name: str, report: Report) -> Iterator[Target]:
+def open_target(name: str, report: Report, soc: Path | None = None) -> Iterator[Target]:
     """Opens a target: ``emu``, ``sim``, ``sim:uart`` or ``uart:PORT``; closes it behind the block.
+
+    ``soc``: description of the build that a board should have; None takes any.
 
     Raises:
         UsageError: there is no such target.
         EnvironmentProblem: the target needs what is not installed.
     """
-    target = _create(name, report)
+    target = _create(name, report, soc)
     try:
         yield target
     finally:
         target.close()
 
 
-def _create(name: str, report: Report) -> Target:
+def _create(name: str, report: Report, soc: Path | None) -> Target:
     if name == "emu":
         from jalhost.engine.emulator import Emulator
 
         return Emulator()
+    if name in ("sim", "sim:uart"):
+        require_simulation()
+        from jalhost.engine.simulator import Simulator
+
+        return Simulator(name == "sim:uart", report)
+    if name.startswith("uart:"):
+        from jalhost.engine.hardware import Board
+
+        return Board(name.removeprefix("uart:"), report, soc)
     raise UsageError(f"there is no target {name!r}", "targets: emu, sim, sim:uart, uart:PORT")
 
 

@@ -2,8 +2,10 @@
 
 import re
 
+import typer
+
 from jalhost import errors
-from jalhost.cli.main import INTERNAL_ERROR
+from jalhost.cli.main import INTERNAL_ERROR, app
 from jalhost.engine.generation import FinishReason, Summary
 from jalhost.engine.target import Provenance, TargetInfo
 from jaltest.models import REPOSITORY
@@ -16,6 +18,16 @@ def test_every_exit_code_is_listed() -> None:
     classes = errors.JalError.__subclasses__()
     assert len(classes) == len({item.exit_code for item in classes})
     assert listed == {0, INTERNAL_ERROR, errors.INTERRUPTED, *(item.exit_code for item in classes)}
+
+
+def test_every_option_of_generate_is_listed() -> None:
+    usage = PAGE.partition("## jalhost generate")[2].partition("```\n")[2].partition("```")[0]
+    listed = set(re.findall(r"--[\w-]+", usage))
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    parameters = command.commands["generate"].params
+    options = {name for item in parameters for name in item.opts if name.startswith("--")}
+    assert listed == options
 
 
 def test_every_key_of_json_is_listed() -> None:

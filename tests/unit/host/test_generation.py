@@ -1,7 +1,7 @@
 """Prompts to text: what every target has in common, and the figures."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ class Script:
     def load(self, image: Image) -> None:
         pass
 
-    def run(self, request: Request) -> Iterator[Sampled]:
+    def run(self, request: Request) -> Generator[Sampled, None, None]:
         self.requests.append(request)
         for index, token in enumerate(self.tokens[: request.max_tokens]):
             cycles = 500 + 1000 * index

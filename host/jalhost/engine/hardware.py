@@ -1,0 +1,73 @@
+"""Targets with a device at the other end of a link: boards, and simulators reached like boards."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+from jalhost.device import Device, Report, read_fingerprint
+from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
+from jalhost.errors import UsageError
+from jalhost.links.open import open_uart
+from jalhost.models.blob import build_blob
+from jalhost.models.image import Image
+
+
+def device_info(name: str, device: Device) -> TargetInfo:
+    """What a target is whose device says who it is."""
+    identity = device.identity
+    provenance = Provenance.SIMULATED if identity.simulated else Provenance.MEASURED
+    return TargetInfo(name, provenance, identity.clock_hz, identity.port_bytes)
+
+
+def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
+    """Runs a request on a device that has its image loaded."""
+    clock_hz = device.identity.clock_hz
+    for entry in device.run(request.prompt, request.max_tokens, request.sampling):
+        yield Sampled(entry.token, entry.cycles / clock_hz, entry.cycles)
+
+
+class Board:
+    """The target ``uart:PORT``.
+
+    Args:
+        port: as :func:`jalhost.links.open.open_uart` takes it.
+        report: takes lines of progress.
+        soc: ``soc.json`` of the build that the device should be; None takes any.
+    """
+
+    def __init__(self, port: str, report: Report, soc: Path | None = None) -> None:
+        self._name = f"uart:{port}"
+        self._report = report
+        expected = read_fingerprint(soc) if soc else None
+        link = open_uart(port)
+        try:
+            self.device = Device(link, expected)
+        except BaseException:
+            link.close()
+            raise
+        self._loaded = False
+
+    @property
+    def info(self) -> TargetInfo:
+        """Measured, unless the device says that it is a simulation."""
+        return device_info(self._name, self.device)
+
+    def load(self, image: Image) -> None:
+        """Sends the image, has it checked, and makes it the one to run."""
+        blob = build_blob(image, self.device.identity.config)
+        self.device.transfer_image(blob, self._report)
+        self.device.load()
+        self._loaded = True
+
+    def run(self, request: Request) -> Generator[Sampled, None, None]:
+        """Yields sampled tokens with the device's cycle stamps.
+
+        Raises:
+            UsageError: no image is loaded.
+        """
+        if not self._loaded:
+            raise UsageError("no model is loaded")
+        yield from run_on(self.device, request)
+
+    def close(self) -> None:
+        """Gives the port back."""
+        self.device.close()

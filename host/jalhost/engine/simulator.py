@@ -1,0 +1,120 @@
+"""The targets ``sim`` and ``sim:uart``: the whole system in a Verilog simulator."""
+
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.memory_map import IMAGE_OFFSET
+from jalhost.device import Device, Report
+from jalhost.engine.hardware import device_info, run_on
+from jalhost.engine.simulator_process import SimulatorProcess
+from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
+from jalhost.errors import LinkError, UsageError
+from jalhost.links.open import open_uart
+from jalhost.models.blob import Blob, build_blob
+from jalhost.models.image import Image
+
+BOOT_TIMEOUT_S = 120.0
+"""The simulated CPU initialises its DRAM first, on a computer that may be busy."""
+
+PATIENCE_S = 60.0
+"""A simulator that is starved of CPU time still lives."""
+
+LINK_TIMEOUT_S = 30.0
+
+DEFAULT_CONFIG = EngineConfig()
+
+
+class Simulator:
+    """Simulates a system; the simulator starts with the first image.
+
+    Args:
+        over_uart: whether the image goes over the simulated UART, as to a board, instead of lying
+            in DRAM from the start.
+        report: takes lines of progress.
+        config: the engine to simulate.
+    """
+
+    def __init__(
+        self, over_uart: bool, report: Report, config: EngineConfig = DEFAULT_CONFIG
+    ) -> None:
+        self._name = "sim:uart" if over_uart else "sim"
+        self._over_uart = over_uart
+        self._report = report
+        self._config = config
+        self.process: SimulatorProcess | None = None
+        self.device: Device | None = None
+
+    @property
+    def info(self) -> TargetInfo:
+        """Always simulated; the clock is known once an image is loaded."""
+        if self.device is None:
+            return TargetInfo(self._name, Provenance.SIMULATED)
+        return device_info(self._name, self.device)
+
+    def load(self, image: Image) -> None:
+        """Starts a simulator with this image, or sends it to the one that runs already.
+
+        Raises:
+            BuildError: the simulator cannot be built or does not start.
+            DeviceError: the simulated device does not work.
+        """
+        blob = build_blob(image, self._config)
+        device = self.device or self._start(blob)
+        self.device = device
+        try:
+            device.transfer_image(blob, self._report)
+            device.load()
+        except LinkError as error:
+            self._explain(error)
+            raise
+
+    def run(self, request: Request) -> Generator[Sampled, None, None]:
+        """Yields sampled tokens with the simulated system's cycle stamps.
+
+        Raises:
+            UsageError: no image is loaded.
+            DeviceError: the simulator ended.
+        """
+        if self.device is None:
+            raise UsageError("no model is loaded")
+        try:
+            yield from run_on(self.device, request)
+        except LinkError as error:
+            self._explain(error)
+            raise
+
+    def close(self) -> None:
+        """Ends the simulator."""
+        if self.device:
+            self.device.close()
+        if self.process:
+            self.process.close()
+        self.device = self.process = None
+
+    def _start(self, blob: Blob) -> Device:
+        needed = IMAGE_OFFSET + blob.memory_bytes
+        if self._over_uart:
+            process = SimulatorProcess(self._config, self._report, None, True, needed)
+            port = process.ready.pty
+        else:
+            with tempfile.NamedTemporaryFile(prefix="jalhost-", suffix=".blob") as file:
+                file.write(blob.data)
+                file.flush()
+                path = Path(file.name)
+                process = SimulatorProcess(self._config, self._report, path, False, needed)
+            port = process.ready.tcp
+        self.process = process
+        assert port, "a simulator with a pseudo terminal names it"
+        try:
+            link = open_uart(port, LINK_TIMEOUT_S)
+            return Device(link, process.ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
+        except LinkError as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: LinkError) -> None:
+        """Raises the better error where the link broke because the simulator ended."""
+        if self.process and (ended := self.process.ended()):
+            raise ended from error

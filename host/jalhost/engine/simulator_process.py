@@ -1,0 +1,160 @@
+"""The simulator as a child process: ``python -m jalsoc.sim``, JSON lines on its standard output."""
+
+import contextlib
+import json
+import logging
+import queue
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jalgateware.contract.config import EngineConfig
+from jalhost.device import Report
+from jalhost.errors import BuildError, DeviceError
+
+READY_TIMEOUT_S = 900.0
+"""Longest silence of the simulator while it is built: the longest step takes a minute or two."""
+
+QUIT_TIMEOUT_S = 5.0
+
+MIN_DRAM_MIB = 32
+
+COMMAND = (sys.executable, "-m", "jalsoc.sim", "run")
+"""How a simulator is started."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Where a running simulator can be reached, and what it simulates."""
+
+    tcp: str
+    """As a link's name."""
+    pty: str | None
+    fingerprint: int
+
+
+class SimulatorProcess:
+    """A simulator from its start to its end; it dies with this process in any case.
+
+    Args:
+        config: the engine to simulate.
+        report: takes lines of progress while the simulator is built.
+        preload: file to place in DRAM; read before the constructor returns.
+        pty: whether to give the simulated UART a pseudo terminal.
+        memory_bytes: what the image needs; decides the size of the simulated DRAM.
+
+    Raises:
+        BuildError: the simulator cannot be built or does not start.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        report: Report,
+        preload: Path | None,
+        pty: bool,
+        memory_bytes: int,
+    ) -> None:
+        command = [*COMMAND, "--attached", "--engine", json.dumps(asdict(config))]
+        command += ["--dram-mib", str(dram_mib(memory_bytes))]
+        command += ["--preload", str(preload)] if preload else []
+        command += ["--pty"] if pty else []
+        _log.debug("starting %s", command)
+        # A session of its own: Ctrl-C is for this process, which then ends the simulator in order.
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._errors: list[str] = []
+        for work in (self._read_events, self._read_errors):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            self.ready = self._wait_until_ready(report)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ended(self) -> DeviceError | None:
+        """The error that says how the simulator ended, if it did."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(1)
+            how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            last = f": {self._errors[-1]}" if self._errors else ""
+            return DeviceError(f"the simulator ended in the middle ({how}{last})", "try again")
+        return None
+
+    def close(self) -> None:
+        """Ends the simulator: asked first, then forced."""
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                assert self._process.stdin
+                self._process.stdin.write("quit\n")
+                self._process.stdin.close()
+            try:
+                self._process.wait(QUIT_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _read_events(self) -> None:
+        assert self._process.stdout
+        with contextlib.suppress(ValueError):  # closed meanwhile
+            for line in self._process.stdout:
+                _log.debug("simulator: %s", line.rstrip())
+                with contextlib.suppress(json.JSONDecodeError):
+                    self._events.put(json.loads(line))
+        self._events.put(None)
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr
+        with contextlib.suppress(ValueError):
+            for line in self._process.stderr:
+                _log.debug("simulator stderr: %s", line.rstrip())
+                self._errors += [line.strip()] if line.strip() else []
+
+    def _wait_until_ready(self, report: Report) -> Ready:
+        while True:
+            try:
+                event = self._events.get(timeout=READY_TIMEOUT_S)
+            except queue.Empty:
+                raise BuildError("building the simulator takes forever", "see --debug") from None
+            if event is None:
+                last = f": {self._errors[-1]}" if self._errors else ""
+                raise BuildError(f"the simulator did not start{last}", "run with --debug")
+            match event.get("event"):
+                case "build" if event["state"] == "start" and not event.get("cached"):
+                    report(f"building the simulator: {event['step']}")
+                case "error":
+                    log = f"; the log is in {event['log']}" if event.get("log") else ""
+                    raise BuildError(str(event["what"]), f"{event.get('hint') or 'see'}{log}")
+                case "ready":
+                    host, port = event["tcp"]
+                    fingerprint = int(event["fingerprint"], 16)
+                    return Ready(f"tcp://{host}:{port}", event["pty"], fingerprint)
+
+
+def dram_mib(memory_bytes: int) -> int:
+    """Size of the simulated DRAM: a power of two that holds the image behind its offset."""
+    size = MIN_DRAM_MIB
+    while size << 20 < memory_bytes:
+        size *= 2
+    return size

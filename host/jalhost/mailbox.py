@@ -1,0 +1,215 @@
+"""Talks to a device's firmware through its mailbox (:mod:`jalgateware.contract.mailbox`)."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jalgateware.contract.mailbox import (
+    ARGUMENTS,
+    MAGIC,
+    PROTOCOL,
+    RESPONSES,
+    BootReason,
+    Command,
+    Field,
+    Result,
+    State,
+)
+from jalgateware.contract.memory_map import MAILBOX
+from jalhost.errors import DeviceError
+from jalhost.links.link import Link
+
+PAUSE_S = 0.002
+"""Between two looks at the mailbox that showed nothing new."""
+
+_log = logging.getLogger(__name__)
+
+_EXPLANATIONS = {
+    Result.UNKNOWN_COMMAND: ("does not know this command", "its firmware is older than jalhost"),
+    Result.BUSY: ("is busy with a run", "another program uses it"),
+    Result.BAD_ARGUMENT: ("refuses an argument", ""),
+    Result.NO_IMAGE: ("finds no image in its DRAM", ""),
+    Result.HEADER_DAMAGED: ("finds the image's header damaged", ""),
+    Result.CRC_MISMATCH: ("finds the image damaged", ""),
+    Result.WRONG_LANES: ("has engine words of another width than the image", ""),
+    Result.LIMIT_EXCEEDED: ("is too small for the image", ""),
+    Result.WRONG_ISA: ("knows another instruction set than the image", "update its bitstream"),
+    Result.DOES_NOT_FIT: ("has too little DRAM for the image", "choose a smaller model"),
+    Result.NOT_LOADED: ("has no image loaded", ""),
+    Result.CRC_TIMEOUT: ("could not check its DRAM: the CRC engine hangs", "reset the device"),
+    Result.ENGINE_TIMEOUT: ("could not bring its engine to rest", "reset the device"),
+    Result.WATCHDOG: ("found its engine hanging and reset it", "see its counters"),
+    Result.ENGINE_ERROR: ("reports an error of its engine", ""),
+    Result.STOPPED: ("was stopped by someone else", "another program uses it"),
+    Result.FAILED: ("failed its self-test", ""),
+    Result.DRAM_FAILED: ("has no working DRAM", "check the board and its memory"),
+    Result.WRONG_FIRMWARE: (
+        "runs firmware that was built for other gateware",
+        "build and flash both together",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What one look at the mailbox tells; the order of the fields is that of the mailbox."""
+
+    heartbeat: int
+    state: int
+    answered: int
+    result: int
+    output_head: int
+    run_result: int
+    run_detail: int
+    run_id: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A command's result and its response words."""
+
+    result: Result
+    words: tuple[int, ...]
+
+
+class Mailbox:
+    """Commands and fields.
+
+    Args:
+        link: the way to the device.
+        patience_s: how long the firmware's heartbeat may stand still.
+    """
+
+    def __init__(self, link: Link, patience_s: float) -> None:
+        self.link = link
+        self._patience_s = patience_s
+
+    def read(self, field: Field, words: int = 1, offset: int = 0) -> list[int]:
+        """Reads words from a field on, ``offset`` bytes into it."""
+        return self.link.read(MAILBOX.origin + field + offset, words)
+
+    def write(self, field: Field, values: Sequence[int], offset: int = 0) -> None:
+        """Writes words from a field on."""
+        self.link.write(MAILBOX.origin + field + offset, values)
+
+    def status(self) -> Status:
+        """One look at everything that changes."""
+        return Status(*self.read(Field.HEARTBEAT, 8))
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Waits until the firmware takes commands.
+
+        Raises:
+            DeviceError: it does not, within the time, or it speaks another protocol.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (magic := self.read(Field.MAGIC)[0]) != MAGIC:
+            if time.monotonic() > deadline:
+                raise DeviceError(
+                    f"no jalhost firmware answers on {self.link.description} "
+                    f"(mailbox reads 0x{magic:08x})",
+                    "is the bitstream one of jalhost's, and does the board's DRAM start?",
+                )
+            time.sleep(PAUSE_S)
+        protocol = self.read(Field.PROTOCOL)[0]
+        if protocol != PROTOCOL:
+            raise DeviceError(
+                f"the firmware speaks mailbox protocol {protocol}, this program {PROTOCOL}",
+                "build and flash the device with this version of jalhost",
+            )
+
+    def watch(self) -> "Watch":
+        """Starts watching the firmware's heartbeat."""
+        return Watch(self.link.description, self._patience_s)
+
+    def finish_commands(self) -> Status:
+        """Waits until nothing is left of a command that an earlier program gave.
+
+        Raises:
+            DeviceError: the firmware does not answer.
+        """
+        doorbell = self.read(Field.DOORBELL)[0]
+        watch = self.watch()
+        while (status := self.status()).answered != doorbell:
+            watch.look(status.heartbeat)
+        return status
+
+    def command(
+        self, command: Command, *arguments: int, accept: Iterable[Result] = (Result.OK,)
+    ) -> Answer:
+        """Has a command carried out.
+
+        Raises:
+            DeviceError: the result is none of ``accept``, or the firmware does not answer.
+        """
+        assert len(arguments) <= ARGUMENTS
+        boots = self.read(Field.BOOTS)[0]
+        number = (self.read(Field.ANSWERED)[0] + 1) & 0xFFFFFFFF
+        self.write(Field.COMMAND, [command, *arguments])
+        self.write(Field.DOORBELL, [number])
+        watch = self.watch()
+        while (status := self.status()).answered != number:
+            watch.look(status.heartbeat)
+        # A firmware that starts anew leaves no command open, and an old result behind.
+        self.check_boots(boots)
+        result = Result(status.result)
+        answer = Answer(result, tuple(self.read(Field.RESPONSE_0, RESPONSES)))
+        _log.debug("%s%s -> %s %s", command.name, arguments, result.name, answer.words)
+        if result not in accept:
+            raise self.failure(result, command.name)
+        return answer
+
+    def check_boots(self, boots: int) -> None:
+        """Refuses to go on where the firmware started again.
+
+        Raises:
+            DeviceError: with the reason of the restart.
+        """
+        if self.read(Field.BOOTS)[0] != boots:
+            reason = BootReason(self.read(Field.BOOT_REASON)[0])
+            raise DeviceError(
+                f"the CPU of the device on {self.link.description} started again ({reason.name})",
+                "try again; if it goes on, look at its console",
+            )
+
+    def failure(self, result: Result, what: str, detail: str = "") -> DeviceError:
+        """The error that says why something failed."""
+        text, hint = _EXPLANATIONS.get(result, ("fails", ""))
+        reason = f"{what}: {result.name}{detail}"
+        return DeviceError(f"the device on {self.link.description} {text} ({reason})", hint)
+
+    def check_state(self, status: Status) -> None:
+        """Refuses a device that does not work.
+
+        Raises:
+            DeviceError: its firmware found a fault.
+        """
+        if status.state == State.FAULT:
+            raise self.failure(Result(self.read(Field.FAULT)[0]), "fault")
+
+
+class Watch:
+    """Tells a slow device from a dead one: the heartbeat of a slow one still changes."""
+
+    def __init__(self, description: str, patience_s: float) -> None:
+        self._description = description
+        self._patience_s = patience_s
+        self._heartbeat = -1
+        self._since = time.monotonic()
+
+    def look(self, heartbeat: int) -> None:
+        """Notes a heartbeat, and pauses.
+
+        Raises:
+            DeviceError: the heartbeat has been the same for too long.
+        """
+        now = time.monotonic()
+        if heartbeat != self._heartbeat:
+            self._heartbeat, self._since = heartbeat, now
+        elif now - self._since > self._patience_s:
+            raise DeviceError(
+                f"the firmware on {self._description} stopped: its heartbeat stands still",
+                "reset the device",
+            )
+        time.sleep(PAUSE_S)

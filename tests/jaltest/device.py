@@ -1,0 +1,216 @@
+"""A stand-in for a whole device: mailbox, DRAM and firmware behind a UARTBone bridge.
+
+It keeps to :mod:`jalgateware.contract.mailbox` and runs images on the golden model, so the host's
+code meets real tokens. Time passes with each look at the heartbeat: the stand-in then samples a few
+tokens.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jalgateware.contract import isa, mailbox
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.image_header import CHUNK_BYTES, ImageHeader
+from jalgateware.contract.mailbox import Command, Field, Flag, Result, State
+from jalgateware.contract.memory_map import (
+    FINGERPRINT_ADDRESS,
+    IMAGE_OFFSET,
+    MAILBOX,
+    MAIN_RAM_ORIGIN,
+)
+from jalgateware.golden.machine import Machine
+from jalgateware.golden.sampler import Sampling
+from jaltest.bridge import Bridge
+
+FINGERPRINT = 0x0123456789ABCDEF
+CLOCK_HZ = 1_000_000
+CYCLES_PER_TOKEN = 1000
+
+
+@dataclass
+class FakeDevice(Bridge):
+    """A device that can be told to fail."""
+
+    config: EngineConfig = field(default_factory=EngineConfig)
+    simulated: bool = False
+    dram_bytes: int = 4 << 20
+    tokens_per_look: int = 3
+    corrupt: list[tuple[int, int]] = field(default_factory=list)
+    """(DRAM offset, times): how often a word arrives damaged there."""
+    refuse: dict[Command, Result] = field(default_factory=dict)
+    """Results that commands give instead of doing their work."""
+    dead_after: int | None = None
+    """Looks after which the heartbeat stands still and nothing happens any more."""
+    reset_after: int | None = None
+    """Looks after which the CPU starts again."""
+    run_result: Result | None = None
+    """How runs end, if not by themselves."""
+    commands: list[Command] = field(default_factory=list)
+    """What was asked for."""
+
+    def __post_init__(self) -> None:
+        self.dram = np.zeros(self.dram_bytes // 4, dtype="<u4")
+        self.machine: Machine | None = None
+        self.header: ImageHeader | None = None
+        self.run: Iterator[tuple[int, int]] | None = None
+        self.looks = 0
+        self.boot()
+
+    def boot(self) -> None:
+        limits = [getattr(self.config, f"max_{name}") for name in mailbox.LIMITS]
+        self.put(Field.MAGIC, mailbox.MAGIC, mailbox.PROTOCOL, 0x000102)
+        self.put(Field.BOOTS, self.get(Field.BOOTS) + 1)
+        self.put(Field.FLAGS, int(self.simulated) << Flag.SIMULATED, self.config.lanes, 16)
+        self.put(Field.LIMITS, *limits)
+        self.put(Field.STATE, State.READY)
+
+    def put(self, place: Field, *values: int, offset: int = 0) -> None:
+        for i, value in enumerate(values):
+            self.memory[MAILBOX.origin + place + offset + 4 * i] = int(value)
+
+    def get(self, place: Field, offset: int = 0) -> int:
+        return self.memory.get(MAILBOX.origin + place + offset, 0)
+
+    # The bus.
+
+    def load(self, address: int) -> int:
+        if address in (FINGERPRINT_ADDRESS, FINGERPRINT_ADDRESS + 4):
+            return FINGERPRINT >> (32 if address == FINGERPRINT_ADDRESS else 0) & 0xFFFFFFFF
+        if MAIN_RAM_ORIGIN <= address < MAIN_RAM_ORIGIN + self.dram_bytes:
+            return int(self.dram[(address - MAIN_RAM_ORIGIN) // 4])
+        if address == MAILBOX.origin + Field.HEARTBEAT:
+            self.look()
+        return super().load(address)
+
+    def store(self, address: int, value: int) -> None:
+        if MAIN_RAM_ORIGIN <= address < MAIN_RAM_ORIGIN + self.dram_bytes:
+            offset = address - MAIN_RAM_ORIGIN
+            for i, (place, times) in enumerate(self.corrupt):
+                if place == offset and times:
+                    self.corrupt[i] = place, times - 1
+                    value ^= 0x100
+            self.dram[offset // 4] = value
+            return
+        super().store(address, value)
+
+    # The firmware.
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.dead_after is not None and self.looks > self.dead_after:
+            return
+        if self.looks == self.reset_after:
+            self.run = None
+            self.put(Field.BOOT_REASON, mailbox.BootReason.WATCHDOG)
+            self.put(Field.ANSWERED, self.get(Field.DOORBELL))
+            self.boot()
+        self.put(Field.HEARTBEAT, self.looks)
+        if self.get(Field.DOORBELL) != self.get(Field.ANSWERED):
+            self.carry_out()
+        elif self.run:
+            self.advance()
+
+    def carry_out(self) -> None:
+        command = Command(self.get(Field.COMMAND))
+        arguments = [self.get(Field.ARGUMENT_0, 4 * i) for i in range(mailbox.ARGUMENTS)]
+        self.commands.append(command)
+        if command in self.refuse:
+            result, words = self.refuse[command], []
+        else:
+            result, words = getattr(self, f"do_{command.name.lower()}")(arguments)
+        self.put(Field.RESPONSE_0, *words)
+        self.put(Field.RESULT, result)
+        self.put(Field.ANSWERED, self.get(Field.DOORBELL))
+
+    def do_identify(self, _: list[int]) -> tuple[Result, list[int]]:
+        low, high = FINGERPRINT & 0xFFFFFFFF, FINGERPRINT >> 32
+        return Result.OK, [1, 0x000102, CLOCK_HZ, self.dram_bytes, IMAGE_OFFSET, low, high]
+
+    def do_verify_image(self, _: list[int]) -> tuple[Result, list[int]]:
+        data = self.dram[IMAGE_OFFSET // 4 :].tobytes()
+        try:
+            header = ImageHeader.unpack(data)
+        except ValueError as error:
+            damaged = "CRC" in str(error)
+            return (Result.HEADER_DAMAGED if damaged else Result.NO_IMAGE), []
+        bad = []
+        for index, crc in enumerate(header.chunk_crcs):
+            start = header.header_bytes + index * CHUNK_BYTES
+            end = min(start + CHUNK_BYTES, header.blob_bytes)
+            bad += [index] if zlib.crc32(data[start:end]) != crc else []
+        self.put(Field.BAD_CHUNKS, *bad[: mailbox.MAX_BAD_CHUNKS])
+        words = [len(header.chunk_crcs), len(bad)]
+        return (Result.CRC_MISMATCH if bad else Result.OK), words
+
+    def do_load(self, _: list[int]) -> tuple[Result, list[int]]:
+        data = self.dram[IMAGE_OFFSET // 4 :].tobytes()
+        header = self.header = ImageHeader.unpack(data)
+        code = np.frombuffer(data[header.program_offset : header.tape_offset], dtype="<u4")
+        rows = code.reshape(-1, isa.INSTRUCTION_WORDS)[: header.instructions].tolist()
+        program = [isa.decode(tuple(row)) for row in rows]
+        tape = np.frombuffer(data[header.tape_offset : header.blob_bytes], dtype=np.uint8)
+        self.machine = Machine(self.config, tape, program, header.context)
+        self.put(Field.STATE, State.LOADED)
+        return Result.OK, [header.instructions, header.context]
+
+    def do_run(self, arguments: list[int]) -> tuple[Result, list[int]]:
+        assert self.machine
+        count, sample, start, inverse_temperature, seed, _ = arguments[:6]
+        prompt = [self.get(Field.PROMPT, 4 * i) for i in range(count)]
+        self.run = self.passes(prompt, sample, start, Sampling(inverse_temperature, seed))
+        self.put(Field.OUTPUT_HEAD, 0)
+        self.put(Field.OUTPUT_TAIL, 0)
+        self.put(Field.RUN_ID, self.get(Field.RUN_ID) + 1)
+        self.put(Field.STATE, State.RUNNING)
+        return Result.OK, [self.get(Field.RUN_ID)]
+
+    def do_stop(self, _: list[int]) -> tuple[Result, list[int]]:
+        if self.run or self.get(Field.STATE) == State.RUNNING:
+            self.end(Result.STOPPED)
+        return Result.OK, []
+
+    def do_status(self, _: list[int]) -> tuple[Result, list[int]]:
+        for index in range(len(mailbox.COUNTERS)):
+            self.put(Field.COUNTERS, index, 1, offset=8 * index)
+        return Result.OK, [self.get(Field.STATE), 0, 0]
+
+    def passes(
+        self, prompt: list[int], count: int, start: int, sampling: Sampling
+    ) -> Iterator[tuple[int, int]]:
+        assert self.machine
+        assert self.header
+        *prefix, token = prompt
+        for position, item in enumerate(prefix, start):
+            self.machine.step(item, position, None)
+        first = start + len(prefix)
+        for position in range(first, min(first + count, self.header.context)):
+            sampled = self.machine.step(token, position, sampling)
+            assert sampled is not None
+            yield sampled, (position + 1) * CYCLES_PER_TOKEN
+            if sampled in self.header.stop_tokens:
+                return
+            token = sampled
+
+    def advance(self) -> None:
+        assert self.run
+        for _ in range(self.tokens_per_look):
+            head = self.get(Field.OUTPUT_HEAD)
+            if head - self.get(Field.OUTPUT_TAIL) >= mailbox.RING_ENTRIES:
+                return
+            entry = next(self.run, None)
+            if entry is None or (self.run_result and head):
+                self.end(self.run_result or Result.OK)
+                return
+            place = head % mailbox.RING_ENTRIES * 4 * mailbox.RING_ENTRY_WORDS
+            token, cycles = entry
+            self.put(Field.OUTPUT_RING, token, cycles & 0xFFFFFFFF, cycles >> 32, offset=place)
+            self.put(Field.OUTPUT_HEAD, head + 1)
+
+    def end(self, result: Result) -> None:
+        self.run = None
+        self.put(Field.RUN_RESULT, result)
+        self.put(Field.RUN_DETAIL, 5 if result is Result.ENGINE_ERROR else 0)
+        self.put(Field.STATE, State.LOADED)

@@ -1,0 +1,99 @@
+"""A stand-in for ``python -m jalsoc.sim run``: its options and events, and a fake device.
+
+Run as a script. ``JALTEST_SIMULATOR`` names a fault: ``broken`` (building fails), ``silent`` (ends
+without a word), ``slow`` (few tokens per second), ``stubborn`` (does not quit when asked).
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import tty
+from pathlib import Path
+
+import numpy as np
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.memory_map import IMAGE_OFFSET
+from jaltest.bridge import serve
+from jaltest.device import CLOCK_HZ, FINGERPRINT, FakeDevice
+
+FAULT = os.environ.get("JALTEST_SIMULATOR", "")
+
+
+class SlowDevice(FakeDevice):
+    """Takes its time for each token."""
+
+    def look(self) -> None:
+        if FAULT in ("slow", "stubborn") and self.run:
+            time.sleep(0.05)
+        super().look()
+
+
+def emit(event: str, **values: object) -> None:
+    print(json.dumps({"event": event, **values}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--attached", action="store_true")
+    parser.add_argument("--engine", default="{}")
+    parser.add_argument("--dram-mib", type=int, default=32)
+    parser.add_argument("--preload", type=Path)
+    parser.add_argument("--pty", action="store_true")
+    options = parser.parse_args()
+    if FAULT == "silent":
+        print("it went wrong", file=sys.stderr)
+        sys.exit(1)
+    emit("build", step="gateware", state="start", seconds=0, cached=True)
+    emit("build", step="simulator", state="start", seconds=0, cached=False)
+    if FAULT == "broken":
+        emit("error", kind="BuildError", what="verilator failed", hint="see the log", log="/x.log")
+        sys.exit(7)
+    emit("build", step="simulator", state="done", seconds=1, cached=False)
+    if FAULT == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    fake = SlowDevice(
+        config=EngineConfig(**json.loads(options.engine)),
+        simulated=True,
+        dram_bytes=options.dram_mib << 20,
+        tokens_per_look=1,
+    )
+    if options.preload:
+        data = options.preload.read_bytes()
+        fake.dram[IMAGE_OFFSET // 4 :][: len(data) // 4] = np.frombuffer(data, dtype="<u4")
+    pty = None
+    if options.pty:
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        pty = os.ttyname(slave)
+        serve(fake, lambda: os.read(master, 4096), lambda answer: os.write(master, answer))
+    server = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=accept, args=(server, fake), daemon=True).start()
+    emit(
+        "ready",
+        tcp=list(server.getsockname()),
+        pty=pty,
+        clock_hz=CLOCK_HZ,
+        fingerprint=f"{FINGERPRINT:016x}",
+        pid=os.getpid(),
+    )
+    for line in sys.stdin:
+        if line.strip() == "quit" and FAULT != "stubborn":
+            return
+    while FAULT == "stubborn":
+        time.sleep(1)
+
+
+def accept(server: socket.socket, fake: FakeDevice) -> None:
+    connection, _ = server.accept()
+    serve(fake, lambda: connection.recv(4096), connection.sendall)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Text from the whole system in simulation, token for token as the emulator gives it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jalgateware.contract.memory_map import MAIN_RAM_ORIGIN
+from jalhost.cli.options import DEMO_MODEL
+from jalhost.device import Device
+from jalhost.engine.generation import Generation, Summary
+from jalhost.engine.simulator import Simulator
+from jalhost.engine.target import Provenance, Target
+from jalhost.engine.targets import open_target
+from jalhost.environment import SIMULATION
+from jalhost.links.open import open_uart
+from jalhost.models.blob import build_blob
+from jalhost.models.convert import read_model
+from jalhost.models.image import Image
+from jalhost.models.image_file import load_image, save_image
+from jaltest.links import FlippingLink
+from jaltest.models import require_model
+
+pytestmark = [pytest.mark.sim, pytest.mark.slow]
+
+PUBLISHED = (
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
+    " One day, she saw a big, red ball."
+)
+"""What llama2.c prints for stories260K at temperature 0."""
+
+PROMPTS = [
+    "Once upon a time",
+    "Lily",
+    "The dog was big. The cat",
+    "One day, a boy named Tim went to the park. He saw a",
+    "She said",
+    "It was a sunny day and",
+    "Tom and his mom",
+    "I",
+    "Hello! Zoë's café",
+    "They were happy. The end.",
+]
+
+JALHOST = [sys.executable, "-c", "from jalhost.cli.main import main; main()"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    """Skips where the simulator cannot be built."""
+    missing = [item.name for item in SIMULATION.missing()]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (jalhost doctor tells how)")
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """stories260K as an image."""
+    image = read_model(require_model("stories260K.bin"), require_model("tok512.bin"))
+    path = tmp_path_factory.mktemp("stories") / "stories260K.jal"
+    save_image(image, path)
+    return path
+
+
+@pytest.fixture(scope="module", params=["stories260K", "demo"])
+def image(request: pytest.FixtureRequest) -> Image:
+    """Each of the models."""
+    if request.param == "demo":
+        return load_image(DEMO_MODEL)
+    path: Path = request.getfixturevalue("stories")
+    return load_image(path)
+
+
+@pytest.fixture(scope="module")
+def simulator(image: Image) -> Iterator[Target]:
+    """A simulator that runs the model; one for all requests."""
+    with open_target("sim", print) as target:
+        target.load(image)
+        yield target
+
+
+@pytest.fixture(scope="module")
+def emulator(image: Image) -> Iterator[Target]:
+    """The emulator with the same model."""
+    with open_target("emu", print) as target:
+        target.load(image)
+        yield target
+
+
+def generate(
+    target: Target, image: Image, prompt: str, temperature: float = 0.0, seed: int = 0
+) -> Summary:
+    generation = Generation(target, image, prompt, 24, temperature, seed)
+    for _ in generation:
+        pass
+    return generation.summary()
+
+
+def test_greedy_text_is_the_emulators(simulator: Target, emulator: Target, image: Image) -> None:
+    for prompt in PROMPTS:
+        simulated = generate(simulator, image, prompt)
+        assert simulated.token_ids == generate(emulator, image, prompt).token_ids, prompt
+        assert simulated.target.provenance is Provenance.SIMULATED
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sampled_text_is_the_emulators(
+    simulator: Target, emulator: Target, image: Image, seed: int
+) -> None:
+    simulated = generate(simulator, image, PROMPTS[0], 0.8, seed)
+    assert simulated.token_ids == generate(emulator, image, PROMPTS[0], 0.8, seed).token_ids
+
+
+def test_figures_agree_with_the_engines_counters(simulator: Target, image: Image) -> None:
+    summary = generate(simulator, image, PROMPTS[0])
+    assert isinstance(simulator, Simulator)
+    assert simulator.device
+    counters = simulator.device.counters()
+    passes = len(summary.prompt_token_ids) + len(summary.token_ids) - 1
+    assert counters["tokens"] == passes
+    assert summary.target.clock_hz
+    assert summary.target.port_bytes
+    assert summary.ttft_s
+    assert summary.cycles_per_token
+    assert summary.dram_utilisation
+    # All cycles of the run: prefill, decode, and little else.
+    spent = summary.ttft_s * summary.target.clock_hz
+    spent += summary.cycles_per_token * (len(summary.token_ids) - 1)
+    assert spent == pytest.approx(counters["cycles"], rel=0.02)
+    # The engine reads what a token needs and little more: padding, and each layer's tail.
+    words = counters["dram_words"] / passes
+    needed = summary.dram_utilisation * summary.cycles_per_token
+    assert needed <= words * 1.02
+    assert summary.dram_utilisation < 1
+
+
+def test_image_over_uart_with_damage_on_the_way(stories: Path) -> None:
+    """Loads over the simulated UART; one bit flips on the way."""
+    model = load_image(stories)
+    reports: list[str] = []
+    with open_target("sim:uart", print) as target, open_target("emu", print) as emulator:
+        target.load(model)
+        assert isinstance(target, Simulator)
+        assert target.device
+        assert target.process
+        assert target.process.ready.pty
+        first = generate(target, model, PROMPTS[0])
+        emulator.load(model)
+        assert first.token_ids == generate(emulator, model, PROMPTS[0]).token_ids
+
+        # Another image, to the same system, over the same UART.
+        other = read_model(require_model("stories260K.bin"), require_model("tok512.bin"), "another")
+        other.tape[70_000] ^= 1
+        target.device.close()
+        blob = build_blob(other, target.device.identity.config)
+        offset, _ = blob.chunk(2)
+        place = MAIN_RAM_ORIGIN + target.device.identity.image_offset + offset + 1000
+        link = FlippingLink(open_uart(target.process.ready.pty, 30.0), place)
+        device = Device(link, ready_timeout_s=60, patience_s=60)
+        device.transfer_image(blob, reports.append)
+        device.load()
+        device.close()
+    assert reports[-1] == "damaged on the way: chunk 2; sending again"
+
+
+def test_command_line(stories: Path) -> None:
+    texts = {}
+    for target in ("emu", "sim"):
+        run = subprocess.run(
+            [
+                *JALHOST, "generate", "Once upon a time", "--temperature=0", "--max-tokens=60",
+                f"--model={stories}", f"--target={target}", "--json",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        figures = json.loads(run.stdout)
+        texts[target] = figures["text"]
+    assert texts["emu"] == texts["sim"]
+    assert texts["sim"].startswith(PUBLISHED)
+    assert figures["provenance"] == "simulated"
+    assert figures["cycles_per_token"] > 0
+    assert 0 < figures["dram_utilisation"] < 1
+    assert figures["decode_tokens_per_s"] == pytest.approx(
+        figures["clock_hz"] / figures["cycles_per_token"]
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_simulator_outlives_the_command(stories: Path, number: int) -> None:
+    command = [*JALHOST, "generate", "Lily", "--max-tokens=400", f"--model={stories}"]
+    with subprocess.Popen(
+        [*command, "--target=sim", "--debug"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        ready = next(line for line in process.stderr if '"ready"' in line)
+        pid = json.loads(ready.partition("simulator: ")[2])["pid"]
+        assert process.stdout.read(5)[:4] == "Lily"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode in (128 + number, -number)
+    assert "Traceback" not in errors
+    wait_until_gone(pid)
+
+
+def test_simulator_killed_in_the_middle(stories: Path) -> None:
+    command = [*JALHOST, "generate", "Lily", "--max-tokens=400", f"--model={stories}"]
+    with subprocess.Popen(
+        [*command, "--target=sim", "--debug"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        ready = next(line for line in process.stderr if '"ready"' in line)
+        assert process.stdout.read(5)[:4] == "Lily"
+        os.kill(json.loads(ready.partition("simulator: ")[2])["pid"], signal.SIGKILL)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 5
+    assert "the simulator ended in the middle" in errors
+
+
+def wait_until_gone(pid: int) -> None:
+    """Returns when a process that is not our child has ended."""
+    import time
+
+    for _ in range(300):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {pid} still runs")
