@@ -1,0 +1,199 @@
+"""Table look-ups at the start of a token: its embedding row and the position's rotary angles."""
+
+from litex.gen import LiteXModule
+from litex.soc.interconnect import stream
+from migen import Array, Cat, If, Memory, Mux, Signal, log2_int
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import (
+    BLOCK,
+    ROTATION,
+    SCALE,
+    SCALE_BIAS,
+    TOKEN_BITS,
+    VECTOR,
+    WEIGHT,
+)
+from jalgateware.contract.isa import FIELDS
+from jalgateware.units.pipeline import delayed
+
+SMALLEST_EXPONENT = -9
+"""Below it an element times a power of two rounds to 0 in any case."""
+
+LARGEST_EXPONENT = 24
+"""Above it an element does not fit a VECTOR; the exponent is clamped."""
+
+
+class Dequantiser(LiteXModule):
+    """An MXINT8 element as VECTOR: ``round(element * 2**clip(scale - 127 - 6 + 16, -9, 24))``.
+
+    Interface: ``element`` (8 bits signed), ``scale`` {SCALE} -> ``value`` {VECTOR}; valid-only.
+    Latency: ``LATENCY`` cycles. Throughput: one per cycle. Overflow: none within the clamped exponents.
+    Golden model: ``Machine._embedding`` in :mod:`jalgateware.golden.machine`.
+    """
+
+    LATENCY = 3
+
+    def __init__(self) -> None:
+        self.element = Signal((WEIGHT.bits, True))
+        self.scale = Signal(SCALE.bits)
+        self.value = Signal((VECTOR.bits, True))
+
+        # # #
+
+        # Stage 1: left shift of the element above the smallest exponent, with a rounding bit (1..34).
+        zero = SCALE_BIAS + WEIGHT.fraction - VECTOR.fraction + SMALLEST_EXPONENT - 1
+        most = LARGEST_EXPONENT - SMALLEST_EXPONENT + 1
+        amount, element = Signal(max=most + 1), Signal((WEIGHT.bits, True))
+        self.sync += [
+            amount.eq(self.scale - zero),
+            If(self.scale < zero + 1, amount.eq(1)),
+            If(self.scale > zero + most, amount.eq(most)),
+            element.eq(self.element),
+        ]
+        # Stage 2: shift; stage 3: drop what lies below the rounding bit and round.
+        wide = Signal((WEIGHT.bits + most, True))
+        kept = Signal((WEIGHT.bits + most + SMALLEST_EXPONENT, True))
+        self.comb += kept.eq(wide >> -SMALLEST_EXPONENT)
+        self.sync += [wide.eq(element << amount), self.value.eq((kept + 1) >> 1)]
+
+
+class Loader(LiteXModule):
+    """Executes EMBED and ROPE: unpacks their words, one element per cycle.
+
+    Interface: ``start_embed`` with ``token``, ``blocks``; ``start_rope`` with ``words``, ``head_dim``; ``busy``;
+    ``sink`` {data}: the instruction's words, for EMBED a word of scales before the words of each block; EMBED's
+    elements leave as ``value`` {VECTOR}, ``index``, ``last``, ``valid`` (valid-only); ROPE's stay in a table: ``pair`` ->
+    ``cosine``, ``sine`` {ROTATION} one cycle later.
+    Latency: ``Dequantiser.LATENCY`` + 1 cycles from a word to its first element. Throughput: one element per cycle.
+    Overflow: none.
+    Golden model: ``Machine._embedding``, ``Machine._rotation`` in :mod:`jalgateware.golden.machine`.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.start_embed = Signal()
+        self.start_rope = Signal()
+        self.token = Signal(TOKEN_BITS)
+        self.blocks = Signal(FIELDS["blocks"][1])
+        self.words = Signal(8)
+        self.head_dim = Signal(max=config.max_head_dim + 1)
+        self.busy = Signal()
+        self.sink = stream.Endpoint([("data", config.word_bits)])
+        self.value = Signal((VECTOR.bits, True))
+        self.index = Signal(max=config.max_dim)
+        self.last = Signal()
+        self.valid = Signal()
+        self.pair = Signal(max=max(2, config.max_head_dim // 2))
+        self.cosine = Signal((ROTATION.bits, True))
+        self.sine = Signal((ROTATION.bits, True))
+
+        # # #
+
+        embed, need_scale = Signal(), Signal()
+        word, left = Signal(config.word_bits), Signal(max=max(BLOCK, config.kv_lanes) + 1)
+        taken = Signal()
+        chunks = Signal(max=max(512, BLOCK * 2))
+        scale, member = Signal(SCALE.bits), Signal(max=config.lanes)
+        words_left = Signal(max=max(2, config.words_per_block + 1))
+        self._first_member = self._member(config)
+        element_done = Signal()
+        per_word = min(config.lanes, BLOCK)
+        data = self.sink.data
+        if config.lanes > BLOCK:
+            # The row's block lies in the part of the word that its place among bundled rows gives it.
+            lane = member[: log2_int(config.rows_parallel)]
+            parts = [data[8 * BLOCK * i :] for i in range(config.rows_parallel)]
+            data = Mux(embed, Array(parts)[lane], data)
+        self.comb += [
+            self.sink.ready.eq(self.busy & (need_scale | (left <= 1)) & (chunks != 0)),
+            taken.eq(self.sink.valid & self.sink.ready),
+            self.busy.eq((chunks != 0) | (left != 0)),
+            element_done.eq(left != 0),
+        ]
+        scales = Array([self.sink.data[8 * i : 8 * i + 8] for i in range(config.lanes)])
+        self.sync += [
+            If(left != 0, left.eq(left - 1), word.eq(Mux(embed, word >> 8, word >> 16))),
+            If(
+                taken & need_scale,
+                scale.eq(scales[member]),
+                need_scale.eq(0),
+                words_left.eq(config.words_per_block),
+            ),
+            If(
+                taken & ~need_scale,
+                word.eq(data),
+                left.eq(Mux(embed, per_word, config.kv_lanes)),
+                words_left.eq(words_left - 1),
+                If(
+                    ~embed | (words_left == 1),
+                    chunks.eq(chunks - 1),
+                    need_scale.eq(embed & (chunks != 1)),
+                    member.eq(member + config.rows_parallel),
+                ),
+            ),
+            If(
+                self.start_embed,
+                embed.eq(1),
+                need_scale.eq(1),
+                chunks.eq(self.blocks),
+                member.eq(self._first_member),
+            ),
+            If(self.start_rope, embed.eq(0), need_scale.eq(0), chunks.eq(self.words)),
+        ]
+        self._deliver(config, embed & element_done, word, scale, (left == 1) & (chunks == 0))
+        self._store(config, ~embed & element_done, word)
+
+    def _member(self, config: EngineConfig) -> Signal:
+        """Place within its group of the first block of the token's row, modulo lanes."""
+        bundle_bits = log2_int(config.rows_parallel)
+        lane_bits = log2_int(config.lanes)
+        product, member = Signal(lane_bits), Signal(lane_bits)
+        self.sync += product.eq(
+            self.token[bundle_bits : bundle_bits + lane_bits] * self.blocks[:lane_bits]
+        )
+        self.comb += member.eq(
+            Cat(self.token[:bundle_bits], product[: lane_bits - bundle_bits])
+            if bundle_bits
+            else product
+        )
+        return member
+
+    def _deliver(
+        self, config: EngineConfig, valid: Signal, word: Signal, scale: Signal, last: Signal
+    ) -> None:
+        self.dequantiser = dequantiser = Dequantiser()
+        index = Signal(max=config.max_dim)
+        self.sync += [
+            If(valid, index.eq(index + 1)),
+            If(self.start_embed, index.eq(0)),
+        ]
+        wait = Dequantiser.LATENCY
+        # The scale of the next block may arrive while the last element still waits in `word`: it travels along.
+        self.comb += [
+            dequantiser.element.eq(word[:8]),
+            dequantiser.scale.eq(scale),
+            self.value.eq(dequantiser.value),
+            self.valid.eq(delayed(self, valid, wait)),
+            self.index.eq(delayed(self, index, wait)),
+            self.last.eq(delayed(self, last, wait)),
+        ]
+
+    def _store(self, config: EngineConfig, valid: Signal, word: Signal) -> None:
+        """Rotary table: cosine and sine of a pair in one entry."""
+        table = Memory(2 * ROTATION.bits, config.max_head_dim // 2)
+        write, read = table.get_port(write_capable=True), table.get_port()
+        self.specials += table, write, read
+        position = Signal(max=max(2 * config.max_head_dim, 2 * config.kv_lanes))
+        cosine = Signal(ROTATION.bits)
+        self.sync += [
+            If(valid, position.eq(position + 1), cosine.eq(word[: ROTATION.bits])),
+            If(self.start_rope, position.eq(0)),
+        ]
+        self.comb += [
+            write.adr.eq(position[1:]),
+            write.dat_w.eq(Cat(cosine, word[: ROTATION.bits])),
+            write.we.eq(valid & position[0] & (position < self.head_dim)),
+            read.adr.eq(self.pair),
+            self.cosine.eq(read.dat_r[: ROTATION.bits]),
+            self.sine.eq(read.dat_r[ROTATION.bits :]),
+        ]

@@ -1,0 +1,43 @@
+"""Helpers for valid-only pipelines: fixed latency, no backpressure."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+from migen import Module, Signal
+
+
+def delayed(module: Module, signal: Any, cycles: int) -> Any:
+    """``signal`` as it was ``cycles`` clock cycles ago (the signal itself for 0)."""
+    for _ in range(cycles):
+        register = Signal.like(signal, reset=0)
+        module.sync += register.eq(signal)
+        signal = register
+    return signal
+
+
+def registered_sum(module: Module, terms: Sequence[Any], levels: int = 2) -> tuple[Any, int]:
+    """Adder tree over signed signals, registered every ``levels`` levels.
+
+    Returns:
+        The sum (wide enough to be exact) and its latency in cycles.
+    """
+    latency = 0
+    while len(terms) > 1:
+        for _ in range(levels):
+            terms = [reduce(add, terms[i : i + 2]) for i in range(0, len(terms), 2)]
+        bits = max(len(term) for term in terms)
+        registers = [Signal((bits, True)) for _ in terms]
+        module.sync += [
+            register.eq(term) for register, term in zip(registers, terms, strict=True)
+        ]
+        terms = registers
+        latency += 1
+    return terms[0], latency
+
+
+def fits(value: Any, bits: int) -> Any:
+    """Expression: a signed value fits ``bits`` bits (its bits from the narrower sign up are all equal)."""
+    top = value[bits - 1 :]
+    return (top == 0) | (top == (1 << len(top)) - 1)

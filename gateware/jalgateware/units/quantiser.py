@@ -1,0 +1,259 @@
+"""Activation buffers: vectors quantised to MX blocks as they arrive, and their square sum."""
+
+from litex.gen import LiteXModule
+from migen import Array, Cat, If, Memory, Mux, Signal
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import (
+    ACTIVATION,
+    ACTIVATION_SHIFT_BITS,
+    BLOCK,
+    SQUARE_SUM_BITS,
+    VECTOR,
+)
+from jalgateware.contract.isa import FIELDS
+from jalgateware.units.pipeline import delayed, registered_sum
+
+
+class Narrow(LiteXModule):
+    """Quantises one element: ``result = clip(floor(value / 2**shift + 1/2))`` as ACTIVATION.
+
+    Interface: ``value`` {VECTOR}, ``shift`` -> ``result`` {ACTIVATION}; valid-only.
+    Latency: ``LATENCY`` cycles. Throughput: one per cycle.
+    Overflow: only rounding can overflow, by one; it saturates.
+    Golden model: :func:`jalgateware.golden.blocks.quantise`.
+    """
+
+    LATENCY = 2
+
+    def __init__(self) -> None:
+        self.value = Signal((VECTOR.bits, True))
+        self.shift = Signal(ACTIVATION_SHIFT_BITS)
+        self.result = Signal((ACTIVATION.bits, True))
+
+        # # #
+
+        # One fraction bit stays for the rounding; the shift leaves at most 8 bits before it.
+        shifted = Signal((ACTIVATION.bits + 1, True))
+        wide = Signal((VECTOR.bits + 1, True))
+        self.comb += wide.eq(Cat(0, self.value))
+        self.sync += [
+            shifted.eq(wide >> self.shift),
+            self.result.eq((shifted + 1) >> 1),
+            If(shifted == (1 << ACTIVATION.bits) - 1, self.result.eq(ACTIVATION.maximum)),
+        ]
+
+
+class Quantiser(LiteXModule):
+    """Holds both activation buffers (X and H) and fills them block by block.
+
+    A block's shift is the least that lets its largest magnitude fit 8 bits. The block is known when its 32nd element
+    arrives, and is written ``PARALLEL`` elements per cycle while the next one comes in. The end of a vector fills its
+    last block with zeros.
+
+    Interface: ``invalidate`` with ``invalidate_buffer``: a buffer's content is not wanted any more; ``valid``,
+    ``value`` {VECTOR}, ``buffer``, ``last`` (of the vector): elements in order, valid-only, at most one per
+    cycle; ``ready_x``, ``ready_h``: valid blocks per buffer; ``read_buffer``, ``read_address`` -> ``activations``, ``shift`` one cycle later;
+    ``square_sum`` {2**-32 units} of the vector, ``square_sum_valid`` pulses once it is complete.
+    Latency: ``LATENCY`` cycles from a block's last element until it counts as ready. Throughput: one element per cycle.
+    Overflow: see :class:`Narrow`; the square sum cannot overflow.
+    Golden model: :func:`jalgateware.golden.blocks.quantise`, :func:`jalgateware.golden.blocks.square_sum`.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        width = min(config.lanes, BLOCK)
+        depth = max(config.max_dim, config.max_hidden) // width
+        counter = FIELDS["blocks"][1]
+        self.invalidate = Signal()
+        self.invalidate_buffer = Signal()
+        self.valid = Signal()
+        self.value = Signal((VECTOR.bits, True))
+        self.buffer = Signal()
+        self.last = Signal()
+        self.ready_x = Signal(counter)
+        self.ready_h = Signal(counter)
+        self.read_buffer = Signal()
+        self.read_address = Signal(max=depth)
+        self.activations = Signal(8 * width)
+        self.shift = Signal(ACTIVATION_SHIFT_BITS)
+        self.square_sum = Signal(SQUARE_SUM_BITS)
+        self.square_sum_valid = Signal()
+
+        # # #
+
+        self.parallel = min(4, width)
+        self._collect()
+        self._emit(config, depth)
+        self._square()
+
+    def _collect(self) -> None:
+        """Stages elements of a block and finds its shift.
+
+        Sets ``block_ready`` (pulse) with ``block_half``, ``block_shift``, ``block_count`` (elements - 1),
+        ``block_number``, ``block_buffer`` and ``block_last`` one cycle after the block's last element.
+        """
+        banks, rows = self.parallel, BLOCK // self.parallel
+        self.stage_ports = []
+        position, half = Signal(max=BLOCK), Signal()
+        magnitude, total = Signal(VECTOR.bits - 1), Signal(VECTOR.bits - 1)
+        bank_bits = (banks - 1).bit_length()
+        for bank in range(banks):
+            memory = Memory(VECTOR.bits, 2 * rows)
+            write = memory.get_port(write_capable=True)
+            read = memory.get_port(async_read=True)
+            self.specials += memory, write, read
+            here = (position[:bank_bits] == bank) if bank_bits else 1
+            self.comb += [
+                write.adr.eq(Cat(position[bank_bits:], half)),
+                write.dat_w.eq(self.value),
+                write.we.eq(self.valid & here),
+            ]
+            self.stage_ports.append(read)
+        sign = self.value[-1]
+        self.comb += total.eq(
+            magnitude | Mux(sign, ~self.value[: VECTOR.bits - 1], self.value[: VECTOR.bits - 1])
+        )
+        self.block_ready, self.block_half, self.block_last = Signal(), Signal(), Signal()
+        self.block_count, self.block_shift = Signal(max=BLOCK), Signal(ACTIVATION_SHIFT_BITS)
+        self.block_number, self.block_buffer = Signal(FIELDS["blocks"][1]), Signal()
+        number = Signal(FIELDS["blocks"][1])
+        complete = self.valid & (self.last | (position == BLOCK - 1))
+        kept = ACTIVATION.bits - 1
+        shift = Signal(ACTIVATION_SHIFT_BITS)
+        # The last assignment wins: the highest set bit decides.
+        for i in range(kept, VECTOR.bits - 1):
+            self.comb += If(total[i], shift.eq(i + 1 - kept))
+        self.sync += [
+            If(self.valid, magnitude.eq(total), position.eq(position + 1)),
+            self.block_ready.eq(complete),
+            If(
+                complete,
+                magnitude.eq(0),
+                position.eq(0),
+                half.eq(~half),
+                self.block_half.eq(half),
+                self.block_count.eq(position),
+                self.block_last.eq(self.last),
+                self.block_shift.eq(shift),
+                self.block_number.eq(number),
+                self.block_buffer.eq(self.buffer),
+                number.eq(number + 1),
+            ),
+            If(self.valid & self.last, number.eq(0)),
+        ]
+
+    def _emit(self, config: EngineConfig, depth: int) -> None:
+        """Quantises a staged block and writes it word by word."""
+        width, parallel = min(config.lanes, BLOCK), self.parallel
+        steps = BLOCK // parallel
+        active, step = Signal(), Signal(max=steps)
+        half, last = Signal(), Signal()
+        count, shift = Signal(max=BLOCK), Signal(ACTIVATION_SHIFT_BITS)
+        target, block = Signal(), Signal(FIELDS["blocks"][1])
+        self.sync += [
+            If(active, step.eq(step + 1), If(step == steps - 1, active.eq(0))),
+            If(
+                self.block_ready,
+                active.eq(1),
+                step.eq(0),
+                half.eq(self.block_half),
+                last.eq(self.block_last),
+                count.eq(self.block_count),
+                shift.eq(self.block_shift),
+                target.eq(self.block_buffer),
+                block.eq(self.block_number),
+            ),
+        ]
+        self.elements = []
+        for lane, port in enumerate(self.stage_ports):
+            narrow = Narrow()
+            self.add_module(f"narrow{lane}", narrow)
+            self.comb += port.adr.eq(Cat(step, half))
+            # Staged values are registered before the shifter; elements behind the vector's end are zero.
+            self.sync += [
+                narrow.value.eq(port.dat_r),
+                If(step * parallel + lane > count, narrow.value.eq(0)),
+                narrow.shift.eq(shift),
+            ]
+            self.elements.append(narrow.result)
+        latency = 1 + Narrow.LATENCY
+        self.element_valid = delayed(self, active, latency)
+        element_step = delayed(self, step, latency)
+        self.element_last = delayed(self, active & (step == steps - 1), latency)
+        self.element_shift = delayed(self, shift, latency)
+        self.vector_last = delayed(self, last, latency)
+
+        self.first_block = delayed(self, block == 0, latency)
+
+        # Elements gather to a word, which is written with the last of them.
+        pieces = width // parallel
+        word_bits = (BLOCK // width - 1).bit_length()
+        piece_bits = (pieces - 1).bit_length()
+        gathered = Signal(8 * width)
+        new = Cat(gathered[8 * parallel :], *self.elements) if pieces > 1 else Cat(*self.elements)
+        full = (element_step[:piece_bits] == pieces - 1) if pieces > 1 else 1
+        words_memory = Memory(8 * width, 2 * depth)
+        shifts_memory = Memory(ACTIVATION_SHIFT_BITS, 2 * depth * width // BLOCK)
+        write, write_shift = (m.get_port(write_capable=True) for m in (words_memory, shifts_memory))
+        read, read_shift = (m.get_port() for m in (words_memory, shifts_memory))
+        self.specials += words_memory, shifts_memory, write, write_shift, read, read_shift
+        block_bits = len(self.read_address) - word_bits
+        finished = delayed(self, self.element_last, 1)
+        place = delayed(self, block[:block_bits], latency + 1)
+        where = delayed(self, target, latency + 1)
+        word = delayed(self, element_step[piece_bits:], 1)
+        self.sync += [
+            If(self.element_valid, gathered.eq(new)),
+            write.we.eq(self.element_valid & full),
+            If(finished & ~where, self.ready_x.eq(place + 1)),
+            If(finished & where, self.ready_h.eq(place + 1)),
+            If(self.invalidate & ~self.invalidate_buffer, self.ready_x.eq(0)),
+            If(self.invalidate & self.invalidate_buffer, self.ready_h.eq(0)),
+        ]
+        self.comb += [
+            write.adr.eq(Cat(word, place, where) if word_bits else Cat(place, where)),
+            write.dat_w.eq(gathered),
+            write_shift.adr.eq(Cat(place, where)),
+            write_shift.dat_w.eq(delayed(self, self.element_shift, 1)),
+            write_shift.we.eq(finished),
+            read.adr.eq(Cat(self.read_address, self.read_buffer)),
+            read_shift.adr.eq(Cat(self.read_address[word_bits:], self.read_buffer)),
+            self.activations.eq(read.dat_r),
+            self.shift.eq(read_shift.dat_r),
+        ]
+        self.latency = 1 + steps + latency + 2
+
+    def _square(self) -> None:
+        """Sums the squares of each block, then adds the block shifted by twice its shift."""
+        squares = []
+        for element in self.elements:
+            square = Signal((2 * ACTIVATION.bits, True))
+            self.sync += square.eq(element * element)
+            squares.append(square)
+        total, depth = registered_sum(self, squares) if len(squares) > 1 else (squares[0], 0)
+        valid = delayed(self, self.element_valid, 1 + depth)
+        block_last = delayed(self, self.element_last, 1 + depth)
+        block_sum = Signal(20)
+        block_done = Signal()
+        self.sync += [
+            If(valid, block_sum.eq(block_sum + total[: len(block_sum)])),
+            # The sum restarts with the block behind a finished one.
+            If(block_done, block_sum.eq(Mux(valid, total[: len(block_sum)], 0))),
+            block_done.eq(valid & block_last),
+        ]
+        # Barrel shifter by 2 * shift in three stages, then the sum over blocks.
+        shift = delayed(self, self.element_shift, 2 + depth)
+        last = delayed(self, self.vector_last, 2 + depth)
+        coarse, middle, fine = Signal(20 + 32), Signal(20 + 56), Signal(20 + 62)
+        stages = 3
+        self.sync += [
+            coarse.eq(Array([block_sum, block_sum << 32])[shift[4]]),
+            middle.eq(Array([coarse << (8 * i) for i in range(4)])[delayed(self, shift, 1)[2:4]]),
+            fine.eq(Array([middle << (2 * i) for i in range(4)])[delayed(self, shift, 2)[:2]]),
+        ]
+        add = delayed(self, block_done, stages)
+        first = delayed(self, self.first_block, 2 + depth + stages)
+        self.sync += [
+            If(add, self.square_sum.eq(Mux(first, 0, self.square_sum) + fine[:SQUARE_SUM_BITS])),
+            self.square_sum_valid.eq(add & delayed(self, last, stages)),
+        ]

@@ -1,0 +1,179 @@
+"""Rotary embedding of adjacent rows, and narrowing of rows to 16 bits."""
+
+from litex.gen import LiteXModule
+from migen import If, Mux, Signal
+
+from jalgateware.contract.formats import KV, ROTATION, VECTOR
+from jalgateware.contract.isa import FIELDS
+from jalgateware.units.pipeline import delayed, fits
+
+LOW = 17
+"""Bits of a VECTOR in the lower partial product."""
+
+
+class WideProduct(LiteXModule):
+    """Signed 32 x 18 bit product from two 18 x 18 bit multipliers.
+
+    Interface: ``a`` {VECTOR}, ``b`` (18 bits signed) -> ``product`` (50 bits signed); valid-only.
+    Latency: ``LATENCY`` cycles. Throughput: one per cycle. Overflow: none.
+    Golden model: integer multiplication.
+    """
+
+    LATENCY = 2
+
+    def __init__(self) -> None:
+        self.a = Signal((VECTOR.bits, True))
+        self.b = Signal((18, True))
+        self.product = Signal((VECTOR.bits + 18, True))
+
+        # # #
+
+        lower, upper = Signal((LOW + 1, True)), Signal((VECTOR.bits - LOW, True))
+        low_product = Signal((LOW + 1 + 18, True))
+        high_product = Signal((VECTOR.bits - LOW + 18, True))
+        self.comb += [lower.eq(self.a[:LOW]), upper.eq(self.a[LOW:])]
+        self.sync += [
+            low_product.eq(lower * self.b),
+            high_product.eq(upper * self.b),
+            self.product.eq((high_product << LOW) + low_product),
+        ]
+
+
+class Rotary(LiteXModule):
+    """Rotates adjacent rows by the position's angle and narrows them to KV; or narrows only.
+
+    ``(x0 c - x1 s, x0 s + x1 c)`` for an even row x0 and the odd row x1 behind it, then ``sat(round(y / 2**(14 +
+    shift)))``. With ``rotate`` low rows pass through: ``sat(round(x / 2**shift))``.
+
+    Interface: ``value`` {VECTOR}, ``index`` (row), ``rotate``, ``shift`` (5 bits), ``valid``: rows in order, valid-only,
+    at most one per cycle; ``pair`` -> ``cosine``, ``sine`` {ROTATION} one cycle later (rotary table of the position,
+    indexed by row within its head / 2); ``head_dim``; -> ``result`` {KV}, ``result_index``, ``result_valid``.
+    Latency: ``LATENCY`` cycles, for the first row of a pair counted from the second one; the second row follows one
+    cycle behind the first. Throughput: one row per cycle.
+    Overflow: saturates; ``saturated`` is high with such a result.
+    Golden model: :func:`jalgateware.golden.vector.rotate`, :func:`jalgateware.golden.vector.narrow`.
+    """
+
+    LATENCY = 8
+
+    def __init__(self, max_head_dim: int) -> None:
+        index_bits = FIELDS["rows"][1]
+        self.value = Signal((VECTOR.bits, True))
+        self.index = Signal(index_bits)
+        self.rotate = Signal()
+        self.shift = Signal(FIELDS["out_shift"][1])
+        self.valid = Signal()
+        self.head_dim = Signal(max=max_head_dim + 1)
+        self.pair = Signal(max=max(2, max_head_dim // 2))
+        self.cosine = Signal((ROTATION.bits, True))
+        self.sine = Signal((ROTATION.bits, True))
+        self.result = Signal((KV.bits, True))
+        self.result_index = Signal(index_bits)
+        self.result_valid = Signal()
+        self.saturated = Signal()
+
+        # # #
+
+        # Position within the head: even rows look up, both rows of a pair use the same angle.
+        within = Signal(max=max_head_dim)
+        self.sync += If(
+            self.valid,
+            within.eq(within + 1),
+            If(within == self.head_dim - 1, within.eq(0)),
+            If(self.index == 0, within.eq(1)),
+        )
+        self.comb += self.pair.eq(Mux(self.index == 0, 0, within[1:]))
+        # Stage 1: rows behind the table look-up; an odd row meets the even row before it.
+        value, even = Signal.like(self.value), Signal.like(self.value)
+        valid, odd, rotate = Signal(), Signal(), Signal()
+        index, shift = Signal(index_bits), Signal.like(self.shift)
+        self.sync += [
+            valid.eq(self.valid),
+            If(
+                self.valid,
+                value.eq(self.value),
+                odd.eq(self.index[0]),
+                rotate.eq(self.rotate),
+                index.eq(self.index),
+                shift.eq(self.shift),
+                If(~self.index[0], even.eq(self.value)),
+            ),
+        ]
+        # A pair takes two turns through the multipliers: the first row's result, then the second row's.
+        second = Signal()
+        go_first, go = Signal(), Signal()
+        self.comb += [go_first.eq(valid & (odd | ~rotate)), go.eq(go_first | second)]
+        self.sync += second.eq(go_first & rotate)
+        kept_odd, kept_cosine, kept_sine = (
+            Signal((VECTOR.bits, True)),
+            Signal((ROTATION.bits, True)),
+            Signal((ROTATION.bits, True)),
+        )
+        kept_even, kept_index = Signal((VECTOR.bits, True)), Signal(index_bits)
+        kept_shift = Signal.like(shift)
+        self.sync += If(
+            go_first,
+            kept_odd.eq(value),
+            kept_even.eq(even),
+            kept_cosine.eq(self.cosine),
+            kept_sine.eq(self.sine),
+            kept_index.eq(index),
+            kept_shift.eq(shift),
+        )
+        left, right = WideProduct(), WideProduct()
+        self.left, self.right = left, right
+        one = 1 << ROTATION.fraction
+        a0, a1 = Signal((VECTOR.bits, True)), Signal((VECTOR.bits, True))
+        b0, b1 = Signal((18, True)), Signal((18, True))
+        stage_valid, stage_index = Signal(), Signal(index_bits)
+        stage_shift = Signal.like(shift)
+        # Stage 2: operands of both products.
+        self.sync += [
+            stage_valid.eq(go),
+            If(
+                second,
+                a0.eq(kept_even),
+                b0.eq(kept_sine),
+                a1.eq(kept_odd),
+                b1.eq(kept_cosine),
+                stage_index.eq(kept_index),
+                stage_shift.eq(kept_shift),
+            )
+            .Elif(
+                rotate,
+                a0.eq(even),
+                b0.eq(self.cosine),
+                a1.eq(value),
+                b1.eq(-self.sine),
+                stage_index.eq(index - 1),
+                stage_shift.eq(shift),
+            )
+            .Else(
+                a0.eq(value),
+                b0.eq(one),
+                a1.eq(0),
+                b1.eq(0),
+                stage_index.eq(index),
+                stage_shift.eq(shift),
+            ),
+        ]
+        self.comb += [left.a.eq(a0), left.b.eq(b0), right.a.eq(a1), right.b.eq(b1)]
+        # Stage 5: sum; stages 6 to 8: shift by 14 + shift keeping a rounding bit, round, saturate.
+        total = Signal((VECTOR.bits + 19, True))
+        shifted = Signal((VECTOR.bits + 19 - ROTATION.fraction + 1, True))
+        rounded = Signal((len(shifted), True))
+        later = delayed(self, stage_shift, WideProduct.LATENCY + 1)
+        self.sync += [
+            total.eq(left.product + right.product),
+            shifted.eq((total >> (ROTATION.fraction - 1)) >> later),
+            rounded.eq((shifted + 1) >> 1),
+            self.result.eq(rounded),
+            self.saturated.eq(0),
+            If(
+                ~fits(rounded, KV.bits),
+                self.result.eq(Mux(rounded[-1], KV.minimum, KV.maximum)),
+                self.saturated.eq(delayed(self, stage_valid, 5)),
+            ),
+            self.result_valid.eq(delayed(self, stage_valid, 5)),
+            self.result_index.eq(delayed(self, stage_index, 5)),
+        ]

@@ -1,0 +1,110 @@
+"""Output scaler: from an accumulator to a vector element."""
+
+from litex.gen import LiteXModule
+from migen import Array, If, Mux, Signal
+
+from jalgateware.contract.formats import (
+    ACCUMULATOR,
+    GUARD_BITS,
+    MANTISSA,
+    SCALED,
+    SCALER_LEFT_LIMIT,
+    VECTOR,
+)
+from jalgateware.units.pipeline import delayed, fits
+
+SCALER_RIGHT_LIMIT = ACCUMULATOR.bits - 1
+"""Largest right shift; larger ones act like it."""
+
+SHIFT_BITS = 8
+"""Width of the signed shift."""
+
+
+class Scaler(LiteXModule):
+    """Multiplies an accumulator by a mantissa and a power of two.
+
+    ``y = sat(round(sat(round(x / 2**shift)) * mantissa / 2**18))`` with shift clamped to -16..47.
+
+    Interface: ``accumulator`` {ACCUMULATOR}, ``mantissa`` {MANTISSA}, ``shift`` (8 bits, signed), ``valid`` ->
+    ``result`` {VECTOR}, ``result_valid``; valid-only.
+    Latency: ``LATENCY`` cycles. Throughput: one per cycle.
+    Overflow: saturates; ``saturated`` is high with such a result.
+    Golden model: :func:`jalgateware.golden.blocks.scale_output`.
+    """
+
+    LATENCY = 8
+
+    def __init__(self) -> None:
+        self.accumulator = Signal((ACCUMULATOR.bits, True))
+        self.mantissa = Signal(MANTISSA.bits)
+        self.shift = Signal((SHIFT_BITS, True))
+        self.valid = Signal()
+        self.result = Signal((VECTOR.bits, True))
+        self.result_valid = Signal()
+        self.saturated = Signal()
+
+        # # #
+
+        # Stage 1: the shift as 0..63 to the right of the accumulator moved left by 16 (and one rounding bit).
+        amount = Signal(6)
+        extended = Signal((ACCUMULATOR.bits + SCALER_LEFT_LIMIT + 1, True))
+        self.sync += [
+            amount.eq(self.shift + SCALER_LEFT_LIMIT),
+            If(self.shift < -SCALER_LEFT_LIMIT, amount.eq(0)),
+            If(
+                self.shift > SCALER_RIGHT_LIMIT,
+                amount.eq(SCALER_RIGHT_LIMIT + SCALER_LEFT_LIMIT),
+            ),
+            extended.eq(self.accumulator << (SCALER_LEFT_LIMIT + 1)),
+        ]
+        # Stages 2 and 3: barrel shifter in steps of 8, then of 1.
+        coarse, fine = Signal.like(extended), Signal.like(extended)
+        low = delayed(self, amount[:3], 1)
+        self.sync += [
+            coarse.eq(Array([extended >> (8 * i) for i in range(8)])[amount[3:]]),
+            fine.eq(Array([coarse >> i for i in range(8)])[low]),
+        ]
+        # Stage 4: round; stage 5: saturate to SCALED.
+        rounded = Signal((len(fine) + 1, True))
+        scaled = Signal((SCALED.bits, True))
+        clipped = Signal()
+        self.sync += rounded.eq((fine + 1) >> 1)
+        self._clip(rounded, scaled, clipped, SCALED.maximum, SCALED.minimum)
+        # Stages 6 and 7: product from a signed upper and an unsigned lower part, with the rounding constant.
+        mantissa = Signal((MANTISSA.bits + 1, True))
+        self.comb += mantissa.eq(delayed(self, self.mantissa, 5))
+        cut = MANTISSA.bits
+        lower, upper = Signal((cut + 1, True)), Signal((SCALED.bits - cut, True))
+        low_product = Signal((2 * cut + 2, True))
+        high_product = Signal((SCALED.bits + 1, True))
+        product = Signal((SCALED.bits + MANTISSA.bits + 1, True))
+        drop = MANTISSA.fraction + GUARD_BITS
+        self.comb += [lower.eq(scaled[:cut]), upper.eq(scaled[cut:])]
+        self.sync += [
+            low_product.eq(lower * mantissa),
+            high_product.eq(upper * mantissa),
+            product.eq((high_product << cut) + low_product + (1 << (drop - 1))),
+        ]
+        # Stage 8: drop the fraction and saturate to VECTOR.
+        shifted = Signal((len(product) - drop, True))
+        over = Signal()
+        self.comb += shifted.eq(product >> drop)
+        self._clip(shifted, self.result, over, VECTOR.maximum, VECTOR.minimum)
+        self.comb += [
+            self.result_valid.eq(delayed(self, self.valid, self.LATENCY)),
+            self.saturated.eq(self.result_valid & (over | delayed(self, clipped, 3))),
+        ]
+
+    def _clip(
+        self, value: Signal, result: Signal, clipped: Signal, maximum: int, minimum: int
+    ) -> None:
+        """Registered saturation of ``value`` to the width of ``result``."""
+        self.sync += [
+            clipped.eq(0),
+            result.eq(value),
+            If(
+                ~fits(value, len(result)),
+                clipped.eq(1),
+                result.eq(Mux(value[-1], minimum, maximum)),
+            ),
+        ]
