@@ -5,6 +5,7 @@ from migen import READ_FIRST, Cat, Memory, Signal
 
 from jalgateware.contract.tables import Table
 from jalgateware.units.pipeline import delayed
+from jalgateware.units.reset import spare_reset
 
 
 class InterpolatedTable(LiteXModule):
@@ -17,7 +18,7 @@ class InterpolatedTable(LiteXModule):
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none.
     Cost: about 40 LUTs, 75 flip-flops, a multiplier and a block RAM with 256 entries of 26 bits;
-    130 LUTs and no block RAM with 64 entries. 135 MHz (ECP5 speed 6, yosys 0.70).
+    130 LUTs and no block RAM with 64 entries. 127 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.functions.interpolate`.
     """
 
@@ -52,3 +53,4 @@ class InterpolatedTable(LiteXModule):
         self.comb += step.eq((product + half) >> table.fraction_bits)
         origin = delayed(self, base, 1)
         self.sync += self.value.eq(origin + step if table.rising else origin - step)
+        spare_reset(self)

@@ -8,6 +8,7 @@ from jalgateware.contract.tables import RSQRT
 from jalgateware.units.interpolate import InterpolatedTable
 from jalgateware.units.normalise import Normaliser
 from jalgateware.units.pipeline import delayed
+from jalgateware.units.reset import spare_reset
 
 
 class ReciprocalRoot(LiteXModule):
@@ -19,7 +20,7 @@ class ReciprocalRoot(LiteXModule):
     ``k`` (6 bits), ``valid_out``; valid-only. The result for 0 is of no use.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none; the mantissa of a power of four is 2**17 - 1.
-    Cost: 370 LUTs, 213 flip-flops, a multiplier, a block RAM. 128 MHz (ECP5 speed 6, yosys 0.70).
+    Cost: 370 LUTs, 213 flip-flops, a multiplier, a block RAM. 133 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.functions.rsqrt`.
     """
 
@@ -45,5 +46,6 @@ class ReciprocalRoot(LiteXModule):
             table.fraction.eq(normaliser.fraction[:fraction_bits]),
             self.mantissa.eq(table.value),
             self.k.eq(delayed(self, normaliser.exponent[1:], InterpolatedTable.LATENCY)),
-            self.valid_out.eq(delayed(self, self.valid_in, self.LATENCY)),
         ]
+        spare_reset(self)
+        self.comb += self.valid_out.eq(delayed(self, self.valid_in, self.LATENCY))

@@ -17,6 +17,7 @@ from jalgateware.units.delay_line import DelayLine
 from jalgateware.units.gumbel import Gumbel
 from jalgateware.units.hash import Hash32
 from jalgateware.units.pipeline import delayed
+from jalgateware.units.reset import spare_reset
 from jalgateware.units.rotary import WideProduct
 
 SEED_BITS = 32
@@ -36,7 +37,7 @@ class Sampler(LiteXModule):
     row; ``token`` stays until the first row of the next pass arrives there.
     Latency: ``KEY_LATENCY``, ``LATENCY``. Throughput: one row per cycle.
     Overflow: none.
-    Cost: 1419 LUTs, 1518 flip-flops, 11 multipliers, 2 block RAMs. 120 MHz (ECP5 speed
+    Cost: 1411 LUTs, 1518 flip-flops, 11 multipliers, 2 block RAMs. 118 MHz (ECP5 speed
     6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.sampler.sample`.
 
@@ -63,9 +64,13 @@ class Sampler(LiteXModule):
         # # #
 
         total = Signal((SCALED_LOGIT.bits, True))
+        self._steps = Signal(self.KEY_LATENCY - 1)
+        self._rows = Signal(self.LATENCY - 1)
+        self._first = Signal()
         self._make_noise()
         self._add_noise(total)
         self._compare(total)
+        spare_reset(self, self._steps, self._rows, self._first, self.ready, self.done)
 
     def _make_noise(self) -> None:
         """Key of the pass, then noise of each row, ``NOISE_LATENCY`` cycles behind it."""
@@ -73,7 +78,7 @@ class Sampler(LiteXModule):
         key, operand = Signal(SEED_BITS), Signal(SEED_BITS)
         position = Signal(POSITION_BITS)
         # A one travels along with the seed through the hash, and a second time with the sum.
-        steps = Signal(self.KEY_LATENCY - 1)
+        steps = self._steps
         again = steps[Hash32.LATENCY]
         self.sync += [
             steps.eq(Cat(0, steps)),
@@ -122,11 +127,11 @@ class Sampler(LiteXModule):
 
     def _compare(self, total: Signal) -> None:
         """Keeps the largest total and its index."""
-        rows = Signal(self.LATENCY - 1)
+        rows, first = self._rows, self._first
         index, last = Signal.like(self.index), Signal()
         tag = self.wait.output[VECTOR.bits :]
         self.comb += Cat(index, last).eq(delayed(self, tag, WideProduct.LATENCY + 1))
-        first, best, best_index = Signal(), Signal.like(total), Signal.like(self.index)
+        best, best_index = Signal.like(total), Signal.like(self.index)
         self.sync += [
             rows.eq(Cat(self.valid, rows)),
             self.done.eq(rows[-1] & last),
