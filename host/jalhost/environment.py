@@ -74,17 +74,8 @@ SIMULATION = Purpose(
         Requirement("g++", "g++"),
         Requirement("make", "make"),
         Requirement("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
-        Requirement("meson", ""),
-        Requirement("ninja", ""),
     ),
-    _modules(
-        "litex",
-        "litedram",
-        "migen",
-        "pythondata_cpu_vexriscv",
-        "pythondata_software_picolibc",
-        "pythondata_software_compiler_rt",
-    ),
+    _modules("litex", "litedram", "migen", "pythondata_cpu_vexriscv"),
     "sim",
 )
 

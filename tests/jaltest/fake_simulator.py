@@ -49,11 +49,13 @@ def main() -> None:
     if FAULT == "silent":
         print("it went wrong", file=sys.stderr)
         sys.exit(1)
-    emit("build", step="gateware", state="start", seconds=0, cached=True)
+    emit("build", step="gateware", state="start", seconds=0, cached=False)
+    emit("build", step="gateware", state="done", seconds=0, cached=True)
     emit("build", step="simulator", state="start", seconds=0, cached=False)
     if FAULT == "broken":
         emit("error", kind="BuildError", what="verilator failed", hint="see the log", log="/x.log")
         sys.exit(7)
+    time.sleep(0.2)
     emit("build", step="simulator", state="done", seconds=1, cached=False)
     if FAULT == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from itertools import takewhile
 from typing import Annotated, NoReturn
 
@@ -72,13 +73,13 @@ def main() -> NoReturn:
         sys.exit(1)
     except JalError as error:
         if debug:
-            raise
+            traceback.print_exc()
         _fail(f"error: {error}", error.exit_code)
     except typer.TyperException as error:
         _fail(f"error: {_usage_message(error)}", getattr(error, "exit_code", 2))
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         name = type(error).__name__
         _fail(f"internal error: {name}: {error} (run with --debug for details)", INTERNAL_ERROR)
     if code == INTERRUPTED:  # what Typer makes of KeyboardInterrupt

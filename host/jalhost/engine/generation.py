@@ -8,7 +8,7 @@ from typing import Any
 
 from jalgateware.golden.sampler import Sampling
 from jalhost.engine.target import Request, Sampled, Target, TargetInfo
-from jalhost.errors import UsageError
+from jalhost.errors import DeviceError, UsageError
 from jalhost.models.convert import needed_bytes
 from jalhost.models.image import Image
 from jalhost.models.tokenizer import StreamDecoder
@@ -119,12 +119,21 @@ class Generation:
             decoder.feed(token)
         with closing(self._target.run(request)) as samples:
             for sampled in samples:
+                self._check(sampled.token)
                 self._stopped = sampled.token in self._image.stop_tokens
                 text = "" if self._stopped else decoder.feed(sampled.token)
                 event = TokenEvent(sampled.token, text, sampled)
                 self._events.append(event)
                 yield event
         self.tail = decoder.finish()
+
+    def _check(self, token: int) -> None:
+        vocabulary = self._image.plan.architecture.vocabulary
+        if token >= vocabulary:
+            raise DeviceError(
+                f"{self._target.info.name} sampled token {token}, the vocabulary has {vocabulary}",
+                "its engine computes nonsense",
+            )
 
     def summary(self) -> Summary:
         """Figures of what was generated so far."""

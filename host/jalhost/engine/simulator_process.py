@@ -18,6 +18,9 @@ from jalhost.errors import BuildError, DeviceError
 READY_TIMEOUT_S = 900.0
 """Longest silence of the simulator while it is built: the longest step takes a minute or two."""
 
+REPORT_AFTER_S = 0.5
+"""Build steps that are done sooner are not worth a line."""
+
 QUIT_TIMEOUT_S = 5.0
 
 MIN_DRAM_MIB = 32
@@ -132,17 +135,15 @@ class SimulatorProcess:
                 self._errors += [line.strip()] if line.strip() else []
 
     def _wait_until_ready(self, report: Report) -> Ready:
+        step = ""
         while True:
-            try:
-                event = self._events.get(timeout=READY_TIMEOUT_S)
-            except queue.Empty:
-                raise BuildError("building the simulator takes forever", "see --debug") from None
+            event = self._next_event(step, report)
             if event is None:
                 last = f": {self._errors[-1]}" if self._errors else ""
                 raise BuildError(f"the simulator did not start{last}", "run with --debug")
             match event.get("event"):
-                case "build" if event["state"] == "start" and not event.get("cached"):
-                    report(f"building the simulator: {event['step']}")
+                case "build":
+                    step = event["step"] if event["state"] == "start" else ""
                 case "error":
                     log = f"; the log is in {event['log']}" if event.get("log") else ""
                     raise BuildError(str(event["what"]), f"{event.get('hint') or 'see'}{log}")
@@ -150,6 +151,17 @@ class SimulatorProcess:
                     host, port = event["tcp"]
                     fingerprint = int(event["fingerprint"], 16)
                     return Ready(f"tcp://{host}:{port}", event["pty"], fingerprint)
+
+    def _next_event(self, step: str, report: Report) -> dict[str, Any] | None:
+        """The next event; a build step that takes longer than a moment is reported."""
+        if step:
+            with contextlib.suppress(queue.Empty):
+                return self._events.get(timeout=REPORT_AFTER_S)
+            report(f"building the simulator, which is then kept: {step} ...")
+        try:
+            return self._events.get(timeout=READY_TIMEOUT_S)
+        except queue.Empty:
+            raise BuildError("building the simulator takes forever", "see --debug") from None
 
 
 def dram_mib(memory_bytes: int) -> int:

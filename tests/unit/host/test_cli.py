@@ -192,7 +192,7 @@ def test_checkpoint_without_tokenizer(folder: Path) -> None:
 
 def test_debug_shows_where_it_happened(folder: Path) -> None:
     run = generate(folder, "", "--debug")
-    assert run.returncode != 0
+    assert run.returncode == 2
     assert "Traceback" in run.stderr
     assert "the prompt is empty" in run.stderr
 

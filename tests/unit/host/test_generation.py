@@ -11,7 +11,7 @@ from jalgateware.golden.sampler import Sampling
 from jalhost.engine.emulator import Emulator
 from jalhost.engine.generation import FinishReason, Generation
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
-from jalhost.errors import ModelError, UsageError
+from jalhost.errors import DeviceError, ModelError, UsageError
 from jalhost.models.convert import needed_bytes, prepare, read_model
 from jalhost.models.image import GEOMETRY, Image
 from jalhost.models.tokenizer import BOS, EOS
@@ -148,6 +148,12 @@ def test_single_token_has_no_decode_rate() -> None:
     assert summary.decode_tokens_per_s is None
     assert summary.cycles_per_token is None
     assert summary.dram_utilisation is None
+
+
+def test_token_beyond_the_vocabulary_is_the_devices_fault() -> None:
+    generation = Generation(Script(260, ARCHITECTURE.vocabulary), IMAGE, "the", 9)
+    with pytest.raises(DeviceError, match="script sampled token 274, the vocabulary has 274"):
+        list(generation)
 
 
 @pytest.mark.parametrize("stop", [BOS, EOS])
