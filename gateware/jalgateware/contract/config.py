@@ -31,7 +31,7 @@ class EngineConfig:
     attention_slots: int = 2
     read_ports: int = 4
     port_fifo_words: int = 256
-    port_burst_words: int = 128
+    port_burst_words: int = 32
 
     def __post_init__(self) -> None:
         """Checks the ranges that the units rely on."""

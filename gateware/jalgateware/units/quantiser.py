@@ -54,8 +54,8 @@ class Quantiser(LiteXModule):
     Interface: ``invalidate`` with ``invalidate_buffer``: a buffer's content is not wanted any more; ``valid``,
     ``value`` {VECTOR}, ``buffer``, ``last`` (of the vector): elements in order, valid-only, at most one per
     cycle; ``ready_x``, ``ready_h``: valid blocks per buffer; ``read_buffer``, ``read_address`` -> ``activations``, ``shift`` one cycle later;
-    ``square_sum`` {2**-32 units} of the vector, ``square_sum_valid`` pulses once it is complete.
-    Latency: ``LATENCY`` cycles from a block's last element until it counts as ready. Throughput: one element per cycle.
+    ``square_sum`` {2**-32 units}, ``square_sum_valid`` pulses once that of a vector for X is complete.
+    Latency: ``latency`` cycles from a block's last element until it counts as ready. Throughput: one element per cycle.
     Overflow: see :class:`Narrow`; the square sum cannot overflow.
     Golden model: :func:`jalgateware.golden.blocks.quantise`, :func:`jalgateware.golden.blocks.square_sum`.
     """
@@ -181,7 +181,7 @@ class Quantiser(LiteXModule):
         element_step = delayed(self, step, latency)
         self.element_last = delayed(self, active & (step == steps - 1), latency)
         self.element_shift = delayed(self, shift, latency)
-        self.vector_last = delayed(self, last, latency)
+        self.vector_last = delayed(self, last & ~target, latency)
 
         self.first_block = delayed(self, block == 0, latency)
 
