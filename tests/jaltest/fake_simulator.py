@@ -1,7 +1,8 @@
 """A stand-in for ``python -m jalsoc.sim run``: its options and events, and a fake device.
 
 Run as a script. ``JALTEST_SIMULATOR`` names a fault: ``broken`` (building fails), ``silent`` (ends
-without a word), ``slow`` (few tokens per second), ``stubborn`` (does not quit when asked).
+without a word), ``slow`` (few tokens per second), ``building`` (for ten minutes), ``stubborn``
+(does not quit when asked).
 """
 
 import argparse
@@ -55,7 +56,7 @@ def main() -> None:
     if FAULT == "broken":
         emit("error", kind="BuildError", what="verilator failed", hint="see the log", log="/x.log")
         sys.exit(7)
-    time.sleep(0.2)
+    time.sleep(600 if FAULT == "building" else 0.2)
     emit("build", step="simulator", state="done", seconds=1, cached=False)
     if FAULT == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

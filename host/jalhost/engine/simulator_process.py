@@ -67,7 +67,6 @@ class SimulatorProcess:
         command += ["--dram-mib", str(dram_mib(memory_bytes))]
         command += ["--preload", str(preload)] if preload else []
         command += ["--pty"] if pty else []
-        _log.debug("starting %s", command)
         # A session of its own: Ctrl-C is for this process, which then ends the simulator in order.
         self._process = subprocess.Popen(
             command,
@@ -77,15 +76,23 @@ class SimulatorProcess:
             text=True,
             start_new_session=True,
         )
+        _log.debug("process %d is %s", self._process.pid, command)
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._errors: list[str] = []
+        self._ready: Ready | None = None
         for work in (self._read_events, self._read_errors):
             threading.Thread(target=work, daemon=True).start()
         try:
-            self.ready = self._wait_until_ready(report)
+            self._ready = self._wait_until_ready(report)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def ready(self) -> Ready:
+        """What it said when it was ready."""
+        assert self._ready, "the constructor waits for it"
+        return self._ready
 
     @property
     def pid(self) -> int:
@@ -102,12 +109,15 @@ class SimulatorProcess:
         return None
 
     def close(self) -> None:
-        """Ends the simulator: asked first, then forced."""
+        """Ends the simulator, or its build: asked first, then forced."""
         if self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                assert self._process.stdin
-                self._process.stdin.write("quit\n")
-                self._process.stdin.close()
+            if self._ready:
+                with contextlib.suppress(OSError):
+                    assert self._process.stdin
+                    self._process.stdin.write("quit\n")
+                    self._process.stdin.close()
+            else:
+                self._process.terminate()
             try:
                 self._process.wait(QUIT_TIMEOUT_S)
             except subprocess.TimeoutExpired:

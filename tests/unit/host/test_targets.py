@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -203,7 +204,10 @@ def test_no_simulator_outlives_its_target(fault: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_command_leaves_no_simulator(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(("fault", "mark"), [("slow", '"ready"'), ("building", "simulator ...")])
+def test_interrupted_command_leaves_no_simulator(
+    tmp_path: Path, number: int, fault: str, mark: str
+) -> None:
     save_image(IMAGE, tmp_path / "x.jal")
     script = f"""
 from jalhost.engine import simulator_process, targets
@@ -213,7 +217,7 @@ from jalhost.cli.main import main
 main()
 """
     arguments = ["generate", "the one", "--target=sim", f"--model={tmp_path / 'x.jal'}", "--debug"]
-    environment = {"PYTHONPATH": TESTS_PATH, "JALTEST_SIMULATOR": "slow"}
+    environment = {"PYTHONPATH": TESTS_PATH, "JALTEST_SIMULATOR": fault}
     with subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         stdout=subprocess.PIPE,
@@ -221,16 +225,20 @@ main()
         text=True,
         env=os.environ | environment,
     ) as process:
-        assert process.stdout
-        assert process.stdout.read(8)[:7] == "the one"
+        assert process.stderr
+        before = ""
+        for line in process.stderr:
+            before += line
+            if mark in line:
+                break
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "Traceback" not in errors
-    ready = next(line for line in errors.splitlines() if '"ready"' in line)
-    pid = json.loads(ready.partition("simulator: ")[2])["pid"]
+    match = re.search(r"process (\d+) is", before)
+    assert match
     with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        os.kill(int(match[1]), 0)
 
 
 def test_simulated_dram_fits_the_image() -> None:
