@@ -36,7 +36,7 @@ class Trace {
       return;
     }
     if (!file_.isOpen()) file_.open(path_.c_str());
-    file_.dump(2 * cycle + (clock ? 0 : 1));
+    file_.dump(2 * cycle + (clock ? 1 : 0));
   }
 
   bool over(uint64_t cycle) const { return cycle > end_; }
@@ -127,11 +127,15 @@ void Design::trace(const std::string &path, uint64_t first, uint64_t count) {
 void Design::half_cycle(bool clock) {
   top_->sys_clk = clock;
   top_->eval();
+}
+
+void Design::dump(bool clock) {
 #if VM_TRACE
-  if (trace_) {
-    trace_->dump(cycles_, clock);
-    if (trace_->over(cycles_)) trace_.reset();
-  }
+  if (!trace_) return;
+  trace_->dump(cycles_, clock);
+  if (trace_->over(cycles_)) trace_.reset();
+#else
+  (void)clock;
 #endif
 }
 
@@ -151,9 +155,11 @@ Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) 
   top_->serial_sink_data = input.value_or(0);
   top_->serial_source_ready = output_ready;
   half_cycle(false);
+  dump(false);
   Exchange exchange{input && top_->serial_sink_ready, std::nullopt};
   if (output_ready && top_->serial_source_valid) exchange.output = top_->serial_source_data;
   half_cycle(true);
+  dump(true);
   cycles_++;
   return exchange;
 }

@@ -46,6 +46,7 @@ class Design {
 
  private:
   void half_cycle(bool clock);
+  void dump(bool clock);
   uint8_t *dram_word(uint64_t index) const;
 
   std::unique_ptr<VerilatedContext> context_;
