@@ -155,3 +155,13 @@ def decode(words: tuple[int, ...]) -> Instruction:
         source=Source(values.pop("source")),
         **values,
     )
+
+
+class EngineError(IntEnum):
+    """Why the engine stopped by itself, as its status register and the mailbox tell it."""
+
+    NONE = 0
+    ILLEGAL_INSTRUCTION = 1
+    """The program has an unknown opcode or no END."""
+    CACHE_OVERRUN = 2
+    """Keys or values were lost on their way to DRAM."""

@@ -37,6 +37,15 @@ def registered_sum(module: Module, terms: Sequence[Any], levels: int = 2) -> tup
     return terms[0], latency
 
 
+def sum_latency(count: int, levels: int = 2) -> int:
+    """Latency of :func:`registered_sum` over ``count`` terms."""
+    latency = 0
+    while count > 1:
+        count = -(-count // (1 << levels))
+        latency += 1
+    return latency
+
+
 def fits(value: Any, bits: int) -> Any:
     """Expression: a signed value fits ``bits`` bits (its bits from the narrower sign up are all equal)."""
     top = value[bits - 1 :]

@@ -230,7 +230,7 @@ class Quantiser(LiteXModule):
             square = Signal((2 * ACTIVATION.bits, True))
             self.sync += square.eq(element * element)
             squares.append(square)
-        total, depth = registered_sum(self, squares) if len(squares) > 1 else (squares[0], 0)
+        total, depth = registered_sum(self, squares)
         valid = delayed(self, self.element_valid, 1 + depth)
         block_last = delayed(self, self.element_last, 1 + depth)
         block_sum = Signal(20)

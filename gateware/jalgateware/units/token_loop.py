@@ -5,7 +5,6 @@ from litex.soc.interconnect import stream
 from migen import FSM, If, NextState, NextValue, Signal
 
 from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
-from jalgateware.contract.mailbox import EngineError
 
 PROMPT_DEPTH = 64
 OUTPUT_DEPTH = 64
@@ -20,7 +19,6 @@ class TokenLoop(LiteXModule):
     enables one); ``prompt`` {token, last}: stream of prompt tokens, a sample follows the ``last`` one;
     ``pass_start`` (pulse) with ``token``, ``position``, ``sample``; ``pass_ready`` before, ``pass_done`` and
     ``sampled_token`` after; ``output`` {token, cycles}: samples with the cycle in which they were drawn; ``stop``
-    (pulse): no further pass. ``running``, ``error`` {EngineError}; ``waits``: for the host (prompt or output);
     ``cycles``: since the start.
     Latency: 3 cycles from a sample to the next pass. Throughput: one pass at a time.
     Overflow: none; a full output FIFO holds the next pass back.
@@ -43,7 +41,6 @@ class TokenLoop(LiteXModule):
         self.sample = Signal()
         self.sampled_token = Signal(TOKEN_BITS)
         self.running = Signal()
-        self.error = Signal(8)
         self.waits = Signal()
         self.cycles = Signal(CYCLE_BITS)
 
@@ -73,7 +70,6 @@ class TokenLoop(LiteXModule):
                 NextValue(position, self.first_position),
                 NextValue(generated, 0),
                 NextValue(pending, 0),
-                NextValue(self.error, EngineError.NONE),
                 NextState("NEXT"),
             ),
         )
@@ -85,11 +81,7 @@ class TokenLoop(LiteXModule):
         )
         fsm.act(
             "CHOOSE",
-            If(
-                position >= self.context,
-                NextValue(self.error, EngineError.CONTEXT_FULL),
-                NextState("IDLE"),
-            ).Elif(
+            If(position >= self.context, NextState("IDLE")).Elif(
                 self.pass_ready,
                 NextValue(self.token, self.sampled_token),
                 NextValue(self.sample, 1),
