@@ -44,6 +44,7 @@ _EXPLANATIONS = {
     Result.STOPPED: ("was stopped by someone else", "another program uses it"),
     Result.FAILED: ("failed its self-test", ""),
     Result.DRAM_FAILED: ("has no working DRAM", "check the board and its memory"),
+    Result.RESTARTED: ("started again in the middle", "try again, or look at its console"),
     Result.WRONG_FIRMWARE: (
         "runs firmware that was built for other gateware",
         "build and flash both together",
@@ -144,15 +145,12 @@ class Mailbox:
             DeviceError: the result is none of ``accept``, or the firmware does not answer.
         """
         assert len(arguments) <= ARGUMENTS
-        boots = self.read(Field.BOOTS)[0]
         number = (self.read(Field.ANSWERED)[0] + 1) & 0xFFFFFFFF
         self.write(Field.COMMAND, [command, *arguments])
         self.write(Field.DOORBELL, [number])
         watch = self.watch()
         while (status := self.status()).answered != number:
             watch.look(status.heartbeat)
-        # A firmware that starts anew leaves no command open, and an old result behind.
-        self.check_boots(boots)
         result = Result(status.result)
         answer = Answer(result, tuple(self.read(Field.RESPONSE_0, RESPONSES)))
         _log.debug("%s%s -> %s %s", command.name, arguments, result.name, answer.words)

@@ -105,6 +105,8 @@ class FakeDevice(Bridge):
         if self.looks == self.reset_after:
             self.run = None
             self.put(Field.BOOT_REASON, mailbox.BootReason.WATCHDOG)
+            if self.get(Field.ANSWERED) != self.get(Field.DOORBELL):
+                self.put(Field.RESULT, Result.RESTARTED)
             self.put(Field.ANSWERED, self.get(Field.DOORBELL))
             self.boot()
         self.put(Field.HEARTBEAT, self.looks)

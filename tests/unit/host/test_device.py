@@ -276,7 +276,7 @@ def test_reset_during_a_command_is_noticed() -> None:
     fake = FakeDevice()
     device = ready(fake)
     fake.reset_after = fake.looks + 1
-    with pytest.raises(DeviceError, match=r"CPU .* started again \(WATCHDOG\)"):
+    with pytest.raises(DeviceError, match=r"started again in the middle \(STATUS: RESTARTED\)"):
         device.counters()
 
 
