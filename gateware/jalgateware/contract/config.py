@@ -11,8 +11,9 @@ from jalgateware.contract.formats import BLOCK, MAX_BLOCKS
 class EngineConfig:
     """Sizes of the decode engine. All limits are maxima that a model must not exceed.
 
-    ``lanes`` is the width of an engine word in bytes: MXINT8 weights consumed per cycle, and the width of the
-    engine's DRAM ports. ``tokens`` (T) is the number of token rows that share each weight.
+    ``lanes`` is the width of an engine word in bytes: MXINT8 weights consumed per cycle, and the
+    width of the engine's DRAM ports. ``tokens`` (T) is the number of token rows that share each
+    weight.
 
     Raises:
         ValueError: a size is out of range; the message carries the offending value.
@@ -68,7 +69,7 @@ class EngineConfig:
 
     @property
     def rows_parallel(self) -> int:
-        """Matrix rows that share an engine word: words wider than a block carry one block of each."""
+        """Matrix rows that share an engine word: one wider than a block has a block of each."""
         return max(1, self.lanes // BLOCK)
 
     @property

@@ -1,10 +1,11 @@
 """Number formats of the decode engine: widths, fraction bits and the one rounding rule.
 
-Every value in the engine is a two's complement integer whose binary point is fixed here. Rounding is the
-same everywhere: *round half up*, ``floor(x / 2**shift + 1/2)``. Results that do not fit saturate.
+Every value in the engine is a two's complement integer whose binary point is fixed here. Rounding
+is the same everywhere: *round half up*, ``floor(x / 2**shift + 1/2)``. Results that do not fit
+saturate.
 
-Weights and activations follow the OCP Microscaling Formats (MX) Specification v1.0: 32 elements share one
-E8M0 power-of-two scale; MXINT8 elements carry an implied factor of 2**-6.
+Weights and activations follow the OCP Microscaling Formats (MX) Specification v1.0: 32 elements
+share one E8M0 power-of-two scale; MXINT8 elements carry an implied factor of 2**-6.
 """
 
 from dataclasses import dataclass
@@ -74,10 +75,10 @@ SCALER_LEFT_LIMIT = 16
 """Largest left shift that the output scaler performs (it clamps there and saturates)."""
 
 MANTISSA = Fixed(bits=17, fraction=16, signed=False)
-"""Mantissa in [1, 2] of a reciprocal or reciprocal square root (2.0 itself is stored as 2**17 - 1)."""
+"""Mantissa in [1, 2] of a reciprocal or 1/sqrt (2.0 itself is stored as 2**17 - 1)."""
 
 KV = Fixed(bits=16, fraction=0)
-"""Keys, values and queries; the binary point is an instruction field, fixed per layer at conversion."""
+"""Keys, values and queries; instructions carry the binary point, fixed per layer at conversion."""
 
 ROTATION = Fixed(bits=16, fraction=14)
 """Cosine and sine of a rotary angle."""

@@ -1,9 +1,10 @@
 """The engine's instruction set: opcodes, fields, registers, encoder and decoder.
 
-A program is what the host compiles from a model's architecture. The engine runs it once per token, from the
-instruction that the last ``END`` names. Two units walk it: the fetch unit runs ahead and reads from DRAM what
-an instruction will consume, in order; the execute unit follows. Addresses count engine words, relative to the
-``tape_base`` register of the engine (weights, tables) or to ``kv_base`` (KV cache).
+A program is what the host compiles from a model's architecture. The engine runs it once per token,
+from the instruction that the last ``END`` names. Two units walk it: the fetch unit runs ahead and
+reads from DRAM what an instruction will consume, in order; the execute unit follows. Addresses
+count engine words, relative to the ``tape_base`` register of the engine (weights, tables) or to
+``kv_base`` (KV cache).
 """
 
 from dataclasses import dataclass, fields
@@ -27,7 +28,7 @@ class Opcode(IntEnum):
     MATVEC = 4
     """Weight matrix x activations -> destination (all fields but value and register)."""
     ATTEND = 5
-    """Attention over the KV cache of a layer (kv_base, out_shift = score shift, fraction = value shift)."""
+    """Attention over a layer's KV cache (kv_base, out_shift: of scores, fraction: of values)."""
     END = 6
     """End of the token: emits the sampled token; the next pass starts at instruction ``base``."""
 
@@ -99,9 +100,9 @@ FIELDS: dict[str, tuple[int, int]] = {
 class Instruction:
     """One decoded instruction; fields that an opcode does not use are 0.
 
-    ``norm``: multiply the rows by 1/rms of the residual vector. ``sampled_only``: skipped unless the pass samples.
-    ``fraction``: fraction bits of the accumulator. ``blocks``: blocks of 32 columns in a row. ``words``: engine
-    words to fetch.
+    ``norm``: multiply the rows by 1/rms of the residual vector. ``sampled_only``: skipped unless
+    the pass samples. ``fraction``: fraction bits of the accumulator. ``blocks``: blocks of 32
+    columns in a row. ``words``: engine words to fetch.
     """
 
     opcode: Opcode

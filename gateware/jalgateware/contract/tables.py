@@ -1,12 +1,14 @@
-"""Lookup tables of the engine, each computed from its formula; used by gateware and golden model alike.
+"""Lookup tables of the engine, computed from formulas for gateware and golden model alike.
 
-Interpolated tables hold, per interval, the value at its lower end and the (positive) distance to the value at
-its upper end; the lookup is ``base -+ round_half_up(delta * fraction)``. All values are integers.
+Interpolated tables hold, per interval, the value at its lower end and the (positive) distance to
+the value at its upper end; the lookup is ``base -+ round_half_up(delta * fraction)``. All values
+are integers.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from jalgateware.contract.formats import LOG2, MANTISSA, PROBABILITY, SCORE, SIGMOID
 
@@ -43,7 +45,7 @@ def _interpolated(
     for function in points:
         knots = [round(function(i / per_segment)) for i in range(per_segment + 1)]
         base += knots[:-1]
-        delta += [b - a for a, b in zip(knots[:-1], knots[1:], strict=True)]
+        delta += [b - a for a, b in pairwise(knots)]
     rising = all(d >= 0 for d in delta)
     if not rising and any(d > 0 for d in delta):
         raise ValueError(f"table {name} is not monotonic")
@@ -80,7 +82,7 @@ SIGMOID_TABLE = _interpolated(
     8,
     12,
 )
-"""1 / (1 + exp(-x)) for x in [0, 16); 12 fraction bits make up all 16 of a VECTOR with the index's 4."""
+"""1 / (1 + exp(-x)) for x in [0, 16); with 4 of the index, 12 bits are all 16 of a VECTOR."""
 
 LOG2_TABLE = _interpolated("log2", [lambda f: math.log2(1 + f) * (1 << LOG2.fraction)], 8, 10)
 """log2(M) for M in [1, 2)."""
@@ -94,7 +96,7 @@ def _gumbel_correction(z: float) -> float:
 GUMBEL_CORRECTION = _interpolated(
     "gumbel_correction", [lambda f: _gumbel_correction(f / 2) * (1 << LOG2.fraction)], 6, 12
 )
-"""log2(-ln(1 - z) / z) for z in [0, 1/2]: makes the double logarithm precise where noise is largest."""
+"""log2(-ln(1 - z) / z) for z in [0, 1/2]: keeps log2(-ln) precise where noise is largest."""
 
 LN2_LOG2 = round(-math.log2(math.log(2)) * (1 << LOG2.fraction))
 """-log2(ln 2) as LOG2: turns log2(-log2 u) into log2(-ln u)."""

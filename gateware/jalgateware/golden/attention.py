@@ -1,14 +1,18 @@
 """Grouped-query attention over 16-bit keys and values, in integers."""
 
 import numpy as np
+import numpy.typing as npt
 
 from jalgateware.contract.formats import SCORE
 from jalgateware.golden.blocks import scale_output
 from jalgateware.golden.functions import exp2_negative, reciprocal
 from jalgateware.golden.rounding import Integers, Tally, rounding_shift, saturate
 
+Stored = npt.NDArray[np.signedinteger]
+"""Keys or values as the cache holds them."""
 
-def scores(query: Integers, keys: Integers, shift: int, tally: Tally | None = None) -> Integers:
+
+def scores(query: Integers, keys: Stored, shift: int, tally: Tally | None = None) -> Integers:
     """SCOREs of a query (head_dim,) KV against keys (positions, head_dim) KV."""
     # 16 x 16 bits over at most 128 elements stay below 2**39: exact in float64, and BLAS is fast.
     raw = (keys.astype(np.float64) @ query.astype(np.float64)).astype(np.int64)
@@ -17,16 +21,16 @@ def scores(query: Integers, keys: Integers, shift: int, tally: Tally | None = No
 
 def attend_head(
     query: Integers,
-    keys: Integers,
-    values: Integers,
+    keys: Stored,
+    values: Stored,
     score_shift: int,
     value_shift: int,
     tally: Tally | None = None,
 ) -> Integers:
     """Softmax attention of one query head: (head_dim,) VECTOR.
 
-    ``value_shift``: bits of VECTOR that a stored value dropped. The 1/sum of the softmax is applied after the
-    sum over the positions.
+    ``value_shift``: bits of VECTOR that a stored value dropped. The 1/sum of the softmax is applied
+    after the sum over the positions.
     """
     score = scores(query, keys, score_shift, tally)
     weight = exp2_negative(score.max() - score)

@@ -26,7 +26,7 @@ SCALER_RIGHT_LIMIT = 47
 
 @dataclass(frozen=True)
 class Activations:
-    """A quantised vector: ``elements`` (blocks, 32) int64 and one ``shifts`` (blocks,) per block."""
+    """A quantised vector: ``elements`` (blocks, 32) and ``shifts`` (blocks,), both int64."""
 
     elements: Integers
     shifts: Integers
@@ -36,8 +36,9 @@ class Activations:
 class Weights:
     """A matrix in MXINT8, laid out for the dot product.
 
-    ``elements``: (blocks, rows, 32) float32 holding int8 values; float32 keeps a block's dot product (at most
-    2**19) exact in any order and runs at BLAS speed. ``scales``: (blocks, rows) E8M0 bytes as int64.
+    ``elements``: (blocks, rows, 32) float32 holding int8 values; float32 keeps a block's dot
+    product (at most 2**19) exact in any order and runs at BLAS speed. ``scales``: (blocks, rows)
+    E8M0 bytes as int64.
     """
 
     elements: npt.NDArray[np.float32]
@@ -47,9 +48,9 @@ class Weights:
 def quantise(vector: Integers) -> Activations:
     """Quantises a VECTOR (length,) to blocks; the last block is filled with zeros."""
     blocks = -(-len(vector) // BLOCK)
-    padded = np.zeros(blocks * BLOCK, dtype=np.int64)
-    padded[: len(vector)] = vector
-    padded = padded.reshape(blocks, BLOCK)
+    flat = np.zeros(blocks * BLOCK, dtype=np.int64)
+    flat[: len(vector)] = vector
+    padded = flat.reshape(blocks, BLOCK)
     magnitude = np.bitwise_or.reduce(padded ^ (padded >> 63), axis=1)
     length = np.frexp(magnitude.astype(np.float64))[1].astype(np.int64)
     shifts = np.maximum(length - (ACTIVATION.bits - 1), 0)
@@ -87,7 +88,7 @@ def dot_rows(
     dots = np.matmul(weights.elements, vector)[:, :, 0].astype(np.float64)
     offset = fraction - SCALE_BIAS - WEIGHT.fraction - VECTOR.fraction
     shift = weights.scales + (activations.shifts + offset)[:, None]
-    return align(dots, shift, tally).sum(axis=0).astype(np.int64)
+    return np.asarray(align(dots, shift, tally).sum(axis=0), dtype=np.int64)
 
 
 def scale_output(

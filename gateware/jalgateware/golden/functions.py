@@ -89,9 +89,9 @@ def sigmoid(value: Integers) -> Integers:
 
 
 def exp2_negative(difference: Integers) -> Integers:
-    """``2**-difference`` of a non-negative SCORE difference, as PROBABILITY; shifted-out bits are dropped."""
+    """``2**-difference`` of a non-negative SCORE difference, as PROBABILITY, rounded down."""
     whole = np.minimum(difference >> SCORE.fraction, 31)
-    return _EXP2[difference & ((1 << SCORE.fraction) - 1)] >> whole
+    return np.asarray(_EXP2[difference & ((1 << SCORE.fraction) - 1)] >> whole, dtype=np.int64)
 
 
 def log2(value: Integers) -> Integers:

@@ -1,7 +1,7 @@
-"""The golden model: executes an engine program over an image in memory, bit for bit as the gateware does.
+"""The golden model: runs an engine program over an image in memory, bit for bit as the gateware.
 
-One call of :meth:`Machine.step` is one pass of the program, one token: read it top to bottom, it follows the
-order of llama2.c's forward().
+One call of :meth:`Machine.step` is one pass of the program, one token: read it top to bottom, it
+follows the order of llama2.c's forward().
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from jalgateware.golden.rounding import Integers, Tally, rounding_shift, saturat
 from jalgateware.golden.sampler import Sampling, sample
 
 RSQRT_SHIFT = 33
-"""From rsqrt's exponent to the output scaler's shift: 32 (unit of the square sum) + 2 guard bits - 1."""
+"""From rsqrt's exponent to the scaler's shift: 32 (unit of the square sum) + 2 guard bits - 1."""
 
 ACCUMULATOR_SHIFT = VECTOR.fraction + 2
 """Fraction bits that the output scaler expects of an accumulator without shift."""
@@ -41,7 +41,8 @@ class Machine:
 
     Args:
         config: the gateware's parameters (tape geometry and limits).
-        memory: the tape region, as bytes; instruction addresses count words of ``config.lanes`` bytes in it.
+        memory: the tape region, as bytes; instruction addresses count words of ``config.lanes``
+            bytes in it.
         program: what to run for each token.
         context: most positions; passes beyond raise.
     """

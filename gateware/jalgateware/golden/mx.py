@@ -15,7 +15,10 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class BlockMatrix:
-    """A matrix in MXINT8: ``elements`` (rows, blocks, 32) int8 and ``scales`` (rows, blocks) uint8 (E8M0)."""
+    """A matrix in MXINT8.
+
+    ``elements``: (rows, blocks, 32) int8. ``scales``: (rows, blocks) uint8 (E8M0).
+    """
 
     elements: npt.NDArray[np.int8]
     scales: Bytes
@@ -23,12 +26,12 @@ class BlockMatrix:
     @property
     def rows(self) -> int:
         """Rows of the matrix."""
-        return self.scales.shape[0]
+        return int(self.scales.shape[0])
 
     @property
     def blocks(self) -> int:
         """Blocks of 32 columns per row."""
-        return self.scales.shape[1]
+        return int(self.scales.shape[1])
 
     def weights(self) -> Weights:
         """The layout that the dot product wants."""
@@ -44,8 +47,8 @@ class BlockMatrix:
 def encode(matrix: npt.NDArray[np.floating]) -> BlockMatrix:
     """Encodes (rows, columns) reals; columns are filled up with zeros to whole blocks.
 
-    The scale is MX v1.0's: the exponent of the block's largest magnitude, raised by one where rounding to
-    7 bits would clip it. All-zero blocks get the smallest scale.
+    The scale is MX v1.0's: the exponent of the block's largest magnitude, raised by one where
+    rounding to 7 bits would clip it. All-zero blocks get the smallest scale.
 
     Raises:
         ValueError: an element is not finite.

@@ -1,9 +1,10 @@
 """Sampling while logits stream by: argmax, or exact temperature sampling by the Gumbel-max trick.
 
-``argmax(logit / temperature - ln(-ln(u)))`` with independent uniform u per token draws from the softmax
-(Gumbel 1954; Maddison et al., "A* Sampling", 2014). All is in units of log2. The noise is a hash of seed,
-position and token index, so a token's noise does not depend on how the pass was scheduled. The hash is
-Chris Wellons' "lowbias32" (github.com/skeeto/hash-prospector, public domain).
+``argmax(logit / temperature - ln(-ln(u)))`` with independent uniform u per token draws from the
+softmax (Gumbel 1954; Maddison et al., "A* Sampling", 2014). All is in units of log2. The noise is a
+hash of seed, position and token index, so a token's noise does not depend on how the pass was
+scheduled. The hash is Chris Wellons' "lowbias32" (github.com/skeeto/hash-prospector, in the public
+domain).
 """
 
 import math
@@ -44,7 +45,8 @@ class Sampling:
         value = round(math.log2(math.e) / temperature * (1 << INVERSE_TEMPERATURE.fraction))
         if not 1 <= value <= INVERSE_TEMPERATURE.maximum:
             raise ValueError(
-                f"temperature {temperature} is outside {MIN_TEMPERATURE:.3f} to {MAX_TEMPERATURE:.0f}"
+                f"temperature {temperature} is outside "
+                f"{MIN_TEMPERATURE:.3f} to {MAX_TEMPERATURE:.0f}"
             )
         return cls(value, seed & _MASK)
 

@@ -1,4 +1,4 @@
-"""The DRAM units on a real LiteDRAM controller with its DDR3 PHY model instead of the Python model."""
+"""The DRAM units on a real LiteDRAM controller with its DDR3 PHY model."""
 
 import random
 
@@ -20,7 +20,7 @@ HEAD_DIM, HEADS = 16, 3
 
 
 class Bench:
-    """LiteDRAM with a reader on four ports and a writer on a fifth, 16 lanes wide like its words."""
+    """LiteDRAM with a reader on four ports and a writer on a fifth, as wide as its words."""
 
     def __init__(self) -> None:
         pick = random.Random(3)
