@@ -1,6 +1,7 @@
 """The decode engine: from a program and a tape of weights in DRAM to sampled tokens."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from litedram.common import LiteDRAMNativePort
 from litex.gen import LiteXModule
@@ -287,6 +288,10 @@ class Engine(LiteXModule):
             registers.output_cycles.eq(output.source.cycles),
         ]
         self._count(config)
+
+    def get_csrs(self, sort: bool = False) -> list[Any]:
+        """The registers, named after the engine instead of the module that holds them."""
+        return list(self.registers.get_csrs(sort))
 
     def _count(self, config: EngineConfig) -> None:
         """Feeds the counters."""
