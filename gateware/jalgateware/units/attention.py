@@ -26,21 +26,23 @@ PRODUCTS = Softmax.LATENCY + SlotLanes.LATENCY
 class Attention(LiteXModule):
     """Softmax attention of all query heads of a position, key/value head by key/value head.
 
-    ``out = sum(2**(score - max) * value) / sum(2**(score - max))``, the division left to the output scaler.
+    ``out = sum(2**(score - max) * value) / sum(2**(score - max))``, the division left to the output
+    scaler.
 
-    Two passes per key/value head: over its keys, for the scores of its query heads, and over its values. Earlier
-    positions come from DRAM, the current one from local buffers, so nothing is read that was just written. A word
-    serves ``attention_slots`` query heads per cycle and stays until the group is done. While the results of a head
-    leave, the next head's keys come in.
+    Two passes per key/value head: over its keys, for the scores of its query heads, and over its
+    values. Earlier positions come from DRAM, the current one from local buffers, so nothing is read
+    that was just written. A word serves ``attention_slots`` query heads per cycle and stays until
+    the group is done. While the results of a head leave, the next head's keys come in.
 
-    Interface: ``query_write``, ``key_write``, ``value_write`` {valid, index, data}: rows of the current position, in
-    order, before ``start`` (pulse) with ``position`` (earlier positions), ``score_shift``, ``value_shift``; ``kv_heads``,
-    ``group``, ``head_dim``, ``head_words``: constant for a model; ``sink`` {data}: per key/value head ``position`` x
-    ``head_words`` words of keys, then of values -> ``source`` {accumulator, mantissa, shift}: elements of all query
-    heads in order, valid-only, ``last`` with the last one of all. ``busy``; ``stall``: ``sink`` is awaited.
-    Latency: a pass drains ``self.key_drain`` cycles. Throughput: one word per ceil(group / attention_slots) cycles.
-    Overflow: scores saturate (``saturated`` counts per cycle).
-    Golden model: :func:`jalgateware.golden.attention.attend_head`.
+    Interface: ``query_write``, ``key_write``, ``value_write`` {valid, index, data}: rows of the
+    current position, in order, before ``start`` (pulse) with ``position`` (earlier positions),
+    ``score_shift``, ``value_shift``; ``kv_heads``, ``group``, ``head_dim``, ``head_words``:
+    constant for a model; ``sink`` {data}: per key/value head ``position`` x ``head_words`` words of
+    keys, then of values -> ``source`` {accumulator, mantissa, shift}: elements of all query heads
+    in order, valid-only, ``last`` with the last one of all. ``busy``; ``stall``: ``sink`` is
+    awaited. Latency: a pass drains ``self.key_drain`` cycles. Throughput: one word per ceil(group /
+    attention_slots) cycles. Overflow: scores saturate (``saturated`` counts per cycle). Golden
+    model: :func:`jalgateware.golden.attention.attend_head`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -205,7 +207,9 @@ class Attention(LiteXModule):
             self.keys.address.eq(address),
             self.values.address.eq(address),
             self.queries.address.eq(delayed(self, self.query_address, wait - 1)),
-            word.eq(Mux(local, Mux(is_value, self.values.words[0], self.keys.words[0]), line.output)),
+            word.eq(
+                Mux(local, Mux(is_value, self.values.words[0], self.keys.words[0]), line.output)
+            ),
         ]
         self.softmaxes, self.lanes = [], []
         for slot, query in enumerate(self.queries.words):

@@ -17,9 +17,9 @@ class SlotLanes(LiteXModule):
 
     ``products[i] = operand[i] * word[i]``
 
-    Interface: ``query`` (word of KV), ``probability`` {PROBABILITY}, ``use_probability``, ``word`` (word of KV) ->
-    ``products``; valid-only.
-    Latency: ``LATENCY`` cycles (operands, product). Throughput: one word per cycle. Overflow: none.
+    Interface: ``query`` (word of KV), ``probability`` {PROBABILITY}, ``use_probability``, ``word``
+    (word of KV) -> ``products``; valid-only. Latency: ``LATENCY`` cycles (operands, product).
+    Throughput: one word per cycle. Overflow: none.
     """
 
     LATENCY = 2
@@ -34,7 +34,11 @@ class SlotLanes(LiteXModule):
         # # #
 
         for i, product in enumerate(self.products):
-            left, right, query = Signal((18, True)), Signal((KV.bits, True)), Signal((KV.bits, True))
+            left, right, query = (
+                Signal((18, True)),
+                Signal((KV.bits, True)),
+                Signal((KV.bits, True)),
+            )
             self.comb += query.eq(self.query[KV.bits * i : KV.bits * (i + 1)])
             self.sync += [
                 left.eq(query),
@@ -49,11 +53,11 @@ class ScoreSum(LiteXModule):
 
     ``score = sat(round(sum / 2**shift))``
 
-    Interface: ``products``, ``step`` (which query head of the slot), ``first``, ``last`` (word of the head row),
-    ``valid``; ``shift`` -> ``score`` {SCORE}, ``score_valid``; valid-only.
-    Latency: ``latency`` cycles from the last word. Throughput: one word per cycle.
-    Overflow: saturates; ``saturated`` is high with such a score.
-    Golden model: :func:`jalgateware.golden.attention.scores`.
+    Interface: ``products``, ``step`` (which query head of the slot), ``first``, ``last`` (word of
+    the head row), ``valid``; ``shift`` -> ``score`` {SCORE}, ``score_valid``; valid-only. Latency:
+    ``latency`` cycles from the last word. Throughput: one word per cycle. Overflow: saturates;
+    ``saturated`` is high with such a score. Golden model:
+    :func:`jalgateware.golden.attention.scores`.
     """
 
     def __init__(self, products: list[Signal], steps: int) -> None:
@@ -107,10 +111,10 @@ class ScoreSum(LiteXModule):
 class ValueSums(LiteXModule):
     """Per-lane sums of probability x value over the positions, for each query head and word of a slot.
 
-    Interface: ``products``, ``address`` (step and word), ``first`` (position), ``valid``; ``read_address``,
-    ``read_lane`` -> ``result`` {VALUE_ACCUMULATOR} one cycle later, while nothing is summed.
-    Latency: 1 cycle. Throughput: one word per cycle. Overflow: none, 48 bits hold 2**15 positions.
-    Golden model: the value sum in :func:`jalgateware.golden.attention.attend_head`.
+    Interface: ``products``, ``address`` (step and word), ``first`` (position), ``valid``;
+    ``read_address``, ``read_lane`` -> ``result`` {VALUE_ACCUMULATOR} one cycle later, while nothing
+    is summed. Latency: 1 cycle. Throughput: one word per cycle. Overflow: none, 48 bits hold 2**15
+    positions. Golden model: the value sum in :func:`jalgateware.golden.attention.attend_head`.
     """
 
     def __init__(self, products: list[Signal], depth: int) -> None:

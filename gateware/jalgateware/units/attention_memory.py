@@ -12,13 +12,14 @@ from jalgateware.units.fifo import NEVER_COLLIDES
 class HeadRows(LiteXModule):
     """Keeps heads of 16-bit elements as words of ``kv_lanes`` elements, in ``banks`` side by side.
 
-    Head ``n`` goes to bank ``(n % group) % banks``; each head starts a new word and the rest of its last word is zero.
-    Words count up as heads come, ``chunk`` words apart, so that a bank's word ``(n // group * steps + n % group //
-    banks) * head_words + c`` is word c of head n, with steps = ceil(group / banks).
+    Head ``n`` goes to bank ``(n % group) % banks``; each head starts a new word and the rest of its
+    last word is zero. Words count up as heads come, ``chunk`` words apart, so that a bank's word
+    ``(n // group * steps + n % group // banks) * head_words + c`` is word c of head n, with steps =
+    ceil(group / banks).
 
-    Interface: ``valid``, ``index``, ``data``: elements in order, index 0 starts anew; ``head_dim``, ``group``: constant;
-    ``address`` -> ``words`` (one per bank) one cycle later.
-    Latency: 2 cycles from an element to its word. Throughput: one element per cycle. Overflow: none.
+    Interface: ``valid``, ``index``, ``data``: elements in order, index 0 starts anew; ``head_dim``,
+    ``group``: constant; ``address`` -> ``words`` (one per bank) one cycle later. Latency: 2 cycles
+    from an element to its word. Throughput: one element per cycle. Overflow: none.
     """
 
     def __init__(self, config: EngineConfig, depth: int, banks: int = 1) -> None:
@@ -72,6 +73,8 @@ class HeadRows(LiteXModule):
             element.eq(now_element + 1),
             bank.eq(now_bank),
             member.eq(now_member),
+            base.eq(now_base),
+            chunk.eq(now_chunk),
             If(
                 word_end,
                 lane.eq(0),

@@ -9,7 +9,7 @@ from litex.soc.interconnect import stream
 from migen import If, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.isa import Destination, EngineError, Opcode, Register
+from jalgateware.contract.isa import Destination, EngineError, Register
 from jalgateware.units.attention import Attention
 from jalgateware.units.engine_registers import EngineRegisters
 from jalgateware.units.fetch import Fetch
@@ -29,11 +29,11 @@ from jalgateware.units.vector_unit import command_layout as vector_layout
 class Datapath(LiteXModule):
     """Everything that a pass runs through behind the fetch unit; reset as a whole when a run is cut off.
 
-    Interface: ``instructions``, ``words``: from the fetch unit; ``token``, ``position``: of the pass; ``registers``:
-    the model's constants; ``kv_base`` (absolute word address), ``seed``, ``inverse_temperature``; ``pass_start``;
-    ``pass_done``, ``sampled_token``; ``write_port``: for keys and values; stall and saturation signals for counters.
-    Latency: see the units. Throughput: one tape word per cycle.
-    Golden model: :class:`jalgateware.golden.machine.Machine`.
+    Interface: ``instructions``, ``words``: from the fetch unit; ``token``, ``position``: of the
+    pass; ``registers``: the model's constants; ``kv_base`` (absolute word address), ``seed``,
+    ``inverse_temperature``; ``pass_start``; ``pass_done``, ``sampled_token``; ``write_port``: for
+    keys and values; stall and saturation signals for counters. Latency: see the units. Throughput:
+    one tape word per cycle. Golden model: :class:`jalgateware.golden.machine.Machine`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Datapath(LiteXModule):
             vector.norm.square_sum.eq(quantiser.square_sum),
             vector.norm.square_sum_valid.eq(quantiser.square_sum_valid),
             vector.norm.epsilon.eq(registers[Register.EPSILON]),
-            vector.norm.invalidate.eq(sequencer.invalidate & ~sequencer.invalidate_buffer),
+            vector.embed_start.eq(sequencer.start_embed),
         ]
         # Sampler.
         sampled = Signal()
@@ -186,10 +186,9 @@ class Datapath(LiteXModule):
 class Engine(LiteXModule):
     """Runs a decoder model token by token, on its own once started.
 
-    Interface: ``read_ports``, ``write_port``: LiteDRAM native ports of ``8 * lanes`` bits; CSRs: see
-    :class:`~jalgateware.units.engine_registers.EngineRegisters`.
-    Latency: about 40 cycles from a matrix' last word to the first block that depends on it. Throughput: one tape word
-    per cycle.
+    Interface: ``read_ports``, ``write_port``: LiteDRAM native ports of ``8 * lanes`` bits; CSRs:
+    see :class:`~jalgateware.units.engine_registers.EngineRegisters`. Latency: about 40 cycles from
+    a matrix' last word to the first block that depends on it. Throughput: one tape word per cycle.
     Golden model: :class:`jalgateware.golden.machine.Machine`.
 
     Raises:
@@ -203,7 +202,9 @@ class Engine(LiteXModule):
         write_port: LiteDRAMNativePort,
     ) -> None:
         if len(read_ports) != config.read_ports:
-            raise ValueError(f"the engine has {config.read_ports} read ports, not {len(read_ports)}")
+            raise ValueError(
+                f"the engine has {config.read_ports} read ports, not {len(read_ports)}"
+            )
         self.registers = registers = EngineRegisters(config)
 
         # # #

@@ -28,10 +28,12 @@ COUNTER_TEXT = {
 class EngineRegisters(LiteXModule):
     """CSRs of the engine, and the plain signals behind them.
 
-    Interface: ``start``, ``stop``, ``reset`` (pulses); parameters as signals; ``program_write`` (pulse) with address and
-    data; ``prompt_write`` (pulse) with ``prompt_data``; ``output_pop`` (pulse); inputs ``busy``, ``done``, ``error``,
-    ``prompt_ready``, ``output_valid``, ``output_token``, ``output_cycles``; ``events`` (by counter name): what a counter
-    counts up by this cycle. A ``start`` clears the counters; writing ``counters_latch`` copies them to their CSRs.
+    Interface: ``start``, ``stop``, ``reset`` (pulses); parameters as signals; ``program_write``
+    (pulse) with address and data; ``prompt_write`` (pulse) with ``prompt_data``; ``output_pop``
+    (pulse); inputs ``busy``, ``done``, ``error``, ``prompt_ready``, ``output_valid``,
+    ``output_token``, ``output_cycles``; ``events`` (by counter name): what a counter counts up by
+    this cycle. A ``start`` clears the counters; writing ``counters_latch`` copies them to their
+    CSRs.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -147,7 +149,9 @@ class EngineRegisters(LiteXModule):
         )
         for name in COUNTERS:
             low, high = (
-                CSRStatus(32, name=f"{name}_{half}", description=f"{COUNTER_TEXT[name]} Bits {bits}.")
+                CSRStatus(
+                    32, name=f"{name}_{half}", description=f"{COUNTER_TEXT[name]} Bits {bits}."
+                )
                 for half, bits in (("low", "31 to 0"), ("high", "63 to 32"))
             )
             setattr(self, f"{name}_low", low)

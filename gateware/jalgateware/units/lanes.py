@@ -36,11 +36,10 @@ class BlockDot(LiteXModule):
 
     ``dot = sum(weight[i] * activation[i])`` over 32 elements, which arrive in one or more words.
 
-    Interface: ``weights``, ``activations`` (words of int8), ``valid``, ``first``, ``last`` (word of a block) ->
-    ``dot`` {BLOCK_DOT} with ``dot_valid``; valid-only.
-    Latency: ``latency`` cycles from the last word. Throughput: one word per cycle.
-    Overflow: none, 21 bits hold every sum.
-    Golden model: the matmul in :func:`jalgateware.golden.blocks.dot_rows`.
+    Interface: ``weights``, ``activations`` (words of int8), ``valid``, ``first``, ``last`` (word of
+    a block) -> ``dot`` {BLOCK_DOT} with ``dot_valid``; valid-only. Latency: ``latency`` cycles from
+    the last word. Throughput: one word per cycle. Overflow: none, 21 bits hold every sum. Golden
+    model: the matmul in :func:`jalgateware.golden.blocks.dot_rows`.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -81,11 +80,10 @@ class Aligner(LiteXModule):
 
     ``term = floor(dot * 2**(exponent - ALIGN_OFFSET) + 1/2)``, saturated to TERM.
 
-    Interface: ``dot`` {BLOCK_DOT}, ``exponent`` (10 bits: scale byte + activation shift + fraction) -> ``term``
-    {TERM}; valid-only, ``valid`` -> ``term_valid``.
-    Latency: ``LATENCY`` cycles. Throughput: one per cycle.
-    Overflow: saturates; ``saturated`` is high with the term.
-    Golden model: :func:`jalgateware.golden.blocks.align`.
+    Interface: ``dot`` {BLOCK_DOT}, ``exponent`` (10 bits: scale byte + activation shift + fraction)
+    -> ``term`` {TERM}; valid-only, ``valid`` -> ``term_valid``. Latency: ``LATENCY`` cycles.
+    Throughput: one per cycle. Overflow: saturates; ``saturated`` is high with the term. Golden
+    model: :func:`jalgateware.golden.blocks.align`.
     """
 
     LATENCY = 4
@@ -135,14 +133,15 @@ class Lanes(LiteXModule):
 
     ``row = sum over blocks of align(dot(weights, activations))``, rows in tape order.
 
-    Interface: ``command`` {rows, blocks, source, fraction}: one matrix; ``sink`` {data}: tape words, scales first in
-    each group; ``buffer``, ``address`` -> ``activations``, ``shift`` one cycle later (activation buffer read port);
-    ``ready_blocks``: blocks of the selected buffer that are valid already (the lanes wait for each block on its
-    own); ``source`` {accumulators: rows_parallel ACCUMULATORs}: finished rows. When ``source`` stalls, the lanes stop
-    at the start of a row; ``ROW_FIFO`` rows are in flight at most.
-    Latency: ``latency`` cycles from a row's last word to ``source``. Throughput: one tape word per cycle.
-    Overflow: terms saturate (``saturated`` counts them per cycle), the accumulator cannot overflow.
-    Golden model: :func:`jalgateware.golden.blocks.dot_rows`.
+    Interface: ``command`` {rows, blocks, source, fraction}: one matrix; ``sink`` {data}: tape
+    words, scales first in each group; ``buffer``, ``address`` -> ``activations``, ``shift`` one
+    cycle later (activation buffer read port); ``ready_blocks``: blocks of the selected buffer that
+    are valid already (the lanes wait for each block on its own); ``source`` {accumulators:
+    rows_parallel ACCUMULATORs}: finished rows. When ``source`` stalls, the lanes stop at the start
+    of a row; ``ROW_FIFO`` rows are in flight at most. Latency: ``latency`` cycles from a row's last
+    word to ``source``. Throughput: one tape word per cycle. Overflow: terms saturate (``saturated``
+    counts them per cycle), the accumulator cannot overflow. Golden model:
+    :func:`jalgateware.golden.blocks.dot_rows`.
     """
 
     ROW_FIFO = 16
@@ -218,8 +217,8 @@ class Lanes(LiteXModule):
     def _issue(self, config: EngineConfig) -> None:
         """Walks the matrix: which word is next, and may it go.
 
-        Sets ``data0``, ``scale0`` and ``flags0`` {valid, first and last word of a block, first and last block of a
-        row} one cycle behind a word's hand-over, together with the activations.
+        Sets ``data0``, ``scale0`` and ``flags0`` {valid, first and last word of a block, first and
+        last block of a row} one cycle behind a word's hand-over, together with the activations.
         """
         bundle, words = config.rows_parallel, config.words_per_block
         command = self.command
@@ -232,7 +231,11 @@ class Lanes(LiteXModule):
         self.in_flight, self.row_started = Signal(max=self.ROW_FIFO + 1), Signal()
         may_start, fire, fire_scale = Signal(), Signal(), Signal()
         last_word, last_block, last_bundle = Signal(), Signal(), Signal()
-        self.data0, self.scale0, self.flags0 = Signal(config.word_bits), Signal(8 * bundle), Signal(5)
+        self.data0, self.scale0, self.flags0 = (
+            Signal(config.word_bits),
+            Signal(8 * bundle),
+            Signal(5),
+        )
         first_word = (word == 0) & (block == 0)
         self.comb += [
             may_start.eq(
@@ -252,9 +255,7 @@ class Lanes(LiteXModule):
         self.comb += done.eq(fire & last_word & last_block & last_bundle)
         self.comb += command.ready.eq(~self.busy | done)
         self.sync += [
-            self.flags0.eq(
-                Cat(fire, word == 0, last_word, block == 0, last_block)
-            ),
+            self.flags0.eq(Cat(fire, word == 0, last_word, block == 0, last_block)),
             self.data0.eq(self.sink.data),
             self.scale0.eq(scales[: 8 * bundle]),
             self.fraction0.eq(fraction),

@@ -28,8 +28,8 @@ class Dequantiser(LiteXModule):
     """An MXINT8 element as VECTOR: ``round(element * 2**clip(scale - 127 - 6 + 16, -9, 24))``.
 
     Interface: ``element`` (8 bits signed), ``scale`` {SCALE} -> ``value`` {VECTOR}; valid-only.
-    Latency: ``LATENCY`` cycles. Throughput: one per cycle. Overflow: none within the clamped exponents.
-    Golden model: ``Machine._embedding`` in :mod:`jalgateware.golden.machine`.
+    Latency: ``LATENCY`` cycles. Throughput: one per cycle. Overflow: none within the clamped
+    exponents. Golden model: ``Machine._embedding`` in :mod:`jalgateware.golden.machine`.
     """
 
     LATENCY = 3
@@ -61,13 +61,13 @@ class Dequantiser(LiteXModule):
 class Loader(LiteXModule):
     """Executes EMBED and ROPE: unpacks their words, one element per cycle.
 
-    Interface: ``start_embed`` with ``token``, ``blocks``; ``start_rope`` with ``words``, ``head_dim``; ``busy``;
-    ``sink`` {data}: the instruction's words, for EMBED a word of scales before the words of each block; EMBED's
-    elements leave as ``value`` {VECTOR}, ``index``, ``last``, ``valid`` (valid-only); ROPE's stay in a table: ``pair`` ->
-    ``cosine``, ``sine`` {ROTATION} one cycle later.
-    Latency: ``Dequantiser.LATENCY`` + 1 cycles from a word to its first element. Throughput: one element per cycle.
-    Overflow: none.
-    Golden model: ``Machine._embedding``, ``Machine._rotation`` in :mod:`jalgateware.golden.machine`.
+    Interface: ``start_embed`` with ``token``, ``blocks``; ``start_rope`` with ``words``,
+    ``head_dim``; ``busy``; ``sink`` {data}: the instruction's words, for EMBED a word of scales
+    before the words of each block; EMBED's elements leave as ``value`` {VECTOR}, ``index``,
+    ``last``, ``valid`` (valid-only); ROPE's stay in a table: ``pair`` -> ``cosine``, ``sine``
+    {ROTATION} one cycle later. Latency: ``Dequantiser.LATENCY`` + 1 cycles from a word to its first
+    element. Throughput: one element per cycle. Overflow: none. Golden model:
+    ``Machine._embedding``, ``Machine._rotation`` in :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -148,7 +148,7 @@ class Loader(LiteXModule):
         bundle_bits = log2_int(config.rows_parallel)
         lane_bits = log2_int(config.lanes)
         product, member = Signal(lane_bits), Signal(lane_bits)
-        self.sync += product.eq(
+        self.comb += product.eq(
             self.token[bundle_bits : bundle_bits + lane_bits] * self.blocks[:lane_bits]
         )
         self.comb += member.eq(

@@ -29,9 +29,7 @@ def registered_sum(module: Module, terms: Sequence[Any], levels: int = 2) -> tup
             terms = [reduce(add, terms[i : i + 2]) for i in range(0, len(terms), 2)]
         bits = max(len(term) for term in terms)
         registers = [Signal((bits, True)) for _ in terms]
-        module.sync += [
-            register.eq(term) for register, term in zip(registers, terms, strict=True)
-        ]
+        module.sync += [register.eq(term) for register, term in zip(registers, terms, strict=True)]
         terms = registers
         latency += 1
     return terms[0], latency

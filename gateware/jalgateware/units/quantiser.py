@@ -47,17 +47,18 @@ class Narrow(LiteXModule):
 class Quantiser(LiteXModule):
     """Holds both activation buffers (X and H) and fills them block by block.
 
-    A block's shift is the least that lets its largest magnitude fit 8 bits. The block is known when its 32nd element
-    arrives, and is written ``PARALLEL`` elements per cycle while the next one comes in. The end of a vector fills its
-    last block with zeros.
+    A block's shift is the least that lets its largest magnitude fit 8 bits. The block is known when
+    its 32nd element arrives, and is written ``PARALLEL`` elements per cycle while the next one
+    comes in. The end of a vector fills its last block with zeros.
 
-    Interface: ``invalidate`` with ``invalidate_buffer``: a buffer's content is not wanted any more; ``valid``,
-    ``value`` {VECTOR}, ``buffer``, ``last`` (of the vector): elements in order, valid-only, at most one per
-    cycle; ``ready_x``, ``ready_h``: valid blocks per buffer; ``read_buffer``, ``read_address`` -> ``activations``, ``shift`` one cycle later;
-    ``square_sum`` {2**-32 units}, ``square_sum_valid`` pulses once that of a vector for X is complete.
-    Latency: ``latency`` cycles from a block's last element until it counts as ready. Throughput: one element per cycle.
-    Overflow: see :class:`Narrow`; the square sum cannot overflow.
-    Golden model: :func:`jalgateware.golden.blocks.quantise`, :func:`jalgateware.golden.blocks.square_sum`.
+    Interface: ``invalidate`` with ``invalidate_buffer``: a buffer's content is not wanted any more;
+    ``valid``, ``value`` {VECTOR}, ``buffer``, ``last`` (of the vector): elements in order,
+    valid-only, at most one per cycle; ``ready_x``, ``ready_h``: valid blocks per buffer;
+    ``read_buffer``, ``read_address`` -> ``activations``, ``shift`` one cycle later; ``square_sum``
+    {2**-32 units}, ``square_sum_valid`` pulses once that of a vector for X is complete. Latency:
+    ``latency`` cycles from a block's last element until it counts as ready. Throughput: one element
+    per cycle. Overflow: see :class:`Narrow`; the square sum cannot overflow. Golden model:
+    :func:`jalgateware.golden.blocks.quantise`, :func:`jalgateware.golden.blocks.square_sum`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -89,8 +90,9 @@ class Quantiser(LiteXModule):
     def _collect(self) -> None:
         """Stages elements of a block and finds its shift.
 
-        Sets ``block_ready`` (pulse) with ``block_half``, ``block_shift``, ``block_count`` (elements - 1),
-        ``block_number``, ``block_buffer`` and ``block_last`` one cycle after the block's last element.
+        Sets ``block_ready`` (pulse) with ``block_half``, ``block_shift``, ``block_count`` (elements
+        - 1), ``block_number``, ``block_buffer`` and ``block_last`` one cycle after the block's last
+        element.
         """
         banks, rows = self.parallel, BLOCK // self.parallel
         self.stage_ports = []

@@ -42,16 +42,18 @@ class WideProduct(LiteXModule):
 class Rotary(LiteXModule):
     """Rotates adjacent rows by the position's angle and narrows them to KV; or narrows only.
 
-    ``(x0 c - x1 s, x0 s + x1 c)`` for an even row x0 and the odd row x1 behind it, then ``sat(round(y / 2**(14 +
-    shift)))``. With ``rotate`` low rows pass through: ``sat(round(x / 2**shift))``.
+    ``(x0 c - x1 s, x0 s + x1 c)`` for an even row x0 and the odd row x1 behind it, then
+    ``sat(round(y / 2**(14 + shift)))``. With ``rotate`` low rows pass through: ``sat(round(x /
+    2**shift))``.
 
-    Interface: ``value`` {VECTOR}, ``index`` (row), ``rotate``, ``shift`` (5 bits), ``valid``: rows in order, valid-only,
-    at most one per cycle; ``pair`` -> ``cosine``, ``sine`` {ROTATION} one cycle later (rotary table of the position,
-    indexed by row within its head / 2); ``head_dim``; -> ``result`` {KV}, ``result_index``, ``result_valid``.
-    Latency: ``LATENCY`` cycles, for the first row of a pair counted from the second one; the second row follows one
-    cycle behind the first. Throughput: one row per cycle.
-    Overflow: saturates; ``saturated`` is high with such a result.
-    Golden model: :func:`jalgateware.golden.vector.rotate`, :func:`jalgateware.golden.vector.narrow`.
+    Interface: ``value`` {VECTOR}, ``index`` (row), ``rotate``, ``shift`` (5 bits), ``valid``: rows
+    in order, valid-only, at most one per cycle; ``pair`` -> ``cosine``, ``sine`` {ROTATION} one
+    cycle later (rotary table of the position, indexed by row within its head / 2); ``head_dim``; ->
+    ``result`` {KV}, ``result_index``, ``result_valid``. Latency: ``LATENCY`` cycles, for the first
+    row of a pair counted from the second one; the second row follows one cycle behind the first.
+    Throughput: one row per cycle. Overflow: saturates; ``saturated`` is high with such a result.
+    Golden model: :func:`jalgateware.golden.vector.rotate`,
+    :func:`jalgateware.golden.vector.narrow`.
     """
 
     LATENCY = 8

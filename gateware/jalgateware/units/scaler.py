@@ -25,11 +25,10 @@ class Scaler(LiteXModule):
 
     ``y = sat(round(sat(round(x / 2**shift)) * mantissa / 2**18))`` with shift clamped to -16..47.
 
-    Interface: ``accumulator`` {ACCUMULATOR}, ``mantissa`` {MANTISSA}, ``shift`` (8 bits, signed), ``valid`` ->
-    ``result`` {VECTOR}, ``result_valid``; valid-only.
-    Latency: ``LATENCY`` cycles. Throughput: one per cycle.
-    Overflow: saturates; ``saturated`` is high with such a result.
-    Golden model: :func:`jalgateware.golden.blocks.scale_output`.
+    Interface: ``accumulator`` {ACCUMULATOR}, ``mantissa`` {MANTISSA}, ``shift`` (8 bits, signed),
+    ``valid`` -> ``result`` {VECTOR}, ``result_valid``; valid-only. Latency: ``LATENCY`` cycles.
+    Throughput: one per cycle. Overflow: saturates; ``saturated`` is high with such a result. Golden
+    model: :func:`jalgateware.golden.blocks.scale_output`.
     """
 
     LATENCY = 8

@@ -13,17 +13,19 @@ LANES, LOADER, ATTENTION = range(3)
 class Sequencer(LiteXModule):
     """Starts units in program order and routes the fetched words to the one whose turn it is.
 
-    A MATVEC only occupies the sequencer until the lanes take it, so the next one is at hand when they finish; what
-    depends on its rows waits in the units (for blocks of activations, for 1/rms). EMBED and ROPE hold it until their
-    words have arrived, ATTEND waits until the vector unit is quiet and holds it until all heads have left.
+    A MATVEC only occupies the sequencer until the lanes take it, so the next one is at hand when
+    they finish; what depends on its rows waits in the units (for blocks of activations, for 1/rms).
+    EMBED and ROPE hold it until their words have arrived, ATTEND waits until the vector unit is
+    quiet and holds it until all heads have left.
 
-    Interface: ``instructions``: stream of instruction fields; ``sink`` {data}: their words -> ``lanes``, ``loader``,
-    ``attention``: the same words; ``matvec`` (pulse-like valid/ready for lanes and vector unit together);
-    ``start_embed``, ``start_rope``, ``start_attention`` (pulses); ``*_busy``, ``quiet`` from the units;
-    ``invalidate`` with ``invalidate_buffer``: this activation buffer is about to be replaced; ``pass_done`` (pulse) at
-    END once everything is quiet and, where the pass sampled, ``sampled``.
-    Latency: 2 cycles per instruction when its unit is free. Throughput: one word per cycle.
-    Golden model: ``Machine.step`` in :mod:`jalgateware.golden.machine`.
+    Interface: ``instructions``: stream of instruction fields; ``sink`` {data}: their words ->
+    ``lanes``, ``loader``, ``attention``: the same words; ``matvec`` (pulse-like valid/ready for
+    lanes and vector unit together); ``start_embed``, ``start_rope``, ``start_attention`` (pulses);
+    ``*_busy``, ``quiet`` from the units; ``invalidate`` with ``invalidate_buffer``: this activation
+    buffer is about to be replaced; ``pass_done`` (pulse) at END once everything is quiet and, where
+    the pass sampled, ``sampled``. Latency: 2 cycles per instruction when its unit is free.
+    Throughput: one word per cycle. Golden model: ``Machine.step`` in
+    :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:

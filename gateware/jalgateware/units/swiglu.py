@@ -12,11 +12,11 @@ from jalgateware.units.sigmoid import Sigmoid
 class SwiGlu(LiteXModule):
     """``silu(gate) * up``, where silu(g) = g * sigmoid(g).
 
-    Interface: ``value`` {VECTOR}, ``odd`` (low: gate, high: the up row behind it), ``valid``; rows in order,
-    valid-only, at most one per cycle -> ``result`` {VECTOR}, ``result_valid``, one per pair.
-    Latency: ``LATENCY`` cycles from the up row. Throughput: one pair per two cycles.
-    Overflow: saturates; ``saturated`` is high with such a result.
-    Golden model: :func:`jalgateware.golden.vector.swiglu`.
+    Interface: ``value`` {VECTOR}, ``odd`` (low: gate, high: the up row behind it), ``valid``; rows
+    in order, valid-only, at most one per cycle -> ``result`` {VECTOR}, ``result_valid``, one per
+    pair. Latency: ``LATENCY`` cycles from the up row. Throughput: one pair per two cycles.
+    Overflow: saturates; ``saturated`` is high with such a result. Golden model:
+    :func:`jalgateware.golden.vector.swiglu`.
     """
 
     LATENCY = Sigmoid.LATENCY + WideProduct.LATENCY + 1 + 4

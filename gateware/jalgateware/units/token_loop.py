@@ -15,13 +15,13 @@ CYCLE_BITS = 64
 class TokenLoop(LiteXModule):
     """One pass per token until enough samples were drawn, a stop token was, or the context is full.
 
-    Interface: ``start`` (pulse) with ``first_position``, ``generate_count``, ``context``, ``stop_tokens`` (bit 31
-    enables one); ``prompt`` {token, last}: stream of prompt tokens, a sample follows the ``last`` one;
-    ``pass_start`` (pulse) with ``token``, ``position``, ``sample``; ``pass_ready`` before, ``pass_done`` and
-    ``sampled_token`` after; ``output`` {token, cycles}: samples with the cycle in which they were drawn; ``stop``
-    ``cycles``: since the start.
-    Latency: 3 cycles from a sample to the next pass. Throughput: one pass at a time.
-    Overflow: none; a full output FIFO holds the next pass back.
+    Interface: ``start`` (pulse) with ``first_position``, ``generate_count``, ``context``,
+    ``stop_tokens`` (bit 31 enables one); ``prompt`` {token, last}: stream of prompt tokens, a
+    sample follows the ``last`` one; ``pass_start`` (pulse) with ``token``, ``position``,
+    ``sample``; ``pass_ready`` before, ``pass_done`` and ``sampled_token`` after; ``output`` {token,
+    cycles}: samples with the cycle in which they were drawn; ``stop`` ``cycles``: since the start.
+    Latency: 3 cycles from a sample to the next pass. Throughput: one pass at a time. Overflow:
+    none; a full output FIFO holds the next pass back.
     """
 
     def __init__(self) -> None:
@@ -51,9 +51,7 @@ class TokenLoop(LiteXModule):
         stopping = Signal()
         stops = Signal()
         for entry in self.stop_tokens:
-            self.comb += If(
-                entry[31] & (entry[:TOKEN_BITS] == self.sampled_token), stops.eq(1)
-            )
+            self.comb += If(entry[31] & (entry[:TOKEN_BITS] == self.sampled_token), stops.eq(1))
         self.sync += [
             If(self.running, self.cycles.eq(self.cycles + 1)),
             If(self.start & ~self.running, self.cycles.eq(0)),

@@ -46,12 +46,11 @@ def command_layout() -> list[tuple[str, int]]:
 class Norm(LiteXModule):
     """1/rms of the residual vector, held until the vector is replaced.
 
-    Interface: ``square_sum``, ``square_sum_valid``: a complete vector; ``epsilon`` {2**-32 units}; ``invalidate``
-    (pulse): the vector is about to change -> ``mantissa`` {MANTISSA}, ``shift`` (scaler shift but for the
-    accumulator's fraction bits), ``valid``.
-    Latency: ``ReciprocalRoot.LATENCY`` + 2 cycles. Throughput: one vector at a time.
-    Overflow: none; epsilon is at least 1.
-    Golden model: ``Machine._set_residual`` in :mod:`jalgateware.golden.machine`.
+    Interface: ``square_sum``, ``square_sum_valid``: a complete vector; ``epsilon`` {2**-32 units};
+    ``invalidate`` (pulse): the vector is about to change -> ``mantissa`` {MANTISSA}, ``shift``
+    (scaler shift but for the accumulator's fraction bits), ``valid``. Latency:
+    ``ReciprocalRoot.LATENCY`` + 2 cycles. Throughput: one vector at a time. Overflow: none; epsilon
+    is at least 1. Golden model: ``Machine._set_residual`` in :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self) -> None:
@@ -83,16 +82,16 @@ class Norm(LiteXModule):
 class VectorUnit(LiteXModule):
     """Takes rows from the lanes and heads from attention to where the instruction sends them.
 
-    Interface: ``command``: one matrix, in the order of the lanes' commands; ``rows`` {accumulators}: bundles of
-    finished rows; ``attention`` {accumulator, mantissa, shift, last}: results of all heads; ``embed_*``: elements of a
-    new residual vector (valid-only); ``pair`` -> ``cosine``, ``sine``; ``head_dim``, ``epsilon``: constant for a model;
-    ``norm``: see :class:`Norm`; ``kv_room``: the cache writer takes rows.
-    Leaves: ``vector_*`` {value, buffer, last, valid}: elements for the quantiser; ``kv_begin``, ``kv_base`` and
-    ``kv_*`` {data, index, valid} with ``kv_kind`` {Destination}: rows of queries, keys and values; ``logit_*``.
-    ``quiet``: nothing is on its way.
-    Latency: ``Scaler.LATENCY`` plus the unit's. Throughput: one element per cycle.
-    Overflow: saturates; ``saturated`` counts per cycle.
-    Golden model: ``Machine._deliver`` in :mod:`jalgateware.golden.machine`.
+    Interface: ``command``: one matrix, in the order of the lanes' commands; ``rows``
+    {accumulators}: bundles of finished rows; ``attention`` {accumulator, mantissa, shift, last}:
+    results of all heads; ``embed_*``: elements of a new residual vector (valid-only); ``pair`` ->
+    ``cosine``, ``sine``; ``head_dim``, ``epsilon``: constant for a model; ``norm``: see
+    :class:`Norm`; ``kv_room``: the cache writer takes rows. Leaves: ``vector_*`` {value, buffer,
+    last, valid}: elements for the quantiser; ``kv_begin``, ``kv_base`` and ``kv_*`` {data, index,
+    valid} with ``kv_kind`` {Destination}: rows of queries, keys and values; ``logit_*``. ``quiet``:
+    nothing is on its way. Latency: ``Scaler.LATENCY`` plus the unit's. Throughput: one element per
+    cycle. Overflow: saturates; ``saturated`` counts per cycle. Golden model: ``Machine._deliver``
+    in :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -105,6 +104,7 @@ class VectorUnit(LiteXModule):
                 ("shift", (7, True)),
             ]
         )
+        self.embed_start = Signal()
         self.embed_value = Signal((VECTOR.bits, True))
         self.embed_index = Signal(max=config.max_dim)
         self.embed_last = Signal()
@@ -166,11 +166,16 @@ class VectorUnit(LiteXModule):
             self.rows.ready.eq(go & (last | (lane == bundle - 1))),
             queue.source.ready.eq(~self.active),
         ]
+        # Earlier rows may still need 1/rms when the lanes begin with a matrix that replaces x.
+        taken = queue.source.valid & queue.source.ready
+        self.comb += self.norm.invalidate.eq(
+            self.embed_start | (taken & (queue.source.destination == Destination.RESIDUAL))
+        )
         # One register each: a layer's keys are still on their way when its values begin.
         key_base, value_base = (Signal(FIELDS["kv_base"][1]) for _ in range(2))
         for kind, base in ((Destination.KEY, key_base), (Destination.VALUE, value_base)):
             self.sync += If(
-                queue.source.valid & ~self.active & (queue.source.destination == kind),
+                taken & (queue.source.destination == kind),
                 base.eq(queue.source.kv_base),
             )
         self.comb += self.kv_base.eq(Mux(self.kv_kind == Destination.VALUE, value_base, key_base))
@@ -183,7 +188,7 @@ class VectorUnit(LiteXModule):
                 If(last, self.active.eq(0)),
             ),
             If(
-                queue.source.valid & ~self.active,
+                taken,
                 self.active.eq(1),
                 self.kind.eq(queue.source.destination),
                 norm.eq(queue.source.norm),
@@ -242,7 +247,7 @@ class VectorUnit(LiteXModule):
         return chosen
 
     def _residual(self, config: EngineConfig) -> None:
-        """x += row, saturated; or x = embedding. The new element goes on to the quantiser."""
+        """X += row, saturated; or x = embedding. The new element goes on to the quantiser."""
         memory = Memory(VECTOR.bits, config.max_dim)
         memory.attr = {NEVER_COLLIDES}
         write = memory.get_port(write_capable=True, mode=READ_FIRST)
@@ -336,10 +341,7 @@ class VectorUnit(LiteXModule):
     def _finish(self) -> None:
         """Counts what saturated, and tells when the last row has arrived where it goes."""
         self.comb += self.saturated.eq(
-            self.scaler.saturated
-            + self.x_saturated
-            + self.swiglu.saturated
-            + self.rotary.saturated
+            self.scaler.saturated + self.x_saturated + self.swiglu.saturated + self.rotary.saturated
         )
         way = 1 + Scaler.LATENCY + Rotary.LATENCY + 2
         left = Signal(max=way + 1)
