@@ -75,6 +75,7 @@ class Datapath(LiteXModule):
             sequencer.loader_busy.eq(loader.busy),
             sequencer.attention_busy.eq(attention.busy),
             sequencer.quiet.eq(vector.quiet),
+            sequencer.norm_valid.eq(vector.norm.valid),
             sequencer.sampling.eq(self.sample),
             self.pass_done.eq(sequencer.pass_done),
         ]

@@ -105,7 +105,7 @@ class Loader(LiteXModule):
             parts = [data[8 * BLOCK * i :] for i in range(config.rows_parallel)]
             data = Mux(embed, Array(parts)[lane], data)
         self.comb += [
-            self.sink.ready.eq(self.busy & (need_scale | (left <= 1)) & (chunks != 0)),
+            self.sink.ready.eq((left <= 1) & (chunks != 0)),
             taken.eq(self.sink.valid & self.sink.ready),
             self.busy.eq((chunks != 0) | (left != 0)),
             element_done.eq(left != 0),
@@ -168,7 +168,6 @@ class Loader(LiteXModule):
             If(self.start_embed, index.eq(0)),
         ]
         wait = Dequantiser.LATENCY
-        # The scale of the next block may arrive while the last element still waits in `word`: it travels along.
         self.comb += [
             dequantiser.element.eq(word[:8]),
             dequantiser.scale.eq(scale),

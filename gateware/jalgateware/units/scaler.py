@@ -19,6 +19,10 @@ SCALER_RIGHT_LIMIT = ACCUMULATOR.bits - 1
 SHIFT_BITS = 8
 """Width of the signed shift."""
 
+AMOUNT_BITS = 6
+"""Width of the barrel shifter's amount: exactly SCALER_LEFT_LIMIT + SCALER_RIGHT_LIMIT + 1 steps."""
+assert 1 << AMOUNT_BITS == SCALER_LEFT_LIMIT + SCALER_RIGHT_LIMIT + 1
+
 
 class Scaler(LiteXModule):
     """Multiplies an accumulator by a mantissa and a power of two.
@@ -45,15 +49,14 @@ class Scaler(LiteXModule):
         # # #
 
         # Stage 1: the shift as 0..63 to the right of the accumulator moved left by 16 (and one rounding bit).
-        amount = Signal(6)
+        # Compared by its bits: LiteX writes negative constants to Verilog without a sign.
+        amount = Signal(AMOUNT_BITS)
+        moved = Signal((SHIFT_BITS + 1, True))
         extended = Signal((ACCUMULATOR.bits + SCALER_LEFT_LIMIT + 1, True))
+        self.comb += moved.eq(self.shift + SCALER_LEFT_LIMIT)
         self.sync += [
-            amount.eq(self.shift + SCALER_LEFT_LIMIT),
-            If(self.shift < -SCALER_LEFT_LIMIT, amount.eq(0)),
-            If(
-                self.shift > SCALER_RIGHT_LIMIT,
-                amount.eq(SCALER_RIGHT_LIMIT + SCALER_LEFT_LIMIT),
-            ),
+            amount.eq(moved),
+            If(moved[AMOUNT_BITS:] != 0, amount.eq(Mux(moved[-1], 0, (1 << AMOUNT_BITS) - 1))),
             extended.eq(self.accumulator << (SCALER_LEFT_LIMIT + 1)),
         ]
         # Stages 2 and 3: barrel shifter in steps of 8, then of 1.

@@ -21,7 +21,7 @@ class Sequencer(LiteXModule):
     Interface: ``instructions``: stream of instruction fields; ``sink`` {data}: their words ->
     ``lanes``, ``loader``, ``attention``: the same words; ``matvec`` (pulse-like valid/ready for
     lanes and vector unit together); ``start_embed``, ``start_rope``, ``start_attention`` (pulses);
-    ``*_busy``, ``quiet`` from the units; ``invalidate`` with ``invalidate_buffer``: this activation
+    ``*_busy``, ``quiet``, ``norm_valid`` from the units; ``invalidate`` with ``invalidate_buffer``: this activation
     buffer is about to be replaced; ``pass_done`` (pulse) at END once everything is quiet and, where
     the pass sampled, ``sampled``. Latency: 2 cycles per instruction when its unit is free.
     Throughput: one word per cycle. Golden model: ``Machine.step`` in
@@ -43,6 +43,7 @@ class Sequencer(LiteXModule):
         self.loader_busy = Signal()
         self.attention_busy = Signal()
         self.quiet = Signal()
+        self.norm_valid = Signal()
         self.sampling = Signal()
         self.sampled = Signal()
         self.invalidate = Signal()
@@ -121,10 +122,14 @@ class Sequencer(LiteXModule):
             ),
         )
         fsm.act("ATTENDING", If(~self.attention_busy, NextState("TAKE")))
+        # Behind 1/rms nothing is on its way that the next embedding could meet.
         fsm.act(
             "END",
             If(
-                self.quiet & ~self.lanes_busy & (self.sampled | ~self.sampling),
+                self.quiet
+                & self.norm_valid
+                & ~self.lanes_busy
+                & (self.sampled | ~self.sampling),
                 self.pass_done.eq(1),
                 NextState("TAKE"),
             ),

@@ -209,7 +209,9 @@ class VectorUnit(LiteXModule):
         self.enter_index, self.enter_last = Signal(INDEX_BITS), Signal()
         row_shift, attention_shift = Signal((SHIFT_BITS, True)), Signal((SHIFT_BITS, True))
         self.comb += [
-            row_shift.eq(fraction + Mux(norm, self.norm.shift, -ACCUMULATOR_SHIFT)),
+            If(norm, row_shift.eq(fraction + self.norm.shift)).Else(
+                row_shift.eq(fraction - ACCUMULATOR_SHIFT)
+            ),
             attention_shift.eq(attention.shift),
         ]
         self.sync += [
