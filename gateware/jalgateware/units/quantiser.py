@@ -203,7 +203,7 @@ class Quantiser(LiteXModule):
         finished = delayed(self, self.element_last, 1)
         place = delayed(self, block[:block_bits], latency + 1)
         where = delayed(self, target, latency + 1)
-        word = delayed(self, element_step[piece_bits:], 1)
+        word = delayed(self, element_step[piece_bits:], 1) if word_bits else Cat()
         self.sync += [
             If(self.element_valid, gathered.eq(new)),
             write.we.eq(self.element_valid & full),
@@ -213,7 +213,7 @@ class Quantiser(LiteXModule):
             If(self.invalidate & self.invalidate_buffer, self.ready_h.eq(0)),
         ]
         self.comb += [
-            write.adr.eq(Cat(word, place, where) if word_bits else Cat(place, where)),
+            write.adr.eq(Cat(word, place, where)),
             write.dat_w.eq(gathered),
             write_shift.adr.eq(Cat(place, where)),
             write_shift.dat_w.eq(delayed(self, self.element_shift, 1)),
