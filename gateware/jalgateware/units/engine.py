@@ -64,10 +64,13 @@ class Datapath(LiteXModule):
         self.attention = attention = Attention(config)
         self.sampler = sampler = Sampler(config)
         self.writer = writer = KVWriter(config, write_port)
+        # Whether a word can go is known late; the FIFO that it comes from is far away.
+        self.skid = skid = stream.Buffer(words.description, pipe_valid=False, pipe_ready=True)
         current = sequencer.current
         self.comb += [
             instructions.connect(sequencer.instructions),
-            words.connect(sequencer.sink),
+            words.connect(skid.sink),
+            skid.source.connect(sequencer.sink),
             sequencer.lanes.connect(lanes.sink),
             sequencer.loader.connect(loader.sink),
             sequencer.attention.connect(attention.sink),
@@ -261,7 +264,8 @@ class Engine(LiteXModule):
             loop.generate_count.eq(registers.generate_count),
             loop.context.eq(registers.context),
             *[a.eq(b) for a, b in zip(loop.stop_tokens, registers.stop_tokens, strict=True)],
-            loop.pass_ready.eq(~fetch.walking),
+            # The next pass reads what this one wrote to the cache.
+            loop.pass_ready.eq(~fetch.walking & datapath.writer.idle),
             fetch.start.eq(loop.pass_start),
             datapath.pass_start.eq(loop.pass_start),
             loop.pass_done.eq(datapath.pass_done),

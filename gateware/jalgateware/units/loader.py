@@ -2,7 +2,7 @@
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import Array, Cat, If, Memory, Mux, Signal, log2_int
+from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal, log2_int
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import (
@@ -15,6 +15,7 @@ from jalgateware.contract.formats import (
     WEIGHT,
 )
 from jalgateware.contract.isa import FIELDS
+from jalgateware.units.fifo import NEVER_COLLIDES
 from jalgateware.units.pipeline import delayed
 
 SMALLEST_EXPONENT = -9
@@ -180,7 +181,9 @@ class Loader(LiteXModule):
     def _store(self, config: EngineConfig, valid: Signal, word: Signal) -> None:
         """Rotary table: cosine and sine of a pair in one entry."""
         table = Memory(2 * ROTATION.bits, config.max_head_dim // 2)
-        write, read = table.get_port(write_capable=True), table.get_port()
+        table.attr = {NEVER_COLLIDES}
+        write = table.get_port(write_capable=True, mode=READ_FIRST)
+        read = table.get_port(mode=READ_FIRST)
         self.specials += table, write, read
         position = Signal(max=max(2 * config.max_head_dim, 2 * config.kv_lanes))
         cosine = Signal(ROTATION.bits)

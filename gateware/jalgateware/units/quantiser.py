@@ -1,7 +1,7 @@
 """Activation buffers: vectors quantised to MX blocks as they arrive, and their square sum."""
 
 from litex.gen import LiteXModule
-from migen import Array, Cat, If, Memory, Mux, Signal
+from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import (
@@ -12,6 +12,7 @@ from jalgateware.contract.formats import (
     VECTOR,
 )
 from jalgateware.contract.isa import FIELDS
+from jalgateware.units.fifo import NEVER_COLLIDES
 from jalgateware.units.pipeline import delayed, registered_sum
 
 
@@ -196,8 +197,16 @@ class Quantiser(LiteXModule):
         full = (element_step[:piece_bits] == pieces - 1) if pieces > 1 else 1
         words_memory = Memory(8 * width, 2 * depth)
         shifts_memory = Memory(ACTIVATION_SHIFT_BITS, 2 * depth * width // BLOCK)
-        write, write_shift = (m.get_port(write_capable=True) for m in (words_memory, shifts_memory))
-        read, read_shift = (m.get_port() for m in (words_memory, shifts_memory))
+        # Nobody reads a block before it counts as ready.
+        words_memory.attr = {NEVER_COLLIDES}
+        shifts_memory.attr = {NEVER_COLLIDES}
+        write, write_shift = (
+            memory.get_port(write_capable=True, mode=READ_FIRST)
+            for memory in (words_memory, shifts_memory)
+        )
+        read, read_shift = (
+            memory.get_port(mode=READ_FIRST) for memory in (words_memory, shifts_memory)
+        )
         self.specials += words_memory, shifts_memory, write, write_shift, read, read_shift
         block_bits = len(self.read_address) - word_bits
         finished = delayed(self, self.element_last, 1)

@@ -126,10 +126,7 @@ class Sequencer(LiteXModule):
         fsm.act(
             "END",
             If(
-                self.quiet
-                & self.norm_valid
-                & ~self.lanes_busy
-                & (self.sampled | ~self.sampling),
+                self.quiet & self.norm_valid & ~self.lanes_busy & (self.sampled | ~self.sampling),
                 self.pass_done.eq(1),
                 NextState("TAKE"),
             ),
