@@ -139,7 +139,7 @@ class Attention(LiteXModule):
         fsm.act("LEAVE", If(self.left_all, NextState("IDLE")))
 
     def _issue(self, config: EngineConfig, steps: int, head_words: int) -> None:
-        """Walks positions, words and steps of a pass; takes words from DRAM or the local buffers."""
+        """Walks positions, words and steps of a pass; words come from DRAM or local buffers."""
         step_bits = max(2, steps)
         self.step, word = Signal(max=step_bits), Signal(max=max(2, head_words))
         place = Signal(POSITION_BITS)
@@ -172,7 +172,8 @@ class Attention(LiteXModule):
             ),
             If(self.pass_start, self.step.eq(0), word.eq(0), place.eq(0)),
         ]
-        # Local buffers and queries: word `word` of the head, of the step. A head's queries start behind the one before.
+        # Local buffers and queries: word `word` of the head, of the step.
+        # A head's queries start behind the one before.
         query_base, row_base = Signal.like(self.queries.address), Signal.like(self.keys.address)
         query_address, row_address = Signal.like(query_base), Signal.like(row_base)
         step_offset = Signal.like(query_base)
@@ -194,7 +195,7 @@ class Attention(LiteXModule):
         self.last_word, self.query_address, self.row_address = last_word, query_address, row_address
 
     def _operands(self, config: EngineConfig) -> None:
-        """Brings word, queries and probabilities together, ``Softmax.LATENCY`` cycles behind the issue."""
+        """Brings word, query and probability together, ``Softmax.LATENCY`` behind the issue."""
         wait = Softmax.LATENCY
         captured = Signal(config.word_bits)
         self.sync += captured.eq(self.sink.data)

@@ -109,7 +109,7 @@ class ScoreSum(LiteXModule):
 
 
 class ValueSums(LiteXModule):
-    """Per-lane sums of probability x value over the positions, for each query head and word of a slot.
+    """Per-lane sums of probability x value over the positions, per query head and word of a slot.
 
     Interface: ``products``, ``address`` (step and word), ``first`` (position), ``valid``;
     ``read_address``, ``read_lane`` -> ``result`` {VALUE_ACCUMULATOR} one cycle later, while nothing

@@ -27,7 +27,7 @@ from jalgateware.units.vector_unit import command_layout as vector_layout
 
 
 class Datapath(LiteXModule):
-    """Everything that a pass runs through behind the fetch unit; reset as a whole when a run is cut off.
+    """Everything that a pass runs through behind the fetch unit; cut-off runs reset it as a whole.
 
     Interface: ``instructions``, ``words``: from the fetch unit; ``token``, ``position``: of the
     pass; ``registers``: the model's constants; ``kv_base`` (absolute word address), ``seed``,
@@ -63,7 +63,7 @@ class Datapath(LiteXModule):
         self.loader = loader = Loader(config)
         self.attention = attention = Attention(config)
         self.sampler = sampler = Sampler(config)
-        self.writer = writer = KVWriter(config, write_port)
+        self.writer = KVWriter(config, write_port)
         # Whether a word can go is known late; the FIFO that it comes from is far away.
         self.skid = skid = stream.Buffer(words.description, pipe_valid=False, pipe_ready=True)
         current = sequencer.current

@@ -1,4 +1,4 @@
-"""The engine's registers on the CSR bus: control, program, parameters, results, counters and limits."""
+"""The engine's registers on the CSR bus: control, program, results, counters and limits."""
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect.csr import CSRField, CSRStatus, CSRStorage

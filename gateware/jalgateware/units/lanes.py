@@ -23,7 +23,7 @@ UNDERFLOW = TERM_SHIFT_LIMIT + 2
 """Right shifts of a block's dot product (at most 2**19) by this much and more round to 0."""
 
 ALIGN_OFFSET = SCALE_BIAS + WEIGHT.fraction + VECTOR.fraction
-"""What scale byte + activation shift + accumulator fraction exceed the left shift of a dot product by."""
+"""Scale byte + activation shift + accumulator fraction, less the left shift of a dot product."""
 
 
 def command_layout() -> list[tuple[str, int]]:
@@ -176,33 +176,13 @@ class Lanes(LiteXModule):
             exponents.append(exponent)
         flags = delayed(self, self.flags0, 1)
 
-        # Per bundled row: dot product, alignment, row accumulator.
-        saturated, accumulators = [], []
-        self.latency = 2
-        for i in range(bundle):
-            dot = BlockDot(width)
-            aligner = Aligner()
-            self.add_module(f"dot{i}", dot)
-            self.add_module(f"aligner{i}", aligner)
-            later = delayed(self, flags, dot.latency)
-            self.comb += [
-                dot.weights.eq(data[8 * width * i : 8 * width * (i + 1)]),
-                dot.activations.eq(activations),
-                Cat(dot.valid, dot.first, dot.last).eq(flags[:3]),
-                aligner.dot.eq(dot.dot),
-                aligner.valid.eq(dot.dot_valid),
-                aligner.exponent.eq(delayed(self, exponents[i], dot.latency)),
-            ]
-            row_flags = delayed(self, later[3:5], aligner.LATENCY)
-            accumulator = Signal((ACCUMULATOR.bits, True))
-            kept = Signal((ACCUMULATOR.bits, True))
-            self.comb += If(~row_flags[0], kept.eq(accumulator))
-            self.sync += If(aligner.term_valid, accumulator.eq(kept + aligner.term))
-            accumulators.append(accumulator)
-            saturated.append(aligner.saturated)
-            finished = delayed(self, aligner.term_valid & row_flags[1], 1)
-            self.latency = 2 + dot.latency + aligner.LATENCY + 2
-        self.comb += self.saturated.eq(sum(saturated))
+        rows = [
+            self._row(i, data[8 * width * i : 8 * width * (i + 1)], activations, exponent, flags)
+            for i, exponent in enumerate(exponents)
+        ]
+        accumulators = [row[0] for row in rows]
+        finished = rows[0][1]
+        self.comb += self.saturated.eq(sum(row[2] for row in rows))
 
         self.fifo = fifo = stream.SyncFIFO(self.source.description, self.ROW_FIFO)
         self.comb += [
@@ -213,6 +193,36 @@ class Lanes(LiteXModule):
         popped = Signal()
         self.comb += popped.eq(self.source.valid & self.source.ready)
         self.sync += self.in_flight.eq(self.in_flight + self.row_started - popped)
+
+    def _row(
+        self,
+        i: int,
+        weights: Signal,
+        activations: Signal,
+        exponent: Signal,
+        flags: Signal,
+    ) -> tuple[Signal, Signal, Signal]:
+        """One of the rows that share a word: (accumulator, finished, saturated)."""
+        dot = BlockDot(len(activations) // 8)
+        aligner = Aligner()
+        self.add_module(f"dot{i}", dot)
+        self.add_module(f"aligner{i}", aligner)
+        later = delayed(self, flags, dot.latency)
+        self.comb += [
+            dot.weights.eq(weights),
+            dot.activations.eq(activations),
+            Cat(dot.valid, dot.first, dot.last).eq(flags[:3]),
+            aligner.dot.eq(dot.dot),
+            aligner.valid.eq(dot.dot_valid),
+            aligner.exponent.eq(delayed(self, exponent, dot.latency)),
+        ]
+        row_flags = delayed(self, later[3:5], aligner.LATENCY)
+        accumulator = Signal((ACCUMULATOR.bits, True))
+        kept = Signal((ACCUMULATOR.bits, True))
+        self.comb += If(~row_flags[0], kept.eq(accumulator))
+        self.sync += If(aligner.term_valid, accumulator.eq(kept + aligner.term))
+        self.latency = 2 + dot.latency + aligner.LATENCY + 2
+        return accumulator, delayed(self, aligner.term_valid & row_flags[1], 1), aligner.saturated
 
     def _issue(self, config: EngineConfig) -> None:
         """Walks the matrix: which word is next, and may it go.

@@ -42,7 +42,7 @@ class Dequantiser(LiteXModule):
 
         # # #
 
-        # Stage 1: left shift of the element above the smallest exponent, with a rounding bit (1..34).
+        # Stage 1: left shift above the smallest exponent, with a rounding bit (1..34).
         zero = SCALE_BIAS + WEIGHT.fraction - VECTOR.fraction + SMALLEST_EXPONENT - 1
         most = LARGEST_EXPONENT - SMALLEST_EXPONENT + 1
         amount, element = Signal(max=most + 1), Signal((WEIGHT.bits, True))
@@ -101,7 +101,7 @@ class Loader(LiteXModule):
         per_word = min(config.lanes, BLOCK)
         data = self.sink.data
         if config.lanes > BLOCK:
-            # The row's block lies in the part of the word that its place among bundled rows gives it.
+            # The row's place among bundled rows gives the part of the word with its block.
             lane = member[: log2_int(config.rows_parallel)]
             parts = [data[8 * BLOCK * i :] for i in range(config.rows_parallel)]
             data = Mux(embed, Array(parts)[lane], data)

@@ -45,6 +45,6 @@ def sum_latency(count: int, levels: int = 2) -> int:
 
 
 def fits(value: Any, bits: int) -> Any:
-    """Expression: a signed value fits ``bits`` bits (its bits from the narrower sign up are all equal)."""
+    """Expression: a signed value fits ``bits`` bits (those from the narrower sign up are equal)."""
     top = value[bits - 1 :]
     return (top == 0) | (top == (1 << len(top)) - 1)

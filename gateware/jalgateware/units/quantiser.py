@@ -85,7 +85,8 @@ class Quantiser(LiteXModule):
 
         self.parallel = min(4, width)
         self._collect()
-        self._emit(config, depth)
+        self._emit()
+        self._store(config, depth)
         self._square()
 
     def _collect(self) -> None:
@@ -145,9 +146,9 @@ class Quantiser(LiteXModule):
             If(self.valid & self.last, number.eq(0)),
         ]
 
-    def _emit(self, config: EngineConfig, depth: int) -> None:
-        """Quantises a staged block and writes it word by word."""
-        width, parallel = min(config.lanes, BLOCK), self.parallel
+    def _emit(self) -> None:
+        """Quantises a staged block, ``parallel`` elements at a time."""
+        parallel = self.parallel
         steps = BLOCK // parallel
         active, step = Signal(), Signal(max=steps)
         half, last = Signal(), Signal()
@@ -172,7 +173,7 @@ class Quantiser(LiteXModule):
             narrow = Narrow()
             self.add_module(f"narrow{lane}", narrow)
             self.comb += port.adr.eq(Cat(step, half))
-            # Staged values are registered before the shifter; elements behind the vector's end are zero.
+            # Staged values are registered before the shifter; behind the vector's end they are 0.
             self.sync += [
                 narrow.value.eq(port.dat_r),
                 If(step * parallel + lane > count, narrow.value.eq(0)),
@@ -181,14 +182,18 @@ class Quantiser(LiteXModule):
             self.elements.append(narrow.result)
         latency = 1 + Narrow.LATENCY
         self.element_valid = delayed(self, active, latency)
-        element_step = delayed(self, step, latency)
+        self.element_step = delayed(self, step, latency)
         self.element_last = delayed(self, active & (step == steps - 1), latency)
         self.element_shift = delayed(self, shift, latency)
         self.vector_last = delayed(self, last & ~target, latency)
-
         self.first_block = delayed(self, block == 0, latency)
+        self.latency = 1 + steps + latency + 2
+        self.place = delayed(self, Cat(block, target), latency + 1)
 
-        # Elements gather to a word, which is written with the last of them.
+    def _store(self, config: EngineConfig, depth: int) -> None:
+        """Gathers elements to a word, writes it with the last of them, and reads words."""
+        width, parallel = min(config.lanes, BLOCK), self.parallel
+        element_step = self.element_step
         pieces = width // parallel
         word_bits = (BLOCK // width - 1).bit_length()
         piece_bits = (pieces - 1).bit_length()
@@ -210,8 +215,7 @@ class Quantiser(LiteXModule):
         self.specials += words_memory, shifts_memory, write, write_shift, read, read_shift
         block_bits = len(self.read_address) - word_bits
         finished = delayed(self, self.element_last, 1)
-        place = delayed(self, block[:block_bits], latency + 1)
-        where = delayed(self, target, latency + 1)
+        place, where = self.place[:block_bits], self.place[-1]
         word = delayed(self, element_step[piece_bits:], 1) if word_bits else Cat()
         self.sync += [
             If(self.element_valid, gathered.eq(new)),
@@ -232,7 +236,6 @@ class Quantiser(LiteXModule):
             self.activations.eq(read.dat_r),
             self.shift.eq(read_shift.dat_r),
         ]
-        self.latency = 1 + steps + latency + 2
 
     def _square(self) -> None:
         """Sums the squares of each block, then adds the block shifted by twice its shift."""

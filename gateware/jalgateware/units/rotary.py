@@ -101,7 +101,7 @@ class Rotary(LiteXModule):
                 If(~self.index[0], even.eq(self.value)),
             ),
         ]
-        # A pair takes two turns through the multipliers: the first row's result, then the second row's.
+        # A pair takes two turns through the multipliers: first row's result, then the second's.
         second = Signal()
         go_first, go = Signal(), Signal()
         self.comb += [go_first.eq(valid & (odd | ~rotate)), go.eq(go_first | second)]
@@ -160,13 +160,18 @@ class Rotary(LiteXModule):
             ),
         ]
         self.comb += [left.a.eq(a0), left.b.eq(b0), right.a.eq(a1), right.b.eq(b1)]
-        # Stage 5: sum; stages 6 to 8: shift by 14 + shift keeping a rounding bit, round, saturate.
+        self._narrow(left.product, right.product, stage_valid, stage_index, stage_shift)
+
+    def _narrow(
+        self, left: Signal, right: Signal, valid: Signal, index: Signal, shift: Signal
+    ) -> None:
+        """Stage 5: sum; 6 to 8: shift by 14 + shift with a rounding bit, round, saturate."""
         total = Signal((VECTOR.bits + 19, True))
         shifted = Signal((VECTOR.bits + 19 - ROTATION.fraction + 1, True))
         rounded = Signal((len(shifted), True))
-        later = delayed(self, stage_shift, WideProduct.LATENCY + 1)
+        later = delayed(self, shift, WideProduct.LATENCY + 1)
         self.sync += [
-            total.eq(left.product + right.product),
+            total.eq(left + right),
             shifted.eq((total >> (ROTATION.fraction - 1)) >> later),
             rounded.eq((shifted + 1) >> 1),
             self.result.eq(rounded),
@@ -174,8 +179,8 @@ class Rotary(LiteXModule):
             If(
                 ~fits(rounded, KV.bits),
                 self.result.eq(Mux(rounded[-1], KV.minimum, KV.maximum)),
-                self.saturated.eq(delayed(self, stage_valid, 5)),
+                self.saturated.eq(delayed(self, valid, 5)),
             ),
-            self.result_valid.eq(delayed(self, stage_valid, 5)),
-            self.result_index.eq(delayed(self, stage_index, 5)),
+            self.result_valid.eq(delayed(self, valid, 5)),
+            self.result_index.eq(delayed(self, index, 5)),
         ]

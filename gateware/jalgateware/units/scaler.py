@@ -20,7 +20,7 @@ SHIFT_BITS = 8
 """Width of the signed shift."""
 
 AMOUNT_BITS = 6
-"""Width of the barrel shifter's amount: exactly SCALER_LEFT_LIMIT + SCALER_RIGHT_LIMIT + 1 steps."""
+"""Of the barrel shifter's amount: exactly SCALER_LEFT_LIMIT + SCALER_RIGHT_LIMIT + 1 steps."""
 assert 1 << AMOUNT_BITS == SCALER_LEFT_LIMIT + SCALER_RIGHT_LIMIT + 1
 
 
@@ -48,7 +48,8 @@ class Scaler(LiteXModule):
 
         # # #
 
-        # Stage 1: the shift as 0..63 to the right of the accumulator moved left by 16 (and one rounding bit).
+        # Stage 1: the shift as 0..63 to the right of the accumulator moved left by 16 (and one
+        # rounding bit).
         # Compared by its bits: LiteX writes negative constants to Verilog without a sign.
         amount = Signal(AMOUNT_BITS)
         moved = Signal((SHIFT_BITS + 1, True))
@@ -72,7 +73,7 @@ class Scaler(LiteXModule):
         clipped = Signal()
         self.sync += rounded.eq((fine + 1) >> 1)
         self._clip(rounded, scaled, clipped, SCALED.maximum, SCALED.minimum)
-        # Stages 6 and 7: product from a signed upper and an unsigned lower part, with the rounding constant.
+        # Stages 6 and 7: product of a signed upper and an unsigned lower part, and rounding.
         mantissa = Signal((MANTISSA.bits + 1, True))
         self.comb += mantissa.eq(delayed(self, self.mantissa, 5))
         cut = MANTISSA.bits

@@ -1,4 +1,4 @@
-"""Executes the instruction stream: hands each instruction, and its words, to the unit that runs it."""
+"""Executes the instruction stream: hands each instruction and its words to the unit for it."""
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
@@ -21,11 +21,11 @@ class Sequencer(LiteXModule):
     Interface: ``instructions``: stream of instruction fields; ``sink`` {data}: their words ->
     ``lanes``, ``loader``, ``attention``: the same words; ``matvec`` (pulse-like valid/ready for
     lanes and vector unit together); ``start_embed``, ``start_rope``, ``start_attention`` (pulses);
-    ``*_busy``, ``quiet``, ``norm_valid`` from the units; ``invalidate`` with ``invalidate_buffer``: this activation
-    buffer is about to be replaced; ``pass_done`` (pulse) at END once everything is quiet and, where
-    the pass sampled, ``sampled``. Latency: 2 cycles per instruction when its unit is free.
-    Throughput: one word per cycle. Golden model: ``Machine.step`` in
-    :mod:`jalgateware.golden.machine`.
+    ``*_busy``, ``quiet``, ``norm_valid`` from the units; ``invalidate`` with
+    ``invalidate_buffer``: this activation buffer is about to be replaced; ``pass_done`` (pulse) at
+    END once everything is quiet and, where the pass sampled, ``sampled``. Latency: 2 cycles per
+    instruction when its unit is free. Throughput: one word per cycle. Golden model:
+    ``Machine.step`` in :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -1,4 +1,4 @@
-"""From finished rows to what they are for: scaling, then residual, SwiGLU, rotary, cache or sampler."""
+"""From finished rows to their use: scaling, then residual, SwiGLU, rotary, cache or sampler."""
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
