@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ import pytest
 from jalgateware.contract.memory_map import MAIN_RAM_ORIGIN
 from jalhost.cli.options import DEMO_MODEL
 from jalhost.device import Device
-from jalhost.engine.generation import Generation, Summary
+from jalhost.engine.generation import FinishReason, Generation, Summary
 from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Provenance, Target
 from jalhost.engine.targets import open_target
 from jalhost.environment import SIMULATION
 from jalhost.links.open import open_uart
 from jalhost.models.blob import build_blob
-from jalhost.models.convert import read_model
+from jalhost.models.convert import needed_bytes, read_model
 from jalhost.models.image import Image
 from jalhost.models.image_file import load_image, save_image
 from jaltest.links import FlippingLink
@@ -93,9 +94,14 @@ def emulator(image: Image) -> Iterator[Target]:
 
 
 def generate(
-    target: Target, image: Image, prompt: str, temperature: float = 0.0, seed: int = 0
+    target: Target,
+    image: Image,
+    prompt: str,
+    temperature: float = 0.0,
+    seed: int = 0,
+    max_tokens: int = 24,
 ) -> Summary:
-    generation = Generation(target, image, prompt, 24, temperature, seed)
+    generation = Generation(target, image, prompt, max_tokens, temperature, seed)
     for _ in generation:
         pass
     return generation.summary()
@@ -117,26 +123,47 @@ def test_sampled_text_is_the_emulators(
 
 
 def test_figures_agree_with_the_engines_counters(simulator: Target, image: Image) -> None:
-    summary = generate(simulator, image, PROMPTS[0])
     assert isinstance(simulator, Simulator)
-    assert simulator.device
-    counters = simulator.device.counters()
-    passes = len(summary.prompt_token_ids) + len(summary.token_ids) - 1
-    assert counters["tokens"] == passes
+    words = []
+    for max_tokens in (4, 24):
+        summary = generate(simulator, image, PROMPTS[0], max_tokens=max_tokens)
+        assert simulator.device
+        counters = simulator.device.counters()
+        words.append(counters["dram_words"])
+        assert len(summary.token_ids) == max_tokens
+        assert counters["tokens"] == len(summary.prompt_token_ids) + max_tokens - 1
+    assert counters["cycles"] == counters["busy"] + counters["stall_host"]
     assert summary.target.clock_hz
     assert summary.target.port_bytes
     assert summary.ttft_s
     assert summary.cycles_per_token
-    assert summary.dram_utilisation
     # All cycles of the run: prefill, decode, and little else.
     spent = summary.ttft_s * summary.target.clock_hz
     spent += summary.cycles_per_token * (len(summary.token_ids) - 1)
     assert spent == pytest.approx(counters["cycles"], rel=0.02)
-    # The engine reads what a token needs and little more: padding, and each layer's tail.
-    words = counters["dram_words"] / passes
-    needed = summary.dram_utilisation * summary.cycles_per_token
-    assert needed <= words * 1.02
-    assert summary.dram_utilisation < 1
+    # The engine reads what a token needs and little more: padding of scales and head rows.
+    start = len(summary.prompt_token_ids)
+    needed = sum(needed_bytes(image, start + i) for i in range(3, 23))
+    read = (words[1] - words[0]) * summary.target.port_bytes
+    assert needed <= read <= needed * 1.02
+    assert summary.dram_utilisation
+    assert 0.5 < summary.dram_utilisation < 1
+
+
+def test_whole_context_is_the_emulators(simulator: Target, emulator: Target, image: Image) -> None:
+    """Up to the last position of the context, on without the tokens that end a tale."""
+    endless = replace(image, stop_tokens=())
+    context = image.plan.architecture.context
+    prompt = " ".join(PROMPTS[:4])
+    summaries = []
+    for target in (simulator, emulator):
+        target.load(endless)
+        summaries.append(generate(target, endless, prompt, 0.8, 1, max_tokens=context))
+        target.load(image)
+    simulated, emulated = summaries
+    assert simulated.token_ids == emulated.token_ids
+    assert simulated.finish_reason is FinishReason.CONTEXT
+    assert len(simulated.prompt_token_ids) + len(simulated.token_ids) == context + 1
 
 
 def test_image_over_uart_with_damage_on_the_way(stories: Path) -> None:
