@@ -141,11 +141,13 @@ def test_figures_agree_with_the_engines_counters(simulator: Target, image: Image
     spent = summary.ttft_s * summary.target.clock_hz
     spent += summary.cycles_per_token * (len(summary.token_ids) - 1)
     assert spent == pytest.approx(counters["cycles"], rel=0.02)
-    # The engine reads what a token needs and little more: padding of scales and head rows.
+    # The engine moves what a token needs and little more: padding of scales and head rows.
     start = len(summary.prompt_token_ids)
     needed = sum(needed_bytes(image, start + i) for i in range(3, 23))
     read = (words[1] - words[0]) * summary.target.port_bytes
-    assert needed <= read <= needed * 1.02
+    a = image.plan.architecture
+    written = 20 * 2 * 2 * a.layers * a.kv_heads * a.head_dim
+    assert needed <= read + written <= needed * 1.02
     assert summary.dram_utilisation
     assert 0.5 < summary.dram_utilisation < 1
 
