@@ -15,6 +15,7 @@ from migen import If
 
 from jalgateware.contract import memory_map
 from jalgateware.contract.config import EngineConfig
+from jalgateware.golden.crc32 import WORD_BITS
 from jalgateware.units.crc32 import CrcEngine
 from jalgateware.units.engine import Engine
 from jalsoc.supervisor import CpuWatchdog, Fingerprint
@@ -124,16 +125,18 @@ class JalSoC(SoCCore):
 
     def _add_engines(self) -> None:
         crossbar = self.sdram.crossbar
-        word_bits = self.engine_config.word_bits
-        self.crc = CrcEngine(crossbar.get_port(mode="read"))
-        self.engine = Engine(
-            self.engine_config,
-            [
-                crossbar.get_port(mode="read", data_width=word_bits)
-                for _ in range(self.engine_config.read_ports)
-            ],
-            crossbar.get_port(mode="write", data_width=word_bits),
-        )
+        dram_bits, word_bits = crossbar.controller.data_width, self.engine_config.word_bits
+        if word_bits < dram_bits:
+            # LiteDRAM's converter for narrower ports handles one word at a time, and can hang.
+            raise ValueError(
+                f"{self.engine_config.lanes} lanes read {word_bits} bits, and the DRAM"
+                f" controller's port has {dram_bits}: choose at least {dram_bits // 8} lanes"
+            )
+        crc_bits = max(WORD_BITS, dram_bits)
+        self.crc = CrcEngine(crossbar.get_port(mode="read", data_width=crc_bits))
+        modes = ["read"] * self.engine_config.read_ports + ["write"]
+        ports = [crossbar.get_port(mode=mode, data_width=word_bits) for mode in modes]
+        self.engine = Engine(self.engine_config, ports[:-1], ports[-1])
 
     def finalize(self) -> None:
         """Gives all registers their addresses, and then the fingerprint its value."""

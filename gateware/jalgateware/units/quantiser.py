@@ -216,7 +216,10 @@ class Quantiser(LiteXModule):
         block_bits = len(self.read_address) - word_bits
         finished = delayed(self, self.element_last, 1)
         place, where = self.place[:block_bits], self.place[-1]
-        word = delayed(self, element_step[piece_bits:], 1) if word_bits else Cat()
+        block_address = [place, where]
+        word_address = block_address
+        if word_bits:
+            word_address = [delayed(self, element_step[piece_bits:], 1), *block_address]
         self.sync += [
             If(self.element_valid, gathered.eq(new)),
             write.we.eq(self.element_valid & full),
@@ -226,9 +229,9 @@ class Quantiser(LiteXModule):
             If(self.invalidate & self.invalidate_buffer, self.ready_h.eq(0)),
         ]
         self.comb += [
-            write.adr.eq(Cat(word, place, where)),
+            write.adr.eq(Cat(*word_address)),
             write.dat_w.eq(gathered),
-            write_shift.adr.eq(Cat(place, where)),
+            write_shift.adr.eq(Cat(*block_address)),
             write_shift.dat_w.eq(delayed(self, self.element_shift, 1)),
             write_shift.we.eq(finished),
             read.adr.eq(Cat(self.read_address, self.read_buffer)),
