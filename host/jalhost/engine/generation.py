@@ -14,7 +14,7 @@ from jalhost.models.image import Image
 from jalhost.models.tokenizer import StreamDecoder
 
 DEFAULT_PROMPT = "Once upon a time"
-DEFAULT_MAX_TOKENS = 100
+DEFAULT_MAX_TOKENS = 256
 
 
 class FinishReason(StrEnum):
