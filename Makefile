@@ -38,7 +38,7 @@ gateware: setup ## Run the tests of the gateware units against the golden model
 	@$(PYTEST) tests/gateware
 
 soc-test: setup ## Run the tests of the firmware and of the whole system in simulation
-	@$(PYTEST) tests/firmware tests/soc
+	@$(PYTEST) tests/soc
 
 ooc: setup ## Place and route the engine for ECP5 and report area and clock
 	@python -m jalsoc.ooc
