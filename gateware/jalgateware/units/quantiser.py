@@ -57,8 +57,9 @@ class Quantiser(LiteXModule):
     valid-only, at most one per cycle; ``ready_x``, ``ready_h``: valid blocks per buffer;
     ``read_buffer``, ``read_address`` -> ``activations``, ``shift`` one cycle later; ``square_sum``
     {2**-32 units}, ``square_sum_valid`` pulses once that of a vector for X is complete. Latency:
-    ``latency`` cycles from a block's last element until it counts as ready. Throughput: one element
-    per cycle. Overflow: see :class:`Narrow`; the square sum cannot overflow. Golden model:
+    ``latency`` cycles from a block's last element until it counts as ready, a few more for a last
+    block that is shorter than the others. Throughput: one element per cycle. Overflow: see
+    :class:`Narrow`; the square sum cannot overflow. Golden model:
     :func:`jalgateware.golden.blocks.quantise`, :func:`jalgateware.golden.blocks.square_sum`.
     """
 
@@ -154,10 +155,17 @@ class Quantiser(LiteXModule):
         half, last = Signal(), Signal()
         count, shift = Signal(max=BLOCK), Signal(ACTIVATION_SHIFT_BITS)
         target, block = Signal(), Signal(FIELDS["blocks"][1])
+        # A short last block may be complete before the one in front of it is through.
+        start, waiting, last_step = Signal(), Signal(), Signal()
+        self.comb += [
+            last_step.eq(step == steps - 1),
+            start.eq((self.block_ready | waiting) & (~active | last_step)),
+        ]
         self.sync += [
-            If(active, step.eq(step + 1), If(step == steps - 1, active.eq(0))),
+            waiting.eq((self.block_ready | waiting) & ~start),
+            If(active, step.eq(step + 1), If(last_step, active.eq(0))),
             If(
-                self.block_ready,
+                start,
                 active.eq(1),
                 step.eq(0),
                 half.eq(self.block_half),
@@ -183,7 +191,7 @@ class Quantiser(LiteXModule):
         latency = 1 + Narrow.LATENCY
         self.element_valid = delayed(self, active, latency)
         self.element_step = delayed(self, step, latency)
-        self.element_last = delayed(self, active & (step == steps - 1), latency)
+        self.element_last = delayed(self, active & last_step, latency)
         self.element_shift = delayed(self, shift, latency)
         self.vector_last = delayed(self, last & ~target, latency)
         self.first_block = delayed(self, block == 0, latency)

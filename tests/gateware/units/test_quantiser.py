@@ -1,236 +1,147 @@
 """Activation buffers against the golden model."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from migen import run_simulation
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import ACTIVATION, BLOCK, VECTOR
+from jalgateware.contract.formats import ACTIVATION_SHIFT_BITS, BLOCK, VECTOR
 from jalgateware.golden.blocks import quantise, square_sum
-from jalgateware.golden.rounding import rounding_shift, saturate
 from jalgateware.units.quantiser import Narrow, Quantiser
-from jaltest.gateware import Pipeline, Process, pulse, simulate
-
-X, H = 0, 1
+from jaltest.gateware import Pipeline, Process
 
 
-def narrow_rows(shift: int, pick: random.Random) -> list[tuple[int, int]]:
-    """Values that a shift is meant for: at most 7 bits and a sign stay."""
-    top = min(1 << (shift + 7), 1 << 31)
-    half = 1 << max(shift - 1, 0)
-    ends = [-top, -top + half - 1, -top + half, -half - 1, -half, -1, 0, half - 1, half, top - 1]
-    ends += [top - half - 1, top - half]
-    return [(v, shift) for v in [*ends, *(pick.randrange(-top, top) for _ in range(10))]]
-
-
-def test_narrowing_at_every_shift() -> None:
-    unit, pick = Narrow(), random.Random(1)
-    rows = [row for shift in range(25) for row in narrow_rows(shift, pick)]
-    answers = Pipeline(unit, [unit.value, unit.shift], [unit.result], Narrow.LATENCY).run(rows)
+def test_narrow_at_every_shift() -> None:
+    unit = Narrow()
+    rows = [
+        (value, shift)
+        for shift in range(25)
+        for value in (0, 1, -1, 127 << shift, -(127 << shift), (255 << shift) // 2, -(1 << shift))
+        if VECTOR.minimum <= value <= VECTOR.maximum
+    ]
+    assert len(unit.shift) == ACTIVATION_SHIFT_BITS
+    answers = Pipeline(unit, [unit.value, unit.shift], [unit.result], unit.LATENCY).run(rows)
     for (value, shift), (answer,) in zip(rows, answers, strict=True):
-        rounded = rounding_shift(np.array([value]), shift)
-        assert answer == int(saturate(rounded, ACTIVATION)[0]), f"{value} >> {shift}"
-
-
-@dataclass
-class Vector:
-    """What goes to a buffer, and how often an element is missing for a cycle."""
-
-    buffer: int
-    values: Sequence[int]
-    gaps: float = 0.0
+        rounded = (value + (1 << shift >> 1)) >> shift
+        assert answer == min(rounded, 127), (value, shift)
 
 
 class Bench:
-    """A quantiser that takes vectors, while a reader reads each block once it counts as ready."""
+    """A quantiser that is fed vector after vector."""
 
-    def __init__(self, lanes: int, seed: int = 0) -> None:
-        config = EngineConfig(lanes=lanes, max_dim=128, max_hidden=256)
-        self.unit = Quantiser(config)
-        self.width = min(lanes, BLOCK)
-        self.random = random.Random(seed)
-        self.blocks: list[list[tuple[list[int], int]]] = [[], []]
-        self.sums: list[int] = []
-        self.cycle = 0
-        self.fed: list[int] = []
-        self.ready: list[tuple[int, int, int]] = []
+    def __init__(self, lanes: int, gaps: float) -> None:
+        self.config = EngineConfig(lanes=lanes, max_dim=256, max_hidden=256, max_context=16)
+        self.unit = Quantiser(self.config)
+        self.random = random.Random(lanes)
+        self.gaps = gaps
+        self.square_sums: list[int] = []
 
     def watch(self) -> Process:
         yield "passive"
-        unit, before = self.unit, (0, 0)
         while True:
-            now = ((yield unit.ready_x), (yield unit.ready_h))
-            for buffer in (X, H):
-                if now[buffer] != before[buffer]:
-                    self.ready.append((self.cycle, buffer, now[buffer]))
-            before = now
-            if (yield unit.square_sum_valid):
-                self.sums.append((yield unit.square_sum))
-            self.cycle += 1
+            if (yield self.unit.square_sum_valid):
+                self.square_sums.append((yield self.unit.square_sum))
             yield
 
-    def read(self) -> Process:
-        yield "passive"
+    def feed(self, vector: list[int], buffer: int) -> Process:
         unit = self.unit
-        while True:
-            for buffer, ready in ((X, unit.ready_x), (H, unit.ready_h)):
-                if len(self.blocks[buffer]) < (yield ready):
-                    block = yield from self.read_block(buffer, len(self.blocks[buffer]))
-                    self.blocks[buffer].append(block)
-            yield
-
-    def read_block(self, buffer: int, block: int) -> Process:
-        unit, words = self.unit, BLOCK // self.width
-        elements, shifts = [], set()
-        yield unit.read_buffer.eq(buffer)
-        for word in range(words):
-            yield unit.read_address.eq(block * words + word)
-            yield
-            yield
-            value = (yield unit.activations).to_bytes(self.width, "little")
-            elements += np.frombuffer(value, dtype=np.int8).tolist()
-            shifts.add((yield unit.shift))
-        assert len(shifts) == 1
-        return elements, shifts.pop()
-
-    def send(self, vector: Vector) -> Process:
-        unit = self.unit
-        for number, value in enumerate(vector.values):
-            while self.random.random() < vector.gaps:
-                yield from self.noise()
+        for index, value in enumerate(vector):
+            while self.random.random() < self.gaps:
                 yield
+            yield unit.value.eq(value)
+            yield unit.buffer.eq(buffer)
+            yield unit.last.eq(index == len(vector) - 1)
             yield unit.valid.eq(1)
-            yield unit.value.eq(int(value))
-            yield unit.buffer.eq(vector.buffer)
-            yield unit.last.eq(int(number == len(vector.values) - 1))
             yield
-            self.fed.append(self.cycle)
-        yield from self.noise()
+            yield unit.valid.eq(0)
 
-    def noise(self) -> Process:
-        unit = self.unit
-        yield unit.valid.eq(0)
-        for signal in (unit.value, unit.buffer, unit.last):
-            yield signal.eq(self.random.getrandbits(len(signal)))
-
-    def check(self, vectors: Sequence[Vector]) -> None:
-        """Vectors one behind the other; a buffer is invalidated before it is filled again."""
-        unit = self.unit
-
-        def settle(blocks: int, buffer: int) -> Process:
-            for _ in range(2000):
-                if len(self.blocks[buffer]) == blocks:
-                    return
-                yield
-            raise AssertionError(f"{self.blocks[buffer]} are not {blocks} blocks")
-
-        def main() -> Process:
-            wanted = [0, 0]
-            for vector in vectors:
-                buffer = vector.buffer
-                yield from settle(wanted[buffer], buffer)
-                yield unit.invalidate_buffer.eq(buffer)
-                yield from pulse(unit.invalidate)
-                yield
-                yield unit.invalidate_buffer.eq(1 - buffer)
-                self.take(expected, buffer)
-                expected[buffer] = vector
-                wanted[buffer] = -(-len(vector.values) // BLOCK)
-                yield from self.send(vector)
-            for buffer in (X, H):
-                yield from settle(wanted[buffer], buffer)
-                self.take(expected, buffer)
-            for _ in range(30):
-                yield
-
-        expected: dict[int, Vector] = {}
-        simulate(unit, [main(), self.watch(), self.read()])
-        golden = [quantise(np.array(v.values, dtype=np.int64)) for v in vectors if v.buffer == X]
-        assert self.sums == [square_sum(item) for item in golden]
-
-    def take(self, expected: dict[int, Vector], buffer: int) -> None:
-        """Compares what was read of a buffer with its vector, and forgets it."""
-        if buffer in expected:
-            golden = quantise(np.array(expected.pop(buffer).values, dtype=np.int64))
-            for number, (elements, shift) in enumerate(self.blocks[buffer]):
-                assert elements == golden.elements[number].tolist(), f"block {number}"
-                assert shift == golden.shifts[number], f"block {number}"
-        self.blocks[buffer].clear()
+    def read(self, blocks: int, buffer: int) -> Process:
+        """Elements and shifts of a buffer: ([...], [...])."""
+        unit, width = self.unit, min(self.config.lanes, BLOCK)
+        elements: list[int] = []
+        shifts: list[int] = []
+        yield unit.read_buffer.eq(buffer)
+        for address in range(blocks * BLOCK // width):
+            yield unit.read_address.eq(address)
+            yield
+            yield
+            word = yield unit.activations
+            data = np.frombuffer(word.to_bytes(width, "little"), dtype=np.int8)
+            elements += data.tolist()
+            if address * width % BLOCK == 0:
+                shifts.append((yield unit.shift))
+        return elements, shifts
 
 
-def random_vector(pick: np.random.Generator, length: int) -> list[int]:
-    """Each block of a magnitude of its own, some with single large elements."""
-    sizes = np.repeat(pick.integers(0, 32, -(-length // BLOCK)), BLOCK)[:length]
-    values = np.floor(pick.uniform(-1, 1, length) * 2.0**sizes).astype(np.int64)
-    return [int(value) for value in np.clip(values, VECTOR.minimum, VECTOR.maximum)]
-
-
-@pytest.mark.parametrize("lanes", [2, 4, 16, 64])
-def test_any_vectors(lanes: int) -> None:
-    pick = np.random.default_rng(lanes)
-    lengths = [(X, 128), (H, 256), (X, 64), (H, 48), (X, 32), (H, 250), (X, 96), (H, 20), (X, 128)]
-    Bench(lanes).check(
-        [
-            Vector(buffer, random_vector(pick, length), 0.0 if number < 5 else 0.5)
-            for number, (buffer, length) in enumerate(lengths)
-        ]
-    )
+def vectors(seed: int) -> list[tuple[list[int], int]]:
+    """Vectors of all magnitudes and lengths, with the extremes, and the buffer of each."""
+    generator = np.random.default_rng(seed)
+    items: list[tuple[list[int], int]] = []
+    for length, bits, buffer in ((32, 31, 0), (64, 16, 0), (45, 8, 1), (1, 31, 1), (256, 31, 0)):
+        limit = 1 << generator.integers(1, bits + 1, length)
+        items.append((generator.integers(-limit, limit).tolist(), buffer))
+    items.append(([VECTOR.minimum, VECTOR.maximum, *[0] * 30, *[-1] * 32], 0))
+    items.append(([VECTOR.minimum] * 256, 0))
+    items.append(([0] * 33, 1))
+    items.append(([127, -128, 128, -129, *[0] * 60], 0))
+    return items
 
 
 @pytest.mark.parametrize("lanes", [4, 16, 64])
-def test_extremes(lanes: int) -> None:
-    alternating = [VECTOR.minimum, VECTOR.maximum] * 16
-    lone = [0] * 31 + [VECTOR.minimum]
-    # 127.5 of the least step rounds to 128, which has no code.
-    edge = [255 << 15, -(255 << 15), (255 << 15) - 1, 255 << 14, -(256 << 15), *[0] * 27]
-    vectors = [
-        [VECTOR.minimum] * 128,  # the largest square sum
-        [VECTOR.maximum] * 64,
-        [0] * 64,
-        [-1] * 32 + [1] * 32 + [127] * 32 + [-128] * 32,
-        [128] * 32 + [-129] * 32,
-        alternating + lone,
-        edge,
-        [*[0] * 32, *[5] * 32],
-    ]
-    Bench(lanes).check(
-        [Vector(number % 2 if number > 2 else X, values) for number, values in enumerate(vectors)]
-    )
+@pytest.mark.parametrize("gaps", [0.0, 0.6])
+def test_vectors(lanes: int, gaps: float) -> None:
+    bench = Bench(lanes, gaps)
+    unit = bench.unit
+    squares: list[int] = []
+
+    def main() -> Process:
+        for vector, buffer in vectors(lanes):
+            golden = quantise(np.array(vector))
+            blocks = len(golden.shifts)
+            ready = unit.ready_h if buffer else unit.ready_x
+            yield unit.invalidate.eq(1)
+            yield unit.invalidate_buffer.eq(buffer)
+            yield
+            yield unit.invalidate.eq(0)
+            yield
+            assert (yield ready) == 0
+            yield from bench.feed(vector, buffer)
+            wait = 0
+            while (yield ready) != blocks:
+                wait += 1
+                assert wait <= 2 * unit.latency, (yield ready)
+                yield
+            elements, shifts = yield from bench.read(blocks, buffer)
+            assert elements == golden.elements.reshape(-1).tolist()
+            assert shifts == golden.shifts.tolist()
+            for _ in range(20):
+                yield
+            if not buffer:
+                squares.append(square_sum(golden))
+
+    run_simulation(unit, [bench.watch(), main()])
+    assert bench.square_sums == squares
 
 
-@pytest.mark.parametrize("buffer", [X, H])
-@pytest.mark.parametrize("lanes", [4, 16, 64])
-def test_single_elements_and_other_short_vectors(lanes: int, buffer: int) -> None:
-    """Each waits for the one before, as short blocks take as long to be written as full ones."""
-    short = [[77777], [VECTOR.minimum], [0], [-1, 3 << 20], [1 << 30] * 31]
-    Bench(lanes).check([Vector(buffer, values) for values in short])
+def test_blocks_become_ready_one_by_one() -> None:
+    bench = Bench(16, 0.0)
+    unit = bench.unit
+    seen: list[int] = []
 
+    def watch() -> Process:
+        yield "passive"
+        while True:
+            ready = yield unit.ready_x
+            if not seen or ready != seen[-1]:
+                seen.append(ready)
+            yield
 
-@given(
-    blocks=st.lists(
-        st.lists(st.integers(VECTOR.minimum, VECTOR.maximum), min_size=BLOCK, max_size=BLOCK),
-        min_size=1,
-        max_size=4,
-    ),
-    shrink=st.integers(0, 31),
-    gaps=st.sampled_from([0.0, 0.3]),
-)
-@settings(max_examples=8)
-def test_any_values(blocks: list[list[int]], shrink: int, gaps: float) -> None:
-    Bench(16).check([Vector(X, [value >> shrink for block in blocks for value in block], gaps)])
+    def main() -> Process:
+        yield from bench.feed(list(range(128)), 0)
+        for _ in range(unit.latency + 1):
+            yield
 
-
-@pytest.mark.parametrize("lanes", [2, 4, 16, 64])
-def test_latency_until_a_block_is_ready(lanes: int) -> None:
-    bench = Bench(lanes)
-    bench.check([Vector(H, list(range(96)))])
-    ready = [cycle for cycle, buffer, _ in bench.ready if buffer == H]
-    last = bench.fed[BLOCK - 1 :: BLOCK]
-    assert [after - before for before, after in zip(last, ready, strict=True)] == (
-        [bench.unit.latency] * 3
-    )
+    run_simulation(unit, [watch(), main()])
+    assert seen == [0, 1, 2, 3, 4]
