@@ -58,7 +58,7 @@ UNITS = {
     "scaler": UnitEntry("scaler", "Scaler"),
     "sigmoid": UnitEntry("sigmoid", "Sigmoid"),
     "swiglu": UnitEntry("swiglu", "SwiGlu"),
-    "tape_decoder": UnitEntry("tape_decoder", "TapeDecoder"),
+    "vector_unit": UnitEntry("vector_unit", "VectorUnit"),
 }
 """Units by their name on the command line. A unit is imported only when it is asked for."""
 
