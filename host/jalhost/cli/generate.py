@@ -10,6 +10,7 @@ import typer
 
 from jalhost.cli.options import Debug, Json, TokenizerFile, open_model, say
 from jalhost.cli.render import printable, summary_line
+from jalhost.engine import defaults
 
 if TYPE_CHECKING:
     from jalhost.engine.generation import Generation, Summary
@@ -20,7 +21,7 @@ TARGETS = ["emu", "sim", "sim:uart", "uart:"]
 def generate(
     prompt: Annotated[
         str, typer.Argument(help="Text to continue.", show_default=True)
-    ] = "Once upon a time",
+    ] = defaults.PROMPT,
     target: Annotated[
         str | None,
         typer.Option(
@@ -37,7 +38,9 @@ def generate(
         ),
     ] = None,
     tokenizer: TokenizerFile = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 100,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Most tokens to generate.")
+    ] = defaults.MAX_TOKENS,
     temperature: Annotated[
         float,
         typer.Option(help="0 takes the likeliest token each time; higher values vary more."),

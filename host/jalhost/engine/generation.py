@@ -7,14 +7,12 @@ from enum import StrEnum
 from typing import Any
 
 from jalgateware.golden.sampler import Sampling
+from jalhost.engine import defaults
 from jalhost.engine.target import Request, Sampled, Target, TargetInfo
 from jalhost.errors import DeviceError, UsageError
 from jalhost.models.convert import needed_bytes
 from jalhost.models.image import Image
 from jalhost.models.tokenizer import StreamDecoder
-
-DEFAULT_PROMPT = "Once upon a time"
-DEFAULT_MAX_TOKENS = 256
 
 
 class FinishReason(StrEnum):
@@ -86,8 +84,8 @@ class Generation:
         self,
         target: Target,
         image: Image,
-        prompt: str = DEFAULT_PROMPT,
-        max_tokens: int = DEFAULT_MAX_TOKENS,
+        prompt: str = defaults.PROMPT,
+        max_tokens: int = defaults.MAX_TOKENS,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> None:
