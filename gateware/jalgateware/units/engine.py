@@ -227,7 +227,8 @@ class Engine(LiteXModule):
         cut = Signal()
         error = Signal(8)
         self.comb += [
-            cut.eq(registers.stop | registers.reset | (error != 0)),
+            # An error cuts the run off once: what is being dropped comes to rest behind it.
+            cut.eq(registers.stop | registers.reset | (loop.running & (error != 0))),
             loop.reset.eq(cut),
             datapath.reset.eq(cut),
             fetch.abort.eq(cut),
