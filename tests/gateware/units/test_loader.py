@@ -1,0 +1,159 @@
+"""Embedding rows and rotary angles against the golden model."""
+
+import random
+
+import numpy as np
+import pytest
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import BLOCK
+from jalgateware.contract.isa import Instruction, Opcode, Register
+from jalgateware.contract.tape import block_address, row_block
+from jalgateware.golden.machine import Machine
+from jalgateware.golden.mx import BlockMatrix, Bytes, to_tape
+from jalgateware.units.loader import Dequantiser, Loader
+from jaltest.gateware import Clock, Pipeline, Process, Sender, pulse, simulate
+
+
+def machine(config: EngineConfig, memory: Bytes) -> Machine:
+    return Machine(config, memory, [], context=64)
+
+
+def test_every_scale() -> None:
+    config = EngineConfig()
+    elements = np.arange(-128, 128).astype(np.int8).reshape(1, 8, BLOCK)
+    unit, rows, expected = Dequantiser(), [], []
+    for scale in [*range(100, 160), 0, 1, 254, 255]:
+        table = BlockMatrix(elements, np.full((1, 8), scale, dtype=np.uint8))
+        golden = machine(config, to_tape(table, config))
+        item = Instruction(Opcode.EMBED, blocks=8)
+        expected += [(int(value),) for value in golden._embedding(item, 0)]
+        rows += [(element, scale) for element in range(-128, 128)]
+    pick = random.Random(0)
+    chosen = [i for i in range(len(rows)) if i % 256 in (0, 1, 127, 128, 129, 255)]
+    chosen += pick.sample(range(len(rows)), 1500)
+    pipeline = Pipeline(unit, [unit.element, unit.scale], [unit.value], Dequantiser.LATENCY)
+    assert pipeline.run([rows[i] for i in chosen]) == [expected[i] for i in chosen]
+
+
+class Bench:
+    """A loader with an embedding table of ``blocks`` blocks a row and a rotary table."""
+
+    def __init__(self, lanes: int, blocks: int, head_dim: int, vocabulary: int = 40) -> None:
+        self.config = EngineConfig(lanes=lanes, max_dim=256, max_head_dim=64)
+        self.unit = Loader(self.config)
+        self.blocks, self.head_dim = blocks, head_dim
+        pick = np.random.default_rng(lanes + blocks)
+        elements = pick.integers(-128, 128, (vocabulary, blocks, BLOCK)).astype(np.int8)
+        scales = pick.choice([0, 108, 109, 110, 120, 127, 140, 141, 142, 255], (vocabulary, blocks))
+        self.table = to_tape(BlockMatrix(elements, scales.astype(np.uint8)), self.config)
+        self.rope_words = -(-2 * head_dim // lanes)
+        rope = pick.integers(0, 256, 64 * self.rope_words * lanes).astype(np.uint8)
+        self.rope = rope.reshape(64, -1)
+        self.golden = machine(self.config, np.concatenate([self.table, rope]))
+        self.golden.registers[Register.HEAD_DIM] = head_dim
+        self.clock = Clock()
+        self.taken: list[int] = []
+        self.arrived: list[int] = []
+        self.values: list[tuple[int, int, int]] = []
+
+    def embed_words(self, token: int) -> list[int]:
+        """What the fetch unit reads: per block its word of scales, then its elements."""
+        words, lanes = self.table.reshape(-1, self.config.lanes), self.config.lanes
+        found = []
+        for block in range(self.blocks):
+            place = row_block(self.config, token, block, self.blocks)
+            scale, _, first, _ = block_address(self.config, place)
+            found += [words[scale], *words[first : first + self.config.words_per_block]]
+        return [int.from_bytes(word.tobytes()[:lanes], "little") for word in found]
+
+    def rope_row(self, position: int) -> list[int]:
+        words = self.rope[position].reshape(-1, self.config.lanes)
+        return [int.from_bytes(word.tobytes(), "little") for word in words]
+
+    def watch(self) -> Process:
+        yield "passive"
+        unit = self.unit
+        while True:
+            if (yield unit.sink.valid) and (yield unit.sink.ready):
+                self.taken.append(self.clock.cycle)
+            if (yield unit.valid):
+                self.arrived.append(self.clock.cycle)
+                self.values.append(((yield unit.value), (yield unit.index), (yield unit.last)))
+            yield
+
+    def load(self, words: list[int], start: Process, stall: float) -> Process:
+        yield from start
+        yield
+        assert (yield self.unit.busy)
+        yield from Sender(self.unit.sink, [self.unit.sink.data], words, stall).process()
+        while (yield self.unit.busy):
+            yield
+
+    def embed(self, token: int, stall: float) -> Process:
+        unit = self.unit
+        yield unit.token.eq(token)
+        yield unit.blocks.eq(self.blocks)
+        yield from self.load(self.embed_words(token), pulse(unit.start_embed), stall)
+
+    def turn(self, position: int, stall: float) -> Process:
+        unit = self.unit
+        yield unit.words.eq(self.rope_words)
+        yield unit.head_dim.eq(self.head_dim)
+        yield from self.load(self.rope_row(position), pulse(unit.start_rope), stall)
+
+    def check_table(self, position: int) -> Process:
+        unit, pairs = self.unit, []
+        yield
+        for pair in range(self.head_dim // 2):
+            yield unit.pair.eq(pair)
+            yield
+            yield
+            pairs.append(((yield unit.cosine), (yield unit.sine)))
+        # The rotary table lies behind the embedding.
+        base = len(self.table) // self.config.lanes
+        item = Instruction(Opcode.ROPE, base=base, words=self.rope_words)
+        cosine, sine = self.golden._rotation(item, position)
+        assert pairs == list(zip(cosine.tolist(), sine.tolist(), strict=True))
+
+    def check_row(self, token: int) -> None:
+        golden = self.golden._embedding(Instruction(Opcode.EMBED, blocks=self.blocks), token)
+        last = len(golden) - 1
+        expected = [(int(v), index, int(index == last)) for index, v in enumerate(golden)]
+        assert self.values == expected
+        self.values.clear()
+
+    def run(self, main: Process) -> None:
+        simulate(self.unit, [self.clock.process(), self.watch(), main])
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+@pytest.mark.parametrize("lanes", [2, 4, 16, 32, 64])
+@pytest.mark.parametrize(("blocks", "head_dim"), [(1, 2), (3, 24), (8, 64)])
+def test_tables(lanes: int, blocks: int, head_dim: int, stall: float) -> None:
+    """Embedding and rotary rows in turn, as at the start of each token."""
+    bench = Bench(lanes, blocks, head_dim)
+
+    def main() -> Process:
+        for token, position in ((0, 0), (1, 63), (39, 1), (22, 30)):
+            yield from bench.embed(token, stall)
+            yield from bench.turn(position, stall)
+            yield from bench.check_table(position)
+            bench.check_row(token)
+
+    bench.run(main())
+
+
+@pytest.mark.parametrize("lanes", [2, 16, 64])
+def test_latency_and_rate(lanes: int) -> None:
+    bench = Bench(lanes, 2, 8)
+    bench.run(bench.embed(5, 0.0))
+    per_word = min(lanes, BLOCK)
+    # Of the words taken, the first one of each block is its scales.
+    words = bench.taken[1 : 1 + bench.config.words_per_block]
+    first = bench.arrived[: len(words) * per_word : per_word]
+    assert [b - a for a, b in zip(words, first, strict=True)] == (
+        [Dequantiser.LATENCY + 1] * len(words)
+    )
+    gaps = [b - a for a, b in zip(bench.arrived, bench.arrived[1:], strict=False)]
+    assert gaps.count(1) == len(gaps) - 1  # one element per cycle, but for the second scale
