@@ -52,48 +52,13 @@ def dram_kind(name: str) -> DramKind:
     return DRAM_KINDS[name]
 
 
-@dataclass(frozen=True)
-class DramModel:
-    """A chip with the real one's timing and fewer rows, and the PHY model that contains it.
-
-    The words of the memory model are as wide as the native port; consecutive addresses fill a row
-    of one bank, then the next bank (LiteDRAM's mapping ROW_BANK_COL).
-    """
-
-    kind: DramKind
-    chip: Any
-    phy: Any
-
-    @property
-    def banks(self) -> int:
-        """Banks, each one memory of the model."""
-        return 1 << int(self.chip.geom_settings.bankbits)
-
-    @property
-    def row_words(self) -> int:
-        """Port words in a row of a bank."""
-        columns = 1 << int(self.chip.geom_settings.colbits)
-        return columns * self.kind.data_bits // 8 // self.kind.port_bytes
-
-    @property
-    def rows(self) -> int:
-        """Rows in a bank."""
-        return 1 << int(self.chip.geom_settings.rowbits)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.banks * self.rows * self.row_words * self.kind.port_bytes
-
-
-def dram_model(kind: DramKind, size: int, clock_hz: int) -> DramModel:
-    """A model of ``size`` bytes.
+def dram_chip(kind: DramKind, size: int, clock_hz: float) -> Any:
+    """Chips with the real ones' timing and as many rows as make up ``size`` bytes.
 
     Raises:
         UsageError: the size is not a power of two or beyond what the chips offer.
     """
     from litedram import modules
-    from litedram.phy.model import SDRAMPHYModel
 
     chip_class = getattr(modules, kind.chip)
     row_bytes = chip_class.nbanks * chip_class.ncols * kind.data_bits // 8
@@ -107,5 +72,4 @@ def dram_model(kind: DramKind, size: int, clock_hz: int) -> DramModel:
     small = type(kind.chip, (chip_class,), {"nrows": rows})
     chip = small(clock_hz, kind.rate)
     chip.geom_settings.addressbits = ADDRESS_LINES
-    phy = SDRAMPHYModel(chip, data_width=kind.data_bits, clk_freq=clock_hz)
-    return DramModel(kind, chip, phy)
+    return chip

@@ -72,7 +72,7 @@ def simulated_page() -> str:
     """The page for the default simulated system."""
     from jalsoc.sim.elaborate import build_system
 
-    soc, _, _ = build_system(SimulatorConfig())
+    soc, _ = build_system(SimulatorConfig())
     soc.finalize()
     return page(soc)
 

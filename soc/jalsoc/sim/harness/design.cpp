@@ -1,6 +1,5 @@
 #include "design.h"
 
-#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
@@ -14,8 +13,6 @@
 #endif
 
 namespace {
-
-constexpr unsigned RESET_CYCLES = 8;
 
 // Bytes of a ROM word, which is as wide as the CPU's bus.
 constexpr size_t ROM_WORD_BYTES = 4;
@@ -55,13 +52,10 @@ Design::Design() : context_(new VerilatedContext) {
   context_->traceEverOn(true);
 #endif
   top_ = std::make_unique<Vsim>(context_.get());
-#define BANK(n) banks_[n] = reinterpret_cast<uint8_t *>(&top_->rootp->sim__DOT__dram_bank##n[0]);
-  FOR_EACH_DRAM_BANK(BANK)
-#undef BANK
-  static_assert(sizeof(top_->rootp->sim__DOT__dram_bank0[0]) == DRAM_WORD_BYTES,
-                "the model's words lie in memory without gaps");
+  dram_ = reinterpret_cast<uint8_t *>(&top_->rootp->sim__DOT__dram[0]);
+  static_assert(sizeof(top_->rootp->sim__DOT__dram) == DRAM_BYTES,
+                "the model's words lie in memory in order and without gaps");
   // Memories are initialised by the first evaluation: what is written before would be lost.
-  top_->sys_rst = 1;
   half_cycle(false);
 }
 
@@ -78,41 +72,16 @@ void Design::load_rom(const std::string &path) {
   std::memcpy(&top_->rootp->sim__DOT__rom[0], bytes, ROM_BYTES);
 }
 
-// The mapping is ROW_BANK_COL: a row of each bank in turn.
-uint8_t *Design::dram_word(uint64_t index) const {
-  const uint64_t column = index % DRAM_ROW_WORDS;
-  const uint64_t bank = index / DRAM_ROW_WORDS % DRAM_BANKS;
-  const uint64_t row = index / DRAM_ROW_WORDS / DRAM_BANKS;
-  return banks_[bank] + (row * DRAM_ROW_WORDS + column) * DRAM_WORD_BYTES;
-}
-
-namespace {
-
-// Calls copy(offset, done, part) for each part of a run that lies within one memory word.
-template <typename Copy>
-bool for_each_part(uint64_t offset, size_t length, Copy copy) {
+bool Design::write_dram(uint64_t offset, const uint8_t *data, size_t length) {
   if (offset > DRAM_BYTES || length > DRAM_BYTES - offset) return false;
-  for (size_t done = 0; done < length;) {
-    const size_t inside = (offset + done) % DRAM_WORD_BYTES;
-    const size_t part = std::min<size_t>(DRAM_WORD_BYTES - inside, length - done);
-    copy(offset + done, done, part);
-    done += part;
-  }
+  std::memcpy(dram_ + offset, data, length);
   return true;
 }
 
-}  // namespace
-
-bool Design::write_dram(uint64_t offset, const uint8_t *data, size_t length) {
-  return for_each_part(offset, length, [&](uint64_t at, size_t done, size_t part) {
-    std::memcpy(dram_word(at / DRAM_WORD_BYTES) + at % DRAM_WORD_BYTES, data + done, part);
-  });
-}
-
 bool Design::read_dram(uint64_t offset, uint8_t *data, size_t length) const {
-  return for_each_part(offset, length, [&](uint64_t at, size_t done, size_t part) {
-    std::memcpy(data + done, dram_word(at / DRAM_WORD_BYTES) + at % DRAM_WORD_BYTES, part);
-  });
+  if (offset > DRAM_BYTES || length > DRAM_BYTES - offset) return false;
+  std::memcpy(data, dram_ + offset, length);
+  return true;
 }
 
 void Design::trace(const std::string &path, uint64_t first, uint64_t count) {
@@ -137,16 +106,6 @@ void Design::dump(bool clock) {
 #else
   (void)clock;
 #endif
-}
-
-void Design::reset() {
-  top_->sys_rst = 1;
-  for (unsigned i = 0; i < RESET_CYCLES; i++) {
-    half_cycle(true);
-    half_cycle(false);
-  }
-  top_->sys_rst = 0;
-  half_cycle(false);
 }
 
 Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) {

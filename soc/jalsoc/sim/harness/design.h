@@ -28,9 +28,6 @@ class Design {
   // build cannot.
   void trace(const std::string &path, uint64_t first, uint64_t count);
 
-  // Holds the reset for some cycles, which do not count.
-  void reset();
-
   // One clock cycle. `input` is offered to the system, `output_ready` tells whether a byte may
   // come out. Returns whether the input was taken, and the byte that came out.
   struct Exchange {
@@ -47,11 +44,10 @@ class Design {
  private:
   void half_cycle(bool clock);
   void dump(bool clock);
-  uint8_t *dram_word(uint64_t index) const;
 
   std::unique_ptr<VerilatedContext> context_;
   std::unique_ptr<Vsim> top_;
   std::unique_ptr<Trace> trace_;
   uint64_t cycles_ = 0;
-  uint8_t *banks_[64];
+  uint8_t *dram_;
 };

@@ -170,7 +170,6 @@ int simulate(const Options &options) {
     design.trace(options.trace_file, options.trace_start, options.trace_cycles);
   Endpoints endpoints(options.port);
   const std::string terminal = options.terminal ? endpoints.open_terminal() : "";
-  design.reset();
 
   std::string ready = "{\"event\": \"ready\", \"tcp\": [\"127.0.0.1\", " +
                       std::to_string(endpoints.port()) +
