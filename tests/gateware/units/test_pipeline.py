@@ -1,13 +1,20 @@
 """Delays, adder trees and range checks of valid-only pipelines."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from litex.gen import LiteXModule
-from migen import Signal
+from migen import Signal, run_simulation
+from migen.fhdl.tools import list_signals, list_targets
 
+from jalgateware.contract.config import EngineConfig
+from jalgateware.units.lanes import Lanes
 from jalgateware.units.pipeline import delayed, fits, registered_sum, sum_latency
+from jalgateware.units.quantiser import Quantiser
+from jalgateware.units.sequencer import Sequencer
+from jalgateware.units.vector_unit import VectorUnit
 from jaltest.gateware import Pipeline, Process, simulate
 
 
@@ -64,3 +71,32 @@ def test_fits_tells_what_a_narrower_signal_can_hold(bits: int) -> None:
     answers = Pipeline(unit, [unit.value], [unit.result], 1).run([(value,) for value in values])
     half = 1 << (bits - 1)
     assert answers == [(int(-half <= value < half),) for value in values]
+
+
+@pytest.mark.parametrize("unit", [Lanes, Quantiser, Sequencer, VectorUnit])
+def test_compiled_simulation_is_that_of_migen(unit: Callable[[EngineConfig], Any]) -> None:
+    """All signals of units with noise at their inputs, cycle by cycle."""
+    config = EngineConfig(lanes=4, max_dim=32, max_hidden=32, max_head_dim=16)
+    compiled, interpreted = (trace_of(unit(config), run) for run in (simulate, run_simulation))
+    assert compiled == interpreted
+    changing = [column for column in zip(*compiled, strict=True) if len(set(column)) > 1]
+    assert len(changing) > len(compiled[0]) / 2
+
+
+def trace_of(unit: Any, run: Callable[[Any, list[Process]], None]) -> list[list[int]]:
+    fragment = unit.get_fragment()
+    signals = sorted(list_signals(fragment), key=lambda signal: int(signal.duid))
+    inputs = [signal for signal in signals if signal not in list_targets(fragment)]
+    pick = random.Random(5)
+    trace: list[list[int]] = []
+
+    def noise() -> Process:
+        for _ in range(200):
+            for signal in inputs:
+                if pick.random() < 0.7:
+                    yield signal.eq(pick.getrandbits(len(signal)))
+            trace.append((yield signals))
+            yield
+
+    run(fragment, [noise()])
+    return trace
