@@ -94,18 +94,9 @@ class Simulator:
         self.device = self.process = None
 
     def _start(self, blob: Blob) -> Device:
-        needed = IMAGE_OFFSET + blob.memory_bytes
-        if self._over_uart:
-            process = SimulatorProcess(self._config, self._report, None, True, needed)
-            port = process.ready.pty
-        else:
-            with tempfile.NamedTemporaryFile(prefix="jalhost-", suffix=".blob") as file:
-                file.write(blob.data)
-                file.flush()
-                path = Path(file.name)
-                process = SimulatorProcess(self._config, self._report, path, False, needed)
-            port = process.ready.tcp
-        self.process = process
+        self.close()  # one that did not get ready
+        process = self._start_process(blob)
+        port = process.ready.pty if self._over_uart else process.ready.tcp
         assert port, "a simulator with a pseudo terminal names it"
         try:
             link = open_uart(port, LINK_TIMEOUT_S)
@@ -113,6 +104,20 @@ class Simulator:
         except LinkError as error:
             self._explain(error)
             raise
+
+    def _start_process(self, blob: Blob) -> SimulatorProcess:
+        """Returns a simulator that runs, with the image in its DRAM if it may lie there."""
+        with tempfile.NamedTemporaryFile(prefix="jalhost-", suffix=".blob") as file:
+            preload = None if self._over_uart else Path(file.name)
+            if preload:
+                file.write(blob.data)
+                file.flush()
+            needed = IMAGE_OFFSET + blob.memory_bytes
+            process = SimulatorProcess(self._config, preload, self._over_uart, needed)
+            # In this object's hands before the wait: an interrupt closes it.
+            self.process = process
+            process.wait_until_ready(self._report)
+        return process
 
     def _explain(self, error: LinkError) -> None:
         """Raises the better error where the link broke because the simulator ended."""

@@ -44,21 +44,19 @@ class Ready:
 class SimulatorProcess:
     """A simulator from its start to its end; it dies with this process in any case.
 
+    The constructor starts it and returns at once, so that an interrupt while it is built finds it
+    in its owner's hands.
+
     Args:
         config: the engine to simulate.
-        report: takes lines of progress while the simulator is built.
-        preload: file to place in DRAM; read before the constructor returns.
+        preload: file to place in DRAM; read before it is ready.
         pty: whether to give the simulated UART a pseudo terminal.
         memory_bytes: what the image needs; decides the size of the simulated DRAM.
-
-    Raises:
-        BuildError: the simulator cannot be built or does not start.
     """
 
     def __init__(
         self,
         config: EngineConfig,
-        report: Report,
         preload: Path | None,
         pty: bool,
         memory_bytes: int,
@@ -82,16 +80,22 @@ class SimulatorProcess:
         self._ready: Ready | None = None
         for work in (self._read_events, self._read_errors):
             threading.Thread(target=work, daemon=True).start()
-        try:
-            self._ready = self._wait_until_ready(report)
-        except BaseException:
-            self.close()
-            raise
+
+    def wait_until_ready(self, report: Report) -> None:
+        """Waits until it runs.
+
+        Args:
+            report: takes lines of progress while the simulator is built.
+
+        Raises:
+            BuildError: the simulator cannot be built or does not start.
+        """
+        self._ready = self._wait(report)
 
     @property
     def ready(self) -> Ready:
         """What it said when it was ready."""
-        assert self._ready, "the constructor waits for it"
+        assert self._ready, "wait for it first"
         return self._ready
 
     @property
@@ -144,7 +148,7 @@ class SimulatorProcess:
                 _log.debug("simulator stderr: %s", line.rstrip())
                 self._errors += [line.strip()] if line.strip() else []
 
-    def _wait_until_ready(self, report: Report) -> Ready:
+    def _wait(self, report: Report) -> Ready:
         step = ""
         while True:
             event = self._next_event(step, report)
