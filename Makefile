@@ -43,7 +43,7 @@ soc-test: setup ## Run the tests of the firmware and of the whole system in simu
 ooc: setup ## Place and route the engine for ECP5 and report area and clock
 	@python -m jalsoc.ooc
 
-bench: setup ## Measure tokens per second and DRAM utilisation in simulation
+bench: setup ## Compare the simulator's speed with LiteX's own runtime
 	@python -m jalsoc.bench_sim
 
 demo-model: setup ## Train the demo model again (installs PyTorch first)

@@ -17,7 +17,7 @@ from jalgateware.contract.formats import (
     WEIGHT,
 )
 from jalgateware.contract.isa import FIELDS
-from jalgateware.units.pipeline import delayed, registered_sum
+from jalgateware.units.pipeline import delayed, moved_left, registered_sum
 
 UNDERFLOW = TERM_SHIFT_LIMIT + 2
 """Right shifts of a block's dot product (at most 2**19) by this much and more round to 0."""
@@ -114,8 +114,10 @@ class Aligner(LiteXModule):
         coarse = Signal((wide, True))
         fine = Signal((wide - UNDERFLOW + 1, True))
         low = delayed(self, amount[:3], 1)
-        self.sync += coarse.eq(Array([dot << (8 * i) for i in range(6)])[amount[3:]])
-        self.sync += fine.eq((coarse << low) >> (UNDERFLOW - 1))
+        self.sync += coarse.eq(Array([moved_left(dot, 8 * i, wide) for i in range(6)])[amount[3:]])
+        self.sync += fine.eq(
+            Array([moved_left(coarse, i, wide)[UNDERFLOW - 1 :] for i in range(8)])[low]
+        )
         # Stage 4: round and saturate.
         is_over = delayed(self, over, 2)
         negative = delayed(self, dot[-1], 2)

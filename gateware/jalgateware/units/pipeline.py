@@ -5,7 +5,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from migen import Module, Signal
+from migen import Cat, Constant, Module, Replicate, Signal
 
 
 def delayed(module: Module, signal: Any, cycles: int) -> Any:
@@ -48,3 +48,19 @@ def fits(value: Any, bits: int) -> Any:
     """Expression: a signed value fits ``bits`` bits (those from the narrower sign up are equal)."""
     top = value[bits - 1 :]
     return (top == 0) | (top == (1 << len(top)) - 1)
+
+
+def moved_left(value: Any, amount: int, bits: int) -> Any:
+    """Expression: a signed signal times ``2 ** amount``, as ``bits`` bits.
+
+    Written as a concatenation: simulators shift numbers of more than 64 bits word by word.
+    """
+    kept = value[: bits - amount]
+    parts = [Constant(0, amount)] if amount else []
+    missing = bits - amount - len(kept)
+    return Cat(*parts, kept, *([Replicate(value[-1], missing)] if missing else []))
+
+
+def moved_right(value: Any, amount: int) -> Any:
+    """Expression: a signed signal shifted right arithmetically, as wide as it was."""
+    return Cat(value[amount:], Replicate(value[-1], amount)) if amount else value

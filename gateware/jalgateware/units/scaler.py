@@ -11,7 +11,7 @@ from jalgateware.contract.formats import (
     SCALER_LEFT_LIMIT,
     VECTOR,
 )
-from jalgateware.units.pipeline import delayed, fits
+from jalgateware.units.pipeline import delayed, fits, moved_left, moved_right
 
 SCALER_RIGHT_LIMIT = ACCUMULATOR.bits - 1
 """Largest right shift; larger ones act like it."""
@@ -58,14 +58,14 @@ class Scaler(LiteXModule):
         self.sync += [
             amount.eq(moved),
             If(moved[AMOUNT_BITS:] != 0, amount.eq(Mux(moved[-1], 0, (1 << AMOUNT_BITS) - 1))),
-            extended.eq(self.accumulator << (SCALER_LEFT_LIMIT + 1)),
+            extended.eq(moved_left(self.accumulator, SCALER_LEFT_LIMIT + 1, len(extended))),
         ]
         # Stages 2 and 3: barrel shifter in steps of 8, then of 1.
         coarse, fine = Signal.like(extended), Signal.like(extended)
         low = delayed(self, amount[:3], 1)
         self.sync += [
-            coarse.eq(Array([extended >> (8 * i) for i in range(8)])[amount[3:]]),
-            fine.eq(Array([coarse >> i for i in range(8)])[low]),
+            coarse.eq(Array([moved_right(extended, 8 * i) for i in range(8)])[amount[3:]]),
+            fine.eq(Array([moved_right(coarse, i) for i in range(8)])[low]),
         ]
         # Stage 4: round; stage 5: saturate to SCALED.
         rounded = Signal((len(fine) + 1, True))
@@ -82,16 +82,21 @@ class Scaler(LiteXModule):
         high_product = Signal((SCALED.bits + 1, True))
         product = Signal((SCALED.bits + MANTISSA.bits + 1, True))
         drop = MANTISSA.fraction + GUARD_BITS
-        self.comb += [lower.eq(scaled[:cut]), upper.eq(scaled[cut:])]
+        high_part = Signal.like(product)
+        self.comb += [
+            lower.eq(scaled[:cut]),
+            upper.eq(scaled[cut:]),
+            high_part.eq(moved_left(high_product, cut, len(product))),
+        ]
         self.sync += [
             low_product.eq(lower * mantissa),
             high_product.eq(upper * mantissa),
-            product.eq((high_product << cut) + low_product + (1 << (drop - 1))),
+            product.eq(high_part + low_product + (1 << (drop - 1))),
         ]
         # Stage 8: drop the fraction and saturate to VECTOR.
         shifted = Signal((len(product) - drop, True))
         over = Signal()
-        self.comb += shifted.eq(product >> drop)
+        self.comb += shifted.eq(product[drop:])
         self._clip(shifted, self.result, over, VECTOR.maximum, VECTOR.minimum)
         self.comb += [
             self.result_valid.eq(delayed(self, self.valid, self.LATENCY)),

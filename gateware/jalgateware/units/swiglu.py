@@ -4,7 +4,7 @@ from litex.gen import LiteXModule
 from migen import If, Mux, Signal
 
 from jalgateware.contract.formats import SIGMOID, VECTOR
-from jalgateware.units.pipeline import delayed, fits
+from jalgateware.units.pipeline import delayed, fits, moved_left
 from jalgateware.units.rotary import LOW, WideProduct
 from jalgateware.units.sigmoid import Sigmoid
 
@@ -61,15 +61,17 @@ class SwiGlu(LiteXModule):
             high.b.eq(upper),
         ]
         product = Signal((2 * VECTOR.bits + 2, True))
+        high_part = Signal.like(product)
         rounded = Signal((len(product) - VECTOR.fraction, True))
         over = Signal()
         self.comb += [
-            rounded.eq(product >> VECTOR.fraction),
+            rounded.eq(product[VECTOR.fraction :]),
             over.eq(~fits(rounded, VECTOR.bits)),
+            high_part.eq(moved_left(high.product, LOW, len(product))),
         ]
         valid = delayed(self, start, before + WideProduct.LATENCY + 1)
         self.sync += [
-            product.eq((high.product << LOW) + low.product + (1 << (VECTOR.fraction - 1))),
+            product.eq(high_part + low.product + (1 << (VECTOR.fraction - 1))),
             self.result.eq(rounded),
             If(over, self.result.eq(Mux(rounded[-1], VECTOR.minimum, VECTOR.maximum))),
             self.result_valid.eq(valid),

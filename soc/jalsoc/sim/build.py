@@ -59,7 +59,8 @@ UNSPLIT = ("--output-split", "0", "--output-split-cfuncs", "0")
 
 COMPILER_FLAGS = "-std=c++17 -Wall -Wextra"
 
-LINKER_FLAGS = "-lutil -no-pie"
+LINKER_FLAGS = "-lutil -no-pie -Wl,-z,max-page-size=0x200000 -Wl,-z,separate-code"
+"""Code lies apart from everything else, in units of large pages (see ``harness/pages.h``)."""
 
 OPTIMISATION = " ".join(
     (

@@ -17,6 +17,26 @@ namespace {
 // Bytes of a ROM word, which is as wide as the CPU's bus.
 constexpr size_t ROM_WORD_BYTES = 4;
 
+// Makes the next evaluation with a high clock a rising edge, although the clock did not fall: one
+// evaluation less per cycle. Verilator keeps the clock's last value under a name that depends on
+// its version. Returns whether this version's is known.
+template <typename Root>
+auto rearm(Root &root, int) -> decltype(root.__Vtrigrprev__TOP__sys_clk, true) {
+  root.__Vtrigrprev__TOP__sys_clk = 0;
+  return true;
+}
+
+template <typename Root>
+auto rearm(Root &root, int) -> decltype(root.__Vtrigprevexpr___TOP__sys_clk__0, true) {
+  root.__Vtrigprevexpr___TOP__sys_clk__0 = 0;
+  return true;
+}
+
+template <typename Root>
+bool rearm(Root &, long) {
+  return false;
+}
+
 }  // namespace
 
 #if VM_TRACE
@@ -113,6 +133,14 @@ Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) 
   top_->serial_sink_valid = input.has_value();
   top_->serial_sink_data = input.value_or(0);
   top_->serial_source_ready = output_ready;
+#if !VM_TRACE
+  // Most cycles pass nothing, so that nobody looks at the outputs before the edge.
+  if (!input && !top_->serial_source_valid && rearm(*top_->rootp, 0)) {
+    half_cycle(true);
+    cycles_++;
+    return {false, std::nullopt};
+  }
+#endif
   half_cycle(false);
   dump(false);
   Exchange exchange{input && top_->serial_sink_ready, std::nullopt};

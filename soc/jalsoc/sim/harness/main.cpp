@@ -1,8 +1,10 @@
 // Runs the verilated system: clock, byte stream, control, and an orderly end.
 
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -15,6 +17,7 @@
 #include "control.h"
 #include "design.h"
 #include "endpoints.h"
+#include "pages.h"
 
 namespace {
 
@@ -23,6 +26,12 @@ constexpr unsigned POLL_CYCLES = 128;
 
 // Polls between two looks at the clock on the wall, the parent and the limits.
 constexpr unsigned CHECK_POLLS = 512;
+
+// What a place for the code is judged by, and how many are tried before one is taken: the first
+// that is hardly worse than the best before it.
+constexpr unsigned TRIAL_CYCLES = 4096;
+constexpr unsigned MIN_TRIALS = 5;
+constexpr double HARDLY = 1.01;
 
 volatile sig_atomic_t signalled = 0;
 
@@ -110,6 +119,7 @@ class Simulation {
 
   // Runs until there is a reason to stop, and returns it.
   std::string run() {
+    if (options_.max_cycles == 0 && options_.trace_file.empty()) settle();
     for (unsigned polls = 0;; polls++) {
       endpoints_.poll();
       std::string reason = control_.poll();
@@ -124,6 +134,27 @@ class Simulation {
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  // Finds the code a good place, while the first cycles are simulated.
+  void settle() {
+    CodePlaces places;
+    double best = trial();  // this one meets cold caches
+    for (unsigned trials = 1; places.next(); trials++) {
+      const double seconds = trial();
+      if (trials >= MIN_TRIALS && seconds < best * HARDLY) return;
+      best = std::min(best, seconds);
+    }
+  }
+
+  // Processor time of some cycles.
+  double trial() {
+    timespec start, end;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
+    for (unsigned i = 0; i < TRIAL_CYCLES; i++) step();
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+    return static_cast<double>(end.tv_sec - start.tv_sec) +
+           1e-9 * static_cast<double>(end.tv_nsec - start.tv_nsec);
+  }
 
   void step() {
     const uint64_t now = design_.cycles();
