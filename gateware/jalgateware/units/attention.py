@@ -240,6 +240,13 @@ class Attention(LiteXModule):
         step8, word8 = (delayed(self, s, SlotLanes.LATENCY) for s in (step6, word6))
         place8 = delayed(self, place6, SlotLanes.LATENCY)
         self.value_sums, saturated = [], []
+        # The last step may leave slots without a query head; what they hold is of an older run.
+        slots = config.attention_slots
+        in_last = Signal(max=slots + 1)
+        groups = range(config.max_group + 1)
+        self.sync += in_last.eq(
+            Array([(g - 1) % slots + 1 if g else 0 for g in groups])[self.group]
+        )
         stride = 1 << (max(2, head_words) - 1).bit_length()
         for slot, (softmax, lanes) in enumerate(zip(self.softmaxes, self.lanes, strict=True)):
             score = ScoreSum(lanes.products, steps)
@@ -264,7 +271,8 @@ class Attention(LiteXModule):
                 values.valid.eq(flags8[1]),
             ]
             self.value_sums.append(values)
-            saturated.append(score.saturated)
+            used = (softmax.score_step != self.steps - 1) | (slot < in_last)
+            saturated.append(score.saturated & used)
         self.comb += self.saturated.eq(sum(saturated))
         self.values_done = delayed(self, self.issued_all & self.is_value, PRODUCTS + 1)
 

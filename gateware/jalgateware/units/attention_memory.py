@@ -97,7 +97,7 @@ class HeadRows(LiteXModule):
                 If(now_lane == i, part.eq(self.data)).Elif(now_lane == 0, part.eq(0)),
             )
         for i, output in enumerate(self.words):
-            memory = Memory(config.word_bits, depth)
+            memory = Memory(config.word_bits, max(2, depth))
             memory.attr = {NEVER_COLLIDES}
             port = memory.get_port(write_capable=True, mode=READ_FIRST)
             read = memory.get_port(mode=READ_FIRST)

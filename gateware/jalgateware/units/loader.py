@@ -180,7 +180,7 @@ class Loader(LiteXModule):
 
     def _store(self, config: EngineConfig, valid: Signal, word: Signal) -> None:
         """Rotary table: cosine and sine of a pair in one entry."""
-        table = Memory(2 * ROTATION.bits, config.max_head_dim // 2)
+        table = Memory(2 * ROTATION.bits, max(2, config.max_head_dim // 2))
         table.attr = {NEVER_COLLIDES}
         write = table.get_port(write_capable=True, mode=READ_FIRST)
         read = table.get_port(mode=READ_FIRST)

@@ -15,18 +15,17 @@ CYCLE_BITS = 64
 class TokenLoop(LiteXModule):
     """One pass per token until enough samples were drawn, a stop token was, or the context is full.
 
-    Interface: ``start`` (pulse) with ``first_position``, ``generate_count``, ``context``,
-    ``stop_tokens`` (bit 31 enables one); ``prompt`` {token, last}: stream of prompt tokens, a
-    sample follows the ``last`` one; ``pass_start`` (pulse) with ``token``, ``position``,
+    Interface: ``start`` (pulse) with ``first_position``, ``generate_count`` (at least 1), ``context``,
+    ``stop_tokens`` (bit 31 enables one); ``prompt`` {token, final}: stream of prompt tokens,
+    a sample follows the ``final`` one; ``pass_start`` (pulse) with ``token``, ``position``,
     ``sample``; ``pass_ready`` before, ``pass_done`` and ``sampled_token`` after; ``output`` {token,
-    cycles}: samples with the cycle in which they were drawn; ``stop`` ``cycles``: since the start.
+    cycles}: samples with the cycle in which they were drawn; ``cycles``: since the start.
     Latency: 3 cycles from a sample to the next pass. Throughput: one pass at a time. Overflow:
     none; a full output FIFO holds the next pass back.
     """
 
     def __init__(self) -> None:
         self.start = Signal()
-        self.stop = Signal()
         self.first_position = Signal(POSITION_BITS)
         self.generate_count = Signal(32)
         self.context = Signal(POSITION_BITS + 1)
@@ -47,16 +46,14 @@ class TokenLoop(LiteXModule):
         # # #
 
         generated, pending = Signal(32), Signal()
+        drawn = Signal(CYCLE_BITS)
         position = Signal(POSITION_BITS + 1)
-        stopping = Signal()
         stops = Signal()
         for entry in self.stop_tokens:
             self.comb += If(entry[31] & (entry[:TOKEN_BITS] == self.sampled_token), stops.eq(1))
         self.sync += [
             If(self.running, self.cycles.eq(self.cycles + 1)),
             If(self.start & ~self.running, self.cycles.eq(0)),
-            If(self.stop, stopping.eq(1)),
-            If(self.start, stopping.eq(0)),
         ]
         self.comb += self.position.eq(position)
         self.fsm = fsm = FSM(reset_state="IDLE")
@@ -73,9 +70,7 @@ class TokenLoop(LiteXModule):
         )
         fsm.act(
             "NEXT",
-            If(stopping, NextState("IDLE"))
-            .Elif(self.prompt.valid | pending, NextState("CHOOSE"))
-            .Else(self.waits.eq(1)),
+            If(self.prompt.valid | pending, NextState("CHOOSE")).Else(self.waits.eq(1)),
         )
         fsm.act(
             "CHOOSE",
@@ -99,6 +94,7 @@ class TokenLoop(LiteXModule):
             If(
                 self.pass_done,
                 NextValue(position, position + 1),
+                NextValue(drawn, self.cycles),
                 If(self.sample, NextState("EMIT")).Else(NextState("NEXT")),
             ),
         )
@@ -106,9 +102,8 @@ class TokenLoop(LiteXModule):
             "EMIT",
             self.output.valid.eq(1),
             self.output.token.eq(self.sampled_token),
-            self.output.cycles.eq(self.cycles),
+            self.output.cycles.eq(drawn),
             self.waits.eq(~self.output.ready),
-            If(stopping, NextState("IDLE")),
             If(
                 self.output.ready,
                 NextValue(generated, generated + 1),
