@@ -46,6 +46,12 @@ missing_packages() {
     riscv64-unknown-elf-gcc:gcc-riscv64-unknown-elf; do
     command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
   done
+  # What Verilator's waveform writer is compiled with.
+  if command -v g++ >/dev/null; then
+    g++ -E -x c++ -include zlib.h /dev/null >/dev/null 2>&1 || echo zlib1g-dev
+  elif [[ ! -e /usr/include/zlib.h ]]; then
+    echo zlib1g-dev
+  fi
   # Debian ships venv apart from python3, and python3 is not in every image.
   [[ -x $PYTHON ]] || find_python >/dev/null || echo python3-venv
 }

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -160,6 +161,17 @@ def program_identity(name: str) -> str:
 def debian(program: str) -> str:
     """The Debian package that brings a program."""
     return {"riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf"}.get(program, program)
+
+
+def require_header(header: str, package: str) -> None:
+    """Checks that the C++ compiler finds a header.
+
+    Raises:
+        EnvironmentProblem: it does not; the hint names the Debian package.
+    """
+    command = ["g++", "-E", "-x", "c++", "-include", header, os.devnull]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        raise EnvironmentProblem(f"{header} is not installed", f"apt-get install {package}")
 
 
 def distribution_versions(*names: str) -> str:

@@ -52,6 +52,17 @@ def dram_kind(name: str) -> DramKind:
     return DRAM_KINDS[name]
 
 
+def speed_grade(chip_class: Any, kind: DramKind, clock_hz: float) -> str | None:
+    """LiteDRAM's timings for the rate at which the chips run, or None for their only ones.
+
+    LiteDRAM gives tRFC in clocks of a grade's own rate. A fast chip that runs slowly has the times
+    of the slow grade: with those of the fast one a refresh would take twice as long as it must.
+    """
+    megatransfers = 2 * kind.phases * clock_hz / 1e6
+    grades = sorted(int(grade) for grade in chip_class.speedgrade_timings if grade.isdigit())
+    return next((str(grade) for grade in grades if grade >= megatransfers), None)
+
+
 def dram_chip(kind: DramKind, size: int, clock_hz: float) -> Any:
     """Chips with the real ones' timing and as many rows as make up ``size`` bytes.
 
@@ -70,6 +81,6 @@ def dram_chip(kind: DramKind, size: int, clock_hz: float) -> Any:
             f"{kind.name}: a power of two from {2 * row_bytes} to {most}",
         )
     small = type(kind.chip, (chip_class,), {"nrows": rows})
-    chip = small(clock_hz, kind.rate)
+    chip = small(clock_hz, kind.rate, speed_grade(chip_class, kind, clock_hz))
     chip.geom_settings.addressbits = ADDRESS_LINES
     return chip

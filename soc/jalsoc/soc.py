@@ -18,6 +18,7 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.golden.crc32 import WORD_BITS
 from jalgateware.units.crc32 import CrcEngine
 from jalgateware.units.engine import Engine
+from jalsoc.refresher import POSTPONING, BurstRefresher
 from jalsoc.supervisor import CpuWatchdog, Fingerprint
 
 CPU, CPU_VARIANT = "vexriscv", "lite"
@@ -120,7 +121,9 @@ class JalSoC(SoCCore):
             module=chip,
             size=size,
             l2_cache_size=0,
-            controller_settings=ControllerSettings(),
+            controller_settings=ControllerSettings(
+                refresh_cls=BurstRefresher, refresh_postponing=POSTPONING
+            ),
         )
 
     def _add_engines(self) -> None:

@@ -152,6 +152,20 @@ def test_figures_agree_with_the_engines_counters(simulator: Target, image: Image
     assert 0.5 < summary.dram_utilisation < 1
 
 
+LEAST_UTILISATION = {64: 0.91, 128: 0.93}
+"""Share of the DRAM port's bytes that decoding needs, by the dim of a model."""
+
+
+def test_decode_keeps_the_dram_busy(simulator: Target, image: Image) -> None:
+    """At positions below 64. Cycles are the same on any computer."""
+    summary = generate(simulator, image, PROMPTS[0], max_tokens=59)
+    assert summary.cycles_per_token
+    assert summary.dram_utilisation
+    assert summary.dram_utilisation >= LEAST_UTILISATION[image.plan.architecture.dim]
+    if image.plan.architecture.dim == 64:
+        assert summary.cycles_per_token <= 20_500
+
+
 def test_whole_context_is_the_emulators(simulator: Target, emulator: Target, image: Image) -> None:
     """Up to the last position of the context, on without the tokens that end a tale."""
     endless = replace(image, stop_tokens=())

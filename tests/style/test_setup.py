@@ -130,6 +130,13 @@ def test_without_apt_names_the_packages(machine: Machine) -> None:
     assert "no apt-get; install the equivalents of: gcc-riscv64-unknown-elf" in run.stderr
 
 
+def test_a_missing_header_is_a_missing_package(machine: Machine) -> None:
+    machine.add("g++", "exit 1")
+    run = machine.set_up()
+    assert run.returncode == 1
+    assert "no apt-get; install the equivalents of: zlib1g-dev" in run.stderr
+
+
 @pytest.mark.parametrize("user", ["root", "sudo"])
 def test_installs_debian_packages(machine: Machine, user: str) -> None:
     machine.remove("g++")

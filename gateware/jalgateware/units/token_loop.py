@@ -15,9 +15,9 @@ CYCLE_BITS = 64
 class TokenLoop(LiteXModule):
     """One pass per token until enough samples were drawn, a stop token was, or the context is full.
 
-    Interface: ``start`` (pulse) with ``first_position``, ``generate_count`` (at least 1), ``context``,
-    ``stop_tokens`` (bit 31 enables one); ``prompt`` {token, final}: stream of prompt tokens,
-    a sample follows the ``final`` one; ``pass_start`` (pulse) with ``token``, ``position``,
+    Interface: ``start`` (pulse) with ``first_position``, ``generate_count`` (at least 1),
+    ``context``, ``stop_tokens`` (bit 31 enables one); ``prompt`` {token, final}: stream of prompt
+    tokens, a sample follows the ``final`` one; ``pass_start`` (pulse) with ``token``, ``position``,
     ``sample``; ``pass_ready`` before, ``pass_done`` and ``sampled_token`` after; ``output`` {token,
     cycles}: samples with the cycle in which they were drawn; ``cycles``: since the start.
     Latency: 3 cycles from a sample to the next pass. Throughput: one pass at a time. Overflow:

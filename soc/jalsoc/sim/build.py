@@ -28,6 +28,7 @@ from jalsoc.cache import (
     digest_files,
     distribution_versions,
     program_identity,
+    require_header,
 )
 from jalsoc.export import CSR_CSV, CSR_JSON, HEADERS, SOC_JSON
 from jalsoc.guard import run_guarded
@@ -202,6 +203,8 @@ def build_program(system: Path, trace: bool) -> tuple[Path, bool]:
     key = digest(digest_files([*inputs, *harness]), *options, *tools)
 
     def make(folder: Path) -> None:
+        if trace:
+            require_header("zlib.h", "zlib1g-dev")
         log = _log("simulator", key)
         objects = folder / "objects"
         sources = [str(path) for path in harness if path.suffix == ".cpp"]
