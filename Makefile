@@ -11,7 +11,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 PYTEST := pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help setup demo test lint unit gateware soc-test ooc bench demo-model clean
+.PHONY: help setup demo test lint unit gateware soc-test ooc bench bench-sim demo-model clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,7 +43,10 @@ soc-test: setup ## Run the tests of the firmware and of the whole system in simu
 ooc: setup ## Place and route the engine for ECP5 and report area and clock
 	@python -m jalsoc.ooc
 
-bench: setup ## Compare the simulator's speed with LiteX's own runtime
+bench: setup ## Measure tokens per second in simulation into docs/benchmarks.md (IMAGES=... for more models)
+	@python -m tools.benchmarks $(IMAGES)
+
+bench-sim: setup ## Compare the simulator's speed with LiteX's own runtime
 	@python -m jalsoc.bench_sim
 
 demo-model: setup ## Train the demo model again (installs PyTorch first)

@@ -236,6 +236,31 @@ def test_command_line(stories: Path) -> None:
     )
 
 
+def test_benchmark(stories: Path) -> None:
+    run = subprocess.run(
+        [
+            *JALHOST, "bench", "-p=8", "-n=8", "-d=0,8", "-r=2", "--breakdown", "-o=json",
+            f"--model={stories}", "--target=sim",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    records = json.loads(run.stdout)
+    assert [record["test"] for record in records] == ["pp8", "tg8", "pp8 @ d8", "tg8 @ d8"]
+    for record in records:
+        assert record["provenance"] == "simulated"
+        assert record["tokens_per_weight_pass"] == 1
+        cycles = record["cycles_per_token"]
+        assert record["avg_ts"] == pytest.approx(record["clock_hz"] / cycles, rel=0.001)
+        assert 0.85 < record["dram_utilisation"] < 1
+        assert record["lanes_utilisation"] < record["dram_utilisation"]
+        # The counters tell of the same tokens, in another run.
+        assert record["breakdown"]["tokens"] == 8
+        assert record["breakdown"]["cycles"] == pytest.approx(8 * cycles, rel=0.02)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_simulator_outlives_the_command(stories: Path, number: int) -> None:
     command = [*JALHOST, "generate", "Lily", "--max-tokens=400", f"--model={stories}"]

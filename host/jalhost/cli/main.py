@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import generate, model, system
+from jalhost.cli import bench, generate, model, system
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(generate.generate)
+app.command()(bench.bench)
 app.add_typer(model.app, name="model")
 app.command()(system.targets)
 app.command()(system.doctor)

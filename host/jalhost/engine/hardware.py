@@ -15,7 +15,9 @@ def device_info(name: str, device: Device) -> TargetInfo:
     """What a target is whose device says who it is."""
     identity = device.identity
     provenance = Provenance.SIMULATED if identity.simulated else Provenance.MEASURED
-    return TargetInfo(name, provenance, identity.clock_hz, identity.port_bytes)
+    return TargetInfo(
+        name, provenance, identity.clock_hz, identity.port_bytes, identity.config.lanes
+    )
 
 
 def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
@@ -67,6 +69,10 @@ class Board:
         if not self._loaded:
             raise UsageError("no model is loaded")
         yield from run_on(self.device, request)
+
+    def counters(self) -> dict[str, int]:
+        """The engine's counters since the last run began."""
+        return self.device.counters()
 
     def close(self) -> None:
         """Gives the port back."""

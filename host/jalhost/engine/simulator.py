@@ -85,6 +85,10 @@ class Simulator:
             self._explain(error)
             raise
 
+    def counters(self) -> dict[str, int] | None:
+        """The engine's counters since the last run began; None before an image is loaded."""
+        return self.device.counters() if self.device else None
+
     def close(self) -> None:
         """Ends the simulator."""
         if self.device:

@@ -24,14 +24,15 @@ class Provenance(StrEnum):
 class TargetInfo:
     """What a target is.
 
-    ``clock_hz`` and ``port_bytes`` (bytes per cycle that the DRAM controller can deliver) are None
-    where there is no hardware.
+    ``clock_hz``, ``port_bytes`` (bytes per cycle that the DRAM controller can deliver) and
+    ``lanes`` (weights per cycle) are None where there is no hardware.
     """
 
     name: str
     provenance: Provenance
     clock_hz: int | None = None
     port_bytes: int | None = None
+    lanes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ class Target(Protocol):
         Raises:
             JalError: the target failed.
         """
+
+    def counters(self) -> dict[str, int] | None:
+        """The engine's counters since the last run began; None where there is no hardware."""
 
     def close(self) -> None:
         """Gives everything back: processes, ports. May be called twice."""

@@ -1,6 +1,6 @@
 """From a checkpoint and its tokenizer to an image, and from there to what an engine runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +8,17 @@ import numpy as np
 
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import BLOCK
 from jalgateware.golden.mx import BlockMatrix, Bytes, from_tape
 from jalhost.errors import ModelError
 from jalhost.models.architecture import Model
 from jalhost.models.compiler import (
+    MatrixShape,
     build_tape,
     check_limits,
     compile_program,
     layout,
+    matrix_shapes,
     quantise_model,
     rope_table,
 )
@@ -89,19 +92,37 @@ def matrices(image: Image) -> Iterator[BlockMatrix]:
         yield from_tape(tape, GEOMETRY, shape.rows, shape.blocks)
 
 
-def needed_bytes(image: Image, position: int) -> int:
-    """Bytes that any engine must move for one sampled token: weights, rotary row, keys, values.
+BLOCK_BYTES = BLOCK + 1
+"""A block of MXINT8: its elements and their scale."""
+
+
+def needed_bytes(image: Image, position: int, sampled: bool = True) -> int:
+    """Bytes that any engine must move for one token: weights, rotary row, keys, values.
 
     Padding that this engine's layout adds does not count. ``position``: earlier positions in the KV
-    cache.
+    cache; ``sampled``: whether the token behind it is wanted, which takes the classifier.
     """
     a = image.plan.architecture
-    shapes = [shape for shape, _ in layout(a, GEOMETRY).matrices.values()]
-    block = 33  # 32 elements and their scale
-    weights = sum(shape.rows * shape.blocks * block for shape in shapes[1:])
-    embedding = shapes[0].blocks * block
+    embedding, *matrices = matrix_shapes(a)
+    weights = BLOCK_BYTES * (embedding.blocks + _blocks(matrices, sampled))
     per_position = 2 * 2 * a.layers * a.kv_heads * a.head_dim
-    return weights + embedding + 2 * a.head_dim + per_position * (position + 1)
+    return weights + 2 * a.head_dim + per_position * (position + 1)
+
+
+def classifier_bytes(image: Image) -> int:
+    """What sampling adds to the bytes that a token needs."""
+    return needed_bytes(image, 0) - needed_bytes(image, 0, sampled=False)
+
+
+def multiplications(image: Image, sampled: bool = True) -> int:
+    """Products of weights that a token needs; ``sampled`` as in :func:`needed_bytes`."""
+    return BLOCK * _blocks(matrix_shapes(image.plan.architecture)[1:], sampled)
+
+
+def _blocks(matrices: Sequence[MatrixShape], sampled: bool) -> int:
+    """Blocks of matrices of which the last is the classifier."""
+    used = matrices if sampled else matrices[:-1]
+    return sum(shape.rows * shape.blocks for shape in used)
 
 
 def read_model(path: Path, tokenizer: Path | None, name: str | None = None) -> Image:

@@ -172,6 +172,39 @@ def test_bad_requests(
     assert_fails(generate(folder, *arguments), code, *parts)
 
 
+def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return jalhost("bench", "--target", "emu", "--model", str(folder / "x.jal"), *arguments)
+
+
+def test_bench_measures(folder: Path) -> None:
+    arguments = ["-p", "4", "-n", "3", "-d", "0,2", "-r", "2", "-o"]
+    run = bench(folder, *arguments, "json")
+    assert (run.returncode, run.stderr) == (0, "")
+    records = json.loads(run.stdout)
+    assert [record["test"] for record in records] == ["pp4", "tg3", "pp4 @ d2", "tg3 @ d2"]
+    for record in records:
+        assert record["avg_ts"] > 0
+        assert len(record["samples_ts"]) == 2
+        assert record["provenance"] == "emulated"
+        assert record["cycles_per_token"] is None
+    assert "tg3 @ d2" in bench(folder, *arguments, "table").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["-p", "x"], ["--n-prompt takes numbers like 16,64, not 'x'"]),
+        (["-n", "-4"], ["--n-gen takes numbers from 0, not -4"]),
+        (["-d", "5000"], ["needs 5032 positions, the model's context is"]),
+        (["-p", "0", "-n", "0"], ["nothing to measure (give -p or -n a number above 0)"]),
+        (["-o", "xml"], ["no output 'xml'", "table, md, csv, json"]),
+        (["-r", "0"], ["--repetitions"]),
+    ],
+)
+def test_bad_benchmarks(folder: Path, arguments: Sequence[str], parts: list[str]) -> None:
+    assert_fails(bench(folder, *arguments), 2, *parts)
+
+
 def test_bad_model_files(folder: Path, tmp_path: Path) -> None:
     image = (folder / "x.jal").read_bytes()
     for name, data, part in (

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import typer
 
 from jalhost import errors
@@ -22,18 +23,19 @@ def test_every_exit_code_is_listed() -> None:
     assert listed == {0, INTERNAL_ERROR, errors.INTERRUPTED, *(item.exit_code for item in classes)}
 
 
-def test_every_option_of_generate_is_listed() -> None:
-    usage = PAGE.partition("## jalhost generate")[2].partition("```\n")[2].partition("```")[0]
+@pytest.mark.parametrize("name", ["generate", "bench"])
+def test_every_option_is_listed(name: str) -> None:
+    usage = PAGE.partition(f"## jalhost {name}")[2].partition("```\n")[2].partition("```")[0]
     listed = set(re.findall(r"--[\w-]+", usage))
     command = typer.main.get_command(app)
     assert isinstance(command, typer.core.TyperGroup)
-    parameters = command.commands["generate"].params
+    parameters = command.commands[name].params
     options = {name for item in parameters for name in item.opts if name.startswith("--")}
     assert listed == options
 
 
 def test_every_key_of_json_is_listed() -> None:
-    section = PAGE.partition("### Figures")[2].partition("## jalhost model")[0]
+    section = PAGE.partition("### Figures")[2].partition("## jalhost bench")[0]
     cells = re.findall(r"^\| (`.*?`) \|", section, flags=re.MULTILINE)
     listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     info = TargetInfo("emu", Provenance.EMULATED)

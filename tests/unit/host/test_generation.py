@@ -45,6 +45,9 @@ class Script:
             cycles = 500 + 1000 * index
             yield Sampled(token, cycles / 1e6, cycles)
 
+    def counters(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -1,0 +1,106 @@
+"""``jalhost bench``: tokens per second, cycles and utilisation, in llama-bench's terms."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jalhost.cli.generate import TARGETS
+from jalhost.cli.options import Debug, TokenizerFile, open_model, say
+from jalhost.errors import UsageError
+
+if TYPE_CHECKING:
+    from jalhost.engine.bench import Result
+
+OUTPUTS = ("table", "md", "csv", "json")
+
+
+def bench(
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="emu, sim, sim:uart or uart:PORT (see `jalhost targets`).",
+            show_default="sim if its tools are installed, else emu",
+            autocompletion=lambda: TARGETS,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .jal image, or a llama2.c checkpoint together with --tokenizer.",
+            show_default="the demo model",
+        ),
+    ] = None,
+    tokenizer: TokenizerFile = None,
+    n_prompt: Annotated[
+        str, typer.Option("--n-prompt", "-p", help="Prompt tokens to read (pp); a list: 16,64.")
+    ] = "32",
+    n_gen: Annotated[
+        str, typer.Option("--n-gen", "-n", help="Tokens to generate (tg); a list.")
+    ] = "32",
+    n_depth: Annotated[
+        str, typer.Option("--n-depth", "-d", help="Tokens in the KV cache before; a list.")
+    ] = "0",
+    repetitions: Annotated[
+        int, typer.Option("--repetitions", "-r", min=1, help="How often each test runs.")
+    ] = 3,
+    no_warmup: Annotated[
+        bool, typer.Option("--no-warmup", help="Skip the short run before the first test.")
+    ] = False,
+    breakdown: Annotated[
+        bool, typer.Option("--breakdown", help="Also print a token's cycles by unit and cause.")
+    ] = False,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", help="table, md, csv or json.", metavar="FORMAT"),
+    ] = "table",
+    seed: Annotated[int, typer.Option(min=0, help="Of the random prompts.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Measure how fast a target reads prompts and generates."""
+    from jalhost.cli.bench_output import print_results
+    from jalhost.engine.bench import Bench, make_tests
+    from jalhost.engine.targets import choose_target, open_target
+
+    if output not in OUTPUTS:
+        raise UsageError(f"there is no output {output!r}", f"choose from {', '.join(OUTPUTS)}")
+    prompts, generates, depths = (
+        _numbers(option, text)
+        for option, text in (("--n-prompt", n_prompt), ("--n-gen", n_gen), ("--n-depth", n_depth))
+    )
+    tests = make_tests(prompts, generates, depths)
+    if not tests:
+        raise UsageError("there is nothing to measure", "give -p or -n a number above 0")
+    image = open_model(model, tokenizer)
+    if target is None:
+        target, reason = choose_target()
+        say(f"target {target}: {reason}")
+    results: list[Result] = []
+    with open_target(target, say) as engine:
+        runner = Bench(engine, image, seed)
+        for test in tests:
+            runner.check(test)
+        runner.load()
+        if not no_warmup:
+            runner.warm_up()
+        for number, test in enumerate(tests, 1):
+            if len(tests) > 1 and sys.stderr.isatty():
+                say(f"{test.name} ({number} of {len(tests)}) ...")
+            results.append(runner.run(test, repetitions, breakdown))
+    print_results(image, results, output)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """The numbers of a list.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} takes numbers like 16,64, not {text!r}") from None
+    if min(numbers) < 0:
+        raise UsageError(f"{option} takes numbers from 0, not {min(numbers)}")
+    return numbers

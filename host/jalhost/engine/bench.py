@@ -1,0 +1,281 @@
+"""Benchmarks in llama-bench's terms: ``pp`` (prompt processing) and ``tg`` (text generation)."""
+
+import statistics
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from jalgateware.golden.sampler import Sampling
+from jalhost.engine.target import Request, Sampled, Target, TargetInfo
+from jalhost.errors import DeviceError, UsageError
+from jalhost.models.convert import classifier_bytes, multiplications, needed_bytes
+from jalhost.models.image import Image
+from jalhost.models.tokenizer import BOS
+
+SPECIAL_TOKENS = 3
+"""Unknown, begin and end of text: prompts are made of the others."""
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one line measures: ``prompt`` tokens read or ``generate`` tokens generated.
+
+    One of them is 0. ``depth``: tokens that are in the KV cache before.
+    """
+
+    prompt: int
+    generate: int
+    depth: int = 0
+
+    @property
+    def name(self) -> str:
+        """As llama-bench calls it: ``pp512``, ``tg128 @ d512``."""
+        kind = f"pp{self.prompt}" if self.prompt else f"tg{self.generate}"
+        return f"{kind} @ d{self.depth}" if self.depth else kind
+
+    @property
+    def tokens(self) -> int:
+        """Tokens whose time counts."""
+        return self.prompt or self.generate
+
+    @property
+    def positions(self) -> int:
+        """Positions of the context that it takes."""
+        return self.depth + self.prompt if self.prompt else max(1, self.depth) + self.generate
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One repetition.
+
+    ``seconds`` and ``cycles`` (None without hardware) of the tokens that count, ``ttft_s`` of the
+    whole prompt, ``passes``: how often the weights were read for these tokens (None if unknown).
+    """
+
+    seconds: float
+    cycles: int | None
+    ttft_s: float
+    passes: int | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A test's repetitions, and what they had to do.
+
+    ``bytes_needed`` and ``multiplications``: of all tokens that count in one repetition.
+    ``breakdown``: cycles of these tokens by cause, of one more repetition, if asked for.
+    """
+
+    test: Workload
+    info: TargetInfo
+    samples: tuple[Sample, ...]
+    bytes_needed: int
+    multiplications: int
+    breakdown: dict[str, int] | None = None
+
+    @property
+    def rates(self) -> list[float]:
+        """Tokens per second of each repetition."""
+        return [self.test.tokens / sample.seconds for sample in self.samples]
+
+    @property
+    def cycles_per_token(self) -> float | None:
+        """Mean."""
+        cycles = [sample.cycles for sample in self.samples if sample.cycles]
+        return statistics.mean(cycles) / self.test.tokens if cycles else None
+
+    @property
+    def dram_utilisation(self) -> float | None:
+        """Share of the DRAM port's bytes that the tokens needed."""
+        return self._share(self.bytes_needed, self.info.port_bytes)
+
+    @property
+    def lanes_utilisation(self) -> float | None:
+        """Share of the lanes' multiplications that matrices needed."""
+        return self._share(self.multiplications, self.info.lanes)
+
+    @property
+    def tokens_per_pass(self) -> float | None:
+        """Tokens for each time that the weights were read."""
+        passes = self.samples[0].passes
+        return self.test.tokens / passes if passes else None
+
+    def _share(self, needed: int, per_cycle: int | None) -> float | None:
+        cycles = self.cycles_per_token
+        if not cycles or not per_cycle:
+            return None
+        return needed / (cycles * self.test.tokens * per_cycle)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON and CSV; names as in llama-bench where it has the same thing."""
+        rates = self.rates
+        values = {
+            "test": self.test.name,
+            "n_prompt": self.test.prompt,
+            "n_gen": self.test.generate,
+            "n_depth": self.test.depth,
+            "avg_ts": statistics.mean(rates),
+            "stddev_ts": deviation(rates),
+            "samples_ts": rates,
+            "cycles_per_token": self.cycles_per_token,
+            "dram_utilisation": self.dram_utilisation,
+            "lanes_utilisation": self.lanes_utilisation,
+            "tokens_per_weight_pass": self.tokens_per_pass,
+            "ttft_s": statistics.mean(sample.ttft_s for sample in self.samples),
+            "target": self.info.name,
+            "provenance": self.info.provenance.value,
+            "clock_hz": self.info.clock_hz,
+        }
+        return values | ({"breakdown": self.breakdown} if self.breakdown else {})
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of a sample; 0 for a single value, as in llama-bench."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def make_tests(
+    prompts: Sequence[int], generates: Sequence[int], depths: Sequence[int]
+) -> list[Workload]:
+    """All combinations, depth by depth; 0 tokens stand for no test of that kind."""
+    return [
+        test
+        for depth in depths
+        for test in (
+            *(Workload(prompt, 0, depth) for prompt in prompts if prompt),
+            *(Workload(0, generate, depth) for generate in generates if generate),
+        )
+    ]
+
+
+class Bench:
+    """Runs tests on a target, with the weights of an image and prompts of random tokens.
+
+    Args:
+        target: where to run.
+        image: its stop tokens are ignored, so that a test has the length that it should have.
+        seed: of the prompts.
+    """
+
+    def __init__(self, target: Target, image: Image, seed: int = 0) -> None:
+        self._target = target
+        self._image = replace(image, stop_tokens=())
+        vocabulary = image.plan.architecture.vocabulary
+        generator = np.random.default_rng(seed)
+        context = image.plan.architecture.context
+        tokens = generator.integers(min(SPECIAL_TOKENS, vocabulary - 1), vocabulary, context)
+        self._prompt = [BOS, *tokens.tolist()[1:]]
+
+    def load(self) -> None:
+        """Makes the image the one that the target runs.
+
+        Raises:
+            JalError: the target cannot run it, or loading failed.
+        """
+        self._target.load(self._image)
+
+    def check(self, test: Workload) -> None:
+        """Refuses a test that does not fit the model.
+
+        Raises:
+            UsageError: it needs more positions than the context has.
+        """
+        context = self._image.plan.architecture.context
+        if test.positions > context:
+            raise UsageError(
+                f"{test.name} needs {test.positions} positions, the model's context is {context}",
+                "lower -p, -n or -d",
+            )
+
+    def warm_up(self) -> None:
+        """A short run whose time does not count."""
+        self._run(1, 2)
+
+    def run(self, test: Workload, repetitions: int, breakdown: bool = False) -> Result:
+        """Runs a test.
+
+        Raises:
+            UsageError: it needs more positions than the context has.
+            JalError: the target failed.
+        """
+        self.check(test)
+        measure = self._read if test.prompt else self._generate
+        samples = tuple(measure(test) for _ in range(repetitions))
+        counts = self._breakdown(test) if breakdown else None
+        needed, products = self._work(test)
+        return Result(test, self._target.info, samples, needed, products, counts)
+
+    def _run(self, prompt: int, generate: int) -> list[Sampled]:
+        request = Request(tuple(self._prompt[:prompt]), generate, GREEDY)
+        with closing(self._target.run(request)) as samples:
+            sampled = list(samples)
+        if len(sampled) != generate:
+            raise DeviceError(
+                f"{self._target.info.name} sampled {len(sampled)} tokens, not {generate}",
+                "try again",
+            )
+        return sampled
+
+    def _passes(self) -> int | None:
+        counters = self._target.counters()
+        return counters["tokens"] if counters else None
+
+    def _read(self, test: Workload) -> Sample:
+        """Time to the first token, less that of the depth alone."""
+        (end,) = self._run(test.depth + test.prompt, 1)
+        passes = self._passes()
+        if test.depth == 0:
+            return Sample(end.seconds, end.cycles, end.seconds, passes)
+        (start,) = self._run(test.depth, 1)
+        return _between(start, end, end.seconds, _minus(passes, self._passes()))
+
+    def _generate(self, test: Workload) -> Sample:
+        """From the first sampled token to the last."""
+        prompt = max(1, test.depth)
+        sampled = self._run(prompt, test.generate + 1)
+        passes = _minus(self._passes(), prompt)
+        return _between(sampled[0], sampled[-1], sampled[0].seconds, passes)
+
+    def _work(self, test: Workload) -> tuple[int, int]:
+        """Bytes and multiplications that the tokens of a test need."""
+        sampled = bool(test.generate)
+        start = max(1, test.depth) if sampled else test.depth
+        positions = range(start, start + test.tokens)
+        needed = sum(needed_bytes(self._image, position, sampled) for position in positions)
+        products = test.tokens * multiplications(self._image, sampled)
+        if test.prompt and test.depth == 0:
+            # The token behind the prompt is sampled, too; with a depth that cancels out.
+            needed += classifier_bytes(self._image)
+            products += multiplications(self._image, True) - multiplications(self._image, False)
+        return needed, products
+
+    def _breakdown(self, test: Workload) -> dict[str, int] | None:
+        """Counters of a test's tokens: of a run with them less those of a run without."""
+        if test.prompt:
+            before, after = (test.depth, 1), (test.depth + test.prompt, 1)
+        else:
+            prompt = max(1, test.depth)
+            before, after = (prompt, 1), (prompt, test.generate + 1)
+        counts: list[dict[str, int]] = []
+        for prompt, generate in (before, after):
+            if prompt:
+                self._run(prompt, generate)
+            counters = self._target.counters()
+            if counters is None:
+                return None
+            counts.append(counters if prompt else dict.fromkeys(counters, 0))
+        return {name: counts[1][name] - counts[0][name] for name in counts[1]}
+
+
+def _between(start: Sampled, end: Sampled, ttft_s: float, passes: int | None) -> Sample:
+    cycles = _minus(end.cycles, start.cycles)
+    return Sample(end.seconds - start.seconds, cycles, ttft_s, passes)
+
+
+def _minus(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a - b
