@@ -239,7 +239,7 @@ def test_command_line(stories: Path) -> None:
 def test_benchmark(stories: Path) -> None:
     run = subprocess.run(
         [
-            *JALHOST, "bench", "-p=8", "-n=8", "-d=0,8", "-r=2", "--breakdown", "-o=json",
+            *JALHOST, "bench", "-p8", "-n8", "-d0,8", "-r2", "--breakdown", "-ojson",
             f"--model={stories}", "--target=sim",
         ],
         capture_output=True,
