@@ -25,11 +25,18 @@ from jalgateware.contract.mailbox import Field
 from jalgateware.contract.memory_map import MAILBOX
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
-from jalhost.errors import DeviceError, EnvironmentProblem, JalError, LinkError
+from jalhost.errors import DeviceError, JalError, LinkError
 from jalhost.links.link import Link
 from jalhost.links.open import open_uart
 from jalhost.models.blob import Blob, build_blob
-from jalsoc.cache import cache_root, cached, digest, distribution_versions, program_identity
+from jalsoc.cache import (
+    cache_root,
+    cached,
+    digest,
+    distribution_versions,
+    program_identity,
+    require_headers,
+)
 from jalsoc.guard import run_guarded
 from jalsoc.sim import litex_runtime
 from jalsoc.sim.build import SimulatorBuild, build
@@ -42,31 +49,11 @@ BAR = 2.0
 LIBRARIES = {"event2/event.h": "libevent-dev", "json-c/json.h": "libjson-c-dev"}
 """Headers that LiteX's runtime is compiled with, and Debian's packages with them."""
 
-INCLUDE_FOLDERS = (Path("/usr/include"), Path("/usr/local/include"))
-
 PATIENCE_S = 120.0
 """Longest time until a simulated system answers."""
 
 PART_WORDS = 255
 """What LiteX's runtime may be sent at a time: its buffer of 2048 bytes overflows unnoticed."""
-
-
-def require_libraries() -> None:
-    """Checks that LiteX's runtime can be compiled.
-
-    Raises:
-        EnvironmentProblem: names the packages that are missing.
-    """
-    missing = [
-        package
-        for header, package in LIBRARIES.items()
-        if not any((folder / header).exists() for folder in INCLUDE_FOLDERS)
-    ]
-    if missing:
-        raise EnvironmentProblem(
-            "LiteX's simulator, which ours is compared with, cannot be compiled",
-            f"sudo apt-get install -y {' '.join(missing)}",
-        )
 
 
 def build_litex(ours: SimulatorBuild) -> Path:
@@ -216,7 +203,7 @@ def compare(model: Path | None, rounds: int, count: int) -> Comparison:
     """
     from jalhost.cli.options import open_model
 
-    require_libraries()
+    require_headers("LiteX's simulator, which ours is compared with,", LIBRARIES)
     blob = build_blob(open_model(model, None), EngineConfig())
     ours = build(SimulatorConfig())
     folder = build_litex(ours)

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -163,15 +163,26 @@ def debian(program: str) -> str:
     return {"riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf"}.get(program, program)
 
 
-def require_header(header: str, package: str) -> None:
-    """Checks that the C++ compiler finds a header.
+def require_headers(what: str, packages: Mapping[str, str]) -> None:
+    """Checks that the C++ compiler finds the headers that something is compiled with.
+
+    Args:
+        what: for the message.
+        packages: the Debian package of each header.
 
     Raises:
-        EnvironmentProblem: it does not; the hint names the Debian package.
+        EnvironmentProblem: it does not; the hint names the packages that are missing.
     """
-    command = ["g++", "-E", "-x", "c++", "-include", header, os.devnull]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        raise EnvironmentProblem(f"{header} is not installed", f"apt-get install {package}")
+    compiler = ["g++", "-E", "-x", "c++", os.devnull, "-include"]
+    missing = [
+        package
+        for header, package in packages.items()
+        if subprocess.run([*compiler, header], capture_output=True, check=False).returncode
+    ]
+    if missing:
+        raise EnvironmentProblem(
+            f"{what} cannot be compiled", f"sudo apt-get install -y {' '.join(missing)}"
+        )
 
 
 def distribution_versions(*names: str) -> str:

@@ -375,7 +375,7 @@ class _Compiler:
     def _chosen(self, node: Any) -> str:
         """An array's or a memory's element."""
         if not isinstance(node, (_ArrayProxy, _MemoryLocation)):
-            raise NotImplementedError(f"{type(node).__name__} in a compiled simulation")
+            raise TypeError(f"{type(node).__name__} is not an expression of Migen's")
         if isinstance(node, _ArrayProxy):
             if not all(isinstance(choice, Signal) for choice in node.choices):
                 # Only the chosen expression is evaluated.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,20 +212,20 @@ def test_image_over_uart_with_damage_on_the_way(stories: Path) -> None:
     assert reports[-1] == "damaged on the way: chunk 2; sending again"
 
 
+def run_json(*arguments: str) -> Any:
+    """What a command prints as JSON."""
+    run = subprocess.run([*JALHOST, *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
 def test_command_line(stories: Path) -> None:
     texts = {}
     for target in ("emu", "sim"):
-        run = subprocess.run(
-            [
-                *JALHOST, "generate", "Once upon a time", "--temperature=0", "--max-tokens=60",
-                f"--model={stories}", f"--target={target}", "--json",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
+        figures = run_json(
+            "generate", "Once upon a time", "--temperature=0", "--max-tokens=60",
+            f"--model={stories}", f"--target={target}", "--json",
         )  # fmt: skip
-        assert run.returncode == 0, run.stderr
-        figures = json.loads(run.stdout)
         texts[target] = figures["text"]
     assert texts["emu"] == texts["sim"]
     assert texts["sim"].startswith(PUBLISHED)
@@ -237,17 +238,10 @@ def test_command_line(stories: Path) -> None:
 
 
 def test_benchmark(stories: Path) -> None:
-    run = subprocess.run(
-        [
-            *JALHOST, "bench", "-p8", "-n8", "-d0,8", "-r2", "--breakdown", "-ojson",
-            f"--model={stories}", "--target=sim",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    records = run_json(
+        "bench", "-p8", "-n8", "-d0,8", "-r2", "--breakdown", "-ojson",
+        f"--model={stories}", "--target=sim",
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    records = json.loads(run.stdout)
     assert [record["test"] for record in records] == ["pp8", "tg8", "pp8 @ d8", "tg8 @ d8"]
     for record in records:
         assert record["provenance"] == "simulated"

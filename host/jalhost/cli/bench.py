@@ -1,13 +1,19 @@
 """``jalhost bench``: tokens per second, cycles and utilisation, in llama-bench's terms."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jalhost.cli.generate import TARGETS
-from jalhost.cli.options import Debug, TokenizerFile, open_model, say
+from jalhost.cli.options import (
+    Debug,
+    ModelFile,
+    TargetName,
+    TokenizerFile,
+    default_target,
+    open_model,
+    say,
+)
 from jalhost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,21 +23,8 @@ OUTPUTS = ("table", "md", "csv", "json")
 
 
 def bench(
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="emu, sim, sim:uart or uart:PORT (see `jalhost targets`).",
-            show_default="sim if its tools are installed, else emu",
-            autocompletion=lambda: TARGETS,
-        ),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="A .jal image, or a llama2.c checkpoint together with --tokenizer.",
-            show_default="the demo model",
-        ),
-    ] = None,
+    target: TargetName = None,
+    model: ModelFile = None,
     tokenizer: TokenizerFile = None,
     n_prompt: Annotated[
         str, typer.Option("--n-prompt", "-p", help="Prompt tokens to read (pp); a list: 16,64.")
@@ -61,7 +54,7 @@ def bench(
     """Measure how fast a target reads prompts and generates."""
     from jalhost.cli.bench_output import print_results
     from jalhost.engine.bench import Bench, make_tests
-    from jalhost.engine.targets import choose_target, open_target
+    from jalhost.engine.targets import open_target
 
     if output not in OUTPUTS:
         raise UsageError(f"there is no output {output!r}", f"choose from {', '.join(OUTPUTS)}")
@@ -73,11 +66,8 @@ def bench(
     if not tests:
         raise UsageError("there is nothing to measure", "give -p or -n a number above 0")
     image = open_model(model, tokenizer)
-    if target is None:
-        target, reason = choose_target()
-        say(f"target {target}: {reason}")
     results: list[Result] = []
-    with open_target(target, say) as engine:
+    with open_target(target or default_target(), say) as engine:
         runner = Bench(engine, image, seed)
         for test in tests:
             runner.check(test)

@@ -2,12 +2,11 @@
 
 import csv
 import json
-import statistics
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jalhost.engine.bench import Result, deviation
+from jalhost.engine.bench import Result
 
 if TYPE_CHECKING:
     from jalhost.models.image import Image
@@ -64,19 +63,18 @@ def print_results(image: "Image", results: list[Result], output: str) -> None:
 
 
 def _row(name: str, parameters: int, result: Result) -> tuple[str, ...]:
-    rates = result.rates
-    ttft = statistics.mean(sample.ttft_s for sample in result.samples)
+    mean, deviation = result.tokens_per_s
     clock = result.info.clock_hz
     return (
         name,
         f"{parameters:,}",
         result.test.name,
-        f"{statistics.mean(rates):,.2f} ± {deviation(rates):,.2f}",
+        f"{mean:,.2f} ± {deviation:,.2f}",
         _optional(result.cycles_per_token, ",.0f"),
         _optional(result.dram_utilisation, ".1%"),
         _optional(result.lanes_utilisation, ".1%"),
         _optional(result.tokens_per_pass, ".2f"),
-        f"{1000 * ttft:,.2f}",
+        f"{1000 * result.ttft_s:,.2f}",
         result.info.name,
         result.info.provenance.value + (f" at {clock / 1e6:g} MHz" if clock else ""),
     )

@@ -8,35 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jalhost.cli.options import Debug, Json, TokenizerFile, open_model, say
+from jalhost.cli.options import (
+    Debug,
+    Json,
+    ModelFile,
+    TargetName,
+    TokenizerFile,
+    default_target,
+    open_model,
+    say,
+)
 from jalhost.cli.render import printable, summary_line
 from jalhost.engine import defaults
 
 if TYPE_CHECKING:
     from jalhost.engine.generation import Generation, Summary
 
-TARGETS = ["emu", "sim", "sim:uart", "uart:"]
-
 
 def generate(
     prompt: Annotated[
         str, typer.Argument(help="Text to continue.", show_default=True)
     ] = defaults.PROMPT,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="emu, sim, sim:uart or uart:PORT (see `jalhost targets`).",
-            show_default="sim if its tools are installed, else emu",
-            autocompletion=lambda: TARGETS,
-        ),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="A .jal image, or a llama2.c checkpoint together with --tokenizer.",
-            show_default="the demo model",
-        ),
-    ] = None,
+    target: TargetName = None,
+    model: ModelFile = None,
     tokenizer: TokenizerFile = None,
     max_tokens: Annotated[
         int, typer.Option(min=1, help="Most tokens to generate.")
@@ -58,13 +52,10 @@ def generate(
 ) -> None:
     """Continue a prompt and print the text as its tokens arrive."""
     from jalhost.engine.generation import Generation
-    from jalhost.engine.targets import choose_target, open_target
+    from jalhost.engine.targets import open_target
 
     image = open_model(model, tokenizer)
-    if target is None:
-        target, reason = choose_target()
-        say(f"target {target}: {reason}")
-    with open_target(target, say, soc) as engine:
+    with open_target(target or default_target(), say, soc) as engine:
         generation = Generation(engine, image, prompt, max_tokens, temperature, seed)
         engine.load(image)
         summary = _collect(generation) if as_json else _stream(generation)

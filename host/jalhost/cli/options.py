@@ -32,6 +32,27 @@ Debug = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
+TARGETS = ["emu", "sim", "sim:uart", "uart:"]
+
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="emu, sim, sim:uart or uart:PORT (see `jalhost targets`).",
+        show_default="sim if its tools are installed, else emu",
+        autocompletion=lambda: TARGETS,
+    ),
+]
+
+ModelFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        help="A .jal image, or a llama2.c checkpoint together with --tokenizer.",
+        show_default="the demo model",
+    ),
+]
+
 TokenizerFile = Annotated[
     Path | None,
     typer.Option("--tokenizer", help="llama2.c tokenizer.bin that belongs to a checkpoint."),
@@ -48,6 +69,15 @@ def show_help_alone(context: typer.Context) -> None:
 def say(line: str) -> None:
     """Prints a message for people: to standard error, so that results stay clean."""
     print(line, file=sys.stderr, flush=True)
+
+
+def default_target() -> str:
+    """The target where none is named; says which, and why."""
+    from jalhost.engine.targets import choose_target
+
+    target, reason = choose_target()
+    say(f"target {target}: {reason}")
+    return target
 
 
 def open_model(path: Path | None, tokenizer: Path | None) -> "Image":

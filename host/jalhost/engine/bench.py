@@ -13,10 +13,7 @@ from jalhost.engine.target import Request, Sampled, Target, TargetInfo
 from jalhost.errors import DeviceError, UsageError
 from jalhost.models.convert import classifier_bytes, multiplications, needed_bytes
 from jalhost.models.image import Image
-from jalhost.models.tokenizer import BOS
-
-SPECIAL_TOKENS = 3
-"""Unknown, begin and end of text: prompts are made of the others."""
+from jalhost.models.tokenizer import BOS, EOS
 
 GREEDY = Sampling()
 
@@ -44,9 +41,14 @@ class Workload:
         return self.prompt or self.generate
 
     @property
+    def start(self) -> int:
+        """Prompt tokens before those that count; generation needs one."""
+        return self.depth if self.prompt else max(1, self.depth)
+
+    @property
     def positions(self) -> int:
         """Positions of the context that it takes."""
-        return self.depth + self.prompt if self.prompt else max(1, self.depth) + self.generate
+        return self.start + self.tokens
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,17 @@ class Result:
         return [self.test.tokens / sample.seconds for sample in self.samples]
 
     @property
+    def tokens_per_s(self) -> tuple[float, float]:
+        """Mean and standard deviation, which is 0 for a single value, as in llama-bench."""
+        rates = self.rates
+        return statistics.mean(rates), statistics.stdev(rates) if len(rates) > 1 else 0.0
+
+    @property
+    def ttft_s(self) -> float:
+        """Mean time to the first token."""
+        return statistics.mean(sample.ttft_s for sample in self.samples)
+
+    @property
     def cycles_per_token(self) -> float | None:
         """Mean."""
         cycles = [sample.cycles for sample in self.samples if sample.cycles]
@@ -113,30 +126,25 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON and CSV; names as in llama-bench where it has the same thing."""
-        rates = self.rates
+        mean, deviation = self.tokens_per_s
         values = {
             "test": self.test.name,
             "n_prompt": self.test.prompt,
             "n_gen": self.test.generate,
             "n_depth": self.test.depth,
-            "avg_ts": statistics.mean(rates),
-            "stddev_ts": deviation(rates),
-            "samples_ts": rates,
+            "avg_ts": mean,
+            "stddev_ts": deviation,
+            "samples_ts": self.rates,
             "cycles_per_token": self.cycles_per_token,
             "dram_utilisation": self.dram_utilisation,
             "lanes_utilisation": self.lanes_utilisation,
             "tokens_per_weight_pass": self.tokens_per_pass,
-            "ttft_s": statistics.mean(sample.ttft_s for sample in self.samples),
+            "ttft_s": self.ttft_s,
             "target": self.info.name,
             "provenance": self.info.provenance.value,
             "clock_hz": self.info.clock_hz,
         }
         return values | ({"breakdown": self.breakdown} if self.breakdown else {})
-
-
-def deviation(values: Sequence[float]) -> float:
-    """Standard deviation of a sample; 0 for a single value, as in llama-bench."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def make_tests(
@@ -168,7 +176,8 @@ class Bench:
         vocabulary = image.plan.architecture.vocabulary
         generator = np.random.default_rng(seed)
         context = image.plan.architecture.context
-        tokens = generator.integers(min(SPECIAL_TOKENS, vocabulary - 1), vocabulary, context)
+        # The special tokens come first.
+        tokens = generator.integers(min(EOS + 1, vocabulary - 1), vocabulary, context)
         self._prompt = [BOS, *tokens.tolist()[1:]]
 
     def load(self) -> None:
@@ -236,16 +245,14 @@ class Bench:
 
     def _generate(self, test: Workload) -> Sample:
         """From the first sampled token to the last."""
-        prompt = max(1, test.depth)
-        sampled = self._run(prompt, test.generate + 1)
-        passes = _minus(self._passes(), prompt)
+        sampled = self._run(test.start, test.generate + 1)
+        passes = _minus(self._passes(), test.start)
         return _between(sampled[0], sampled[-1], sampled[0].seconds, passes)
 
     def _work(self, test: Workload) -> tuple[int, int]:
         """Bytes and multiplications that the tokens of a test need."""
         sampled = bool(test.generate)
-        start = max(1, test.depth) if sampled else test.depth
-        positions = range(start, start + test.tokens)
+        positions = range(test.start, test.positions)
         needed = sum(needed_bytes(self._image, position, sampled) for position in positions)
         products = test.tokens * multiplications(self._image, sampled)
         if test.prompt and test.depth == 0:
@@ -256,20 +263,13 @@ class Bench:
 
     def _breakdown(self, test: Workload) -> dict[str, int] | None:
         """Counters of a test's tokens: of a run with them less those of a run without."""
-        if test.prompt:
-            before, after = (test.depth, 1), (test.depth + test.prompt, 1)
-        else:
-            prompt = max(1, test.depth)
-            before, after = (prompt, 1), (prompt, test.generate + 1)
-        counts: list[dict[str, int]] = []
-        for prompt, generate in (before, after):
-            if prompt:
-                self._run(prompt, generate)
-            counters = self._target.counters()
-            if counters is None:
-                return None
-            counts.append(counters if prompt else dict.fromkeys(counters, 0))
-        return {name: counts[1][name] - counts[0][name] for name in counts[1]}
+        self._run(test.start + test.prompt, test.generate + 1)
+        counts = self._target.counters()
+        if counts is None or test.start == 0:
+            return counts
+        self._run(test.start, 1)
+        before = self._target.counters()
+        return before and {name: counts[name] - before[name] for name in counts}
 
 
 def _between(start: Sampled, end: Sampled, ttft_s: float, passes: int | None) -> Sample:

@@ -28,7 +28,7 @@ from jalsoc.cache import (
     digest_files,
     distribution_versions,
     program_identity,
-    require_header,
+    require_headers,
 )
 from jalsoc.export import CSR_CSV, CSR_JSON, HEADERS, SOC_JSON
 from jalsoc.guard import run_guarded
@@ -209,7 +209,7 @@ def build_program(system: Path, trace: bool) -> tuple[Path, bool]:
 
     def make(folder: Path) -> None:
         if trace:
-            require_header("zlib.h", "zlib1g-dev")
+            require_headers("a simulator that writes waveforms", {"zlib.h": "zlib1g-dev"})
         log = _log("simulator", key)
         objects = folder / "objects"
         sources = [str(path) for path in harness if path.suffix == ".cpp"]

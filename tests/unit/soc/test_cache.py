@@ -121,9 +121,9 @@ def test_keys_depend_on_everything(tmp_path: Path) -> None:
 
 
 def test_missing_headers_come_with_a_command() -> None:
-    cache.require_header("stdlib.h", "libc6-dev")
-    with pytest.raises(EnvironmentProblem, match=r"no_such.h is not .*apt-get install no-such-dev"):
-        cache.require_header("no_such.h", "no-such-dev")
+    cache.require_headers("it", {"stdlib.h": "libc6-dev"})
+    with pytest.raises(EnvironmentProblem, match=r"it cannot .*apt-get install -y no-such-dev"):
+        cache.require_headers("it", {"stdlib.h": "libc6-dev", "no_such.h": "no-such-dev"})
 
 
 def test_missing_programs_come_with_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
