@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 
 from jalgateware.contract.formats import BLOCK, MAX_BLOCKS
 
+MAX_TOKENS = 4
+"""Most token rows that share a weight."""
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -13,7 +16,7 @@ class EngineConfig:
 
     ``lanes`` is the width of an engine word in bytes: MXINT8 weights consumed per cycle, and the
     width of the engine's DRAM ports. ``tokens`` (T) is the number of token rows that share each
-    weight.
+    weight: of one sequence, or of as many sequences. ``mxfp4``: the lanes take MXFP4 matrices, too.
 
     Raises:
         ValueError: a size is out of range; the message carries the offending value.
@@ -21,6 +24,7 @@ class EngineConfig:
 
     lanes: int = 16
     tokens: int = 1
+    mxfp4: bool = False
     max_dim: int = 512
     max_hidden: int = 2048
     max_heads: int = 16
@@ -38,8 +42,8 @@ class EngineConfig:
         """Checks the ranges that the units rely on."""
         if self.lanes not in (2, 4, 8, 16, 32, 64):
             raise ValueError(f"lanes is a power of two from 2 to 64, not {self.lanes}")
-        if self.tokens != 1:
-            raise ValueError(f"tokens is 1 in this version of the gateware, not {self.tokens}")
+        if not 1 <= self.tokens <= MAX_TOKENS:
+            raise ValueError(f"tokens is 1 to {MAX_TOKENS}, not {self.tokens}")
         for name in ("max_dim", "max_hidden"):
             value = getattr(self, name)
             if value % BLOCK or not BLOCK <= value <= BLOCK * MAX_BLOCKS:
@@ -50,9 +54,10 @@ class EngineConfig:
             value = getattr(self, name)
             if value < 16 or value & (value - 1):
                 raise ValueError(f"{name} is a power of two from 16, not {value}")
-        if not 1 <= self.attention_slots <= self.max_group:
+        most = self.max_group * self.tokens
+        if not 1 <= self.attention_slots <= most:
             raise ValueError(
-                f"attention_slots is 1 to max_group ({self.max_group}), not {self.attention_slots}"
+                f"attention_slots is 1 to max_group x tokens ({most}), not {self.attention_slots}"
             )
         if self.port_burst_words > self.port_fifo_words:
             raise ValueError("port_burst_words must not exceed port_fifo_words")

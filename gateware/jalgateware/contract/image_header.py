@@ -14,7 +14,7 @@ from enum import IntEnum
 
 MAGIC = int.from_bytes(b"JAL1", "little")
 
-VERSION = 1
+VERSION = 2
 
 PAGE_BYTES = 4096
 """The header's length is a multiple of this."""
@@ -82,6 +82,8 @@ class Word(IntEnum):
     CHUNKS = 41
     CRC_TABLE_OFFSET = 42
     """Bytes from the start of the blob to the chunks' CRCs."""
+    FORMATS = 43
+    """Formats of matrices that the program uses, as bits of the ISA's Format."""
 
 
 CRC_TABLE_OFFSET = 256
@@ -109,6 +111,7 @@ class ImageHeader:
     kv_heads: int
     group: int
     head_dim: int
+    formats: int
     image_id: bytes
     chunk_crcs: tuple[int, ...]
 

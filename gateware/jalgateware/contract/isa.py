@@ -13,7 +13,7 @@ from enum import IntEnum
 INSTRUCTION_WORDS = 4
 """32-bit words per instruction, least significant first."""
 
-VERSION = 1
+VERSION = 2
 
 
 class Opcode(IntEnum):
@@ -59,6 +59,15 @@ class Source(IntEnum):
     """Attention output or feed-forward hidden vector."""
 
 
+class Format(IntEnum):
+    """How a matrix' elements are encoded (OCP Microscaling Formats v1.0)."""
+
+    MXINT8 = 0
+    """8-bit integers with 6 fraction bits."""
+    MXFP4 = 1
+    """E2M1: sign, two bits of exponent, one of mantissa."""
+
+
 class Register(IntEnum):
     """Registers written by SET; they hold what is constant for a model."""
 
@@ -76,6 +85,8 @@ class Register(IntEnum):
     """Engine words from a layer's key region to its value region."""
     EPSILON = 6
     """RMSNorm's epsilon times dim, in units of 2**-32."""
+    SEQUENCE_STRIDE = 7
+    """Engine words from one sequence's KV cache to the next one's."""
 
 
 FIELDS: dict[str, tuple[int, int]] = {
@@ -85,6 +96,7 @@ FIELDS: dict[str, tuple[int, int]] = {
     "source": (7, 1),
     "norm": (8, 1),
     "sampled_only": (9, 1),
+    "format": (10, 1),
     "fraction": (11, 5),
     "out_shift": (16, 5),
     "blocks": (21, 9),
@@ -101,7 +113,8 @@ class Instruction:
     """One decoded instruction; fields that an opcode does not use are 0.
 
     ``norm``: multiply the rows by 1/rms of the residual vector. ``sampled_only``: skipped unless
-    the pass samples. ``fraction``: fraction bits of the accumulator. ``blocks``: blocks of 32
+    the pass samples. ``format``: of the matrix (:class:`Format`). ``fraction``: fraction bits of
+    the accumulator. ``blocks``: blocks of 32
     columns in a row. ``words``: engine words to fetch.
     """
 
@@ -110,6 +123,7 @@ class Instruction:
     source: Source = Source.X
     norm: int = 0
     sampled_only: int = 0
+    format: Format = Format.MXINT8
     fraction: int = 0
     out_shift: int = 0
     blocks: int = 0
@@ -154,6 +168,7 @@ def decode(words: tuple[int, ...]) -> Instruction:
         opcode=Opcode(values.pop("opcode")),
         destination=Destination(values.pop("destination")),
         source=Source(values.pop("source")),
+        format=Format(values.pop("format")),
         **values,
     )
 

@@ -56,10 +56,17 @@ MAX_BAD_CHUNKS = 64
 
 RING_ENTRIES = 256
 RING_ENTRY_WORDS = 4
-"""Token, cycle stamp low, cycle stamp high, position of the token in the run."""
+"""Token (and its stream, see STREAM_SHIFT), cycle stamp low and high, number of the entry."""
 
 PROMPT_CAPACITY = 2048
 """Tokens."""
+
+
+STREAM_SHIFT = 24
+"""Where the number of the stream stands in a word of the prompt or the output ring, in 3 bits."""
+
+PROMPT_FINAL = 1 << 31
+"""The last token of a stream's prompt: a sample follows it."""
 
 
 class Field(IntEnum):
@@ -96,6 +103,10 @@ class Field(IntEnum):
     """Bytes of an engine word: what an image has to be laid out for."""
     PORT_BYTES = 0x0AC
     """Bytes per cycle that the DRAM controller can deliver."""
+    TOKEN_ROWS = 0x0B0
+    """Token rows that share a weight: most streams of a run, and drafts + 1 in a pass."""
+    FORMATS = 0x0B4
+    """Formats of matrices that the engine takes, as bits of the ISA's Format."""
 
     # Written by the firmware at any time: one burst tells all of them.
     HEARTBEAT = 0x0C0
@@ -144,9 +155,12 @@ class Command(IntEnum):
     and makes the image the one to run; a refusal for a limit responds with the header's word index,
     its value and the limit."""
     RUN = 4
-    """prompt tokens, tokens to sample, start position, inverse temperature (Q5.12 of log2(e)/T; 0 =
-    greedy), seed, time in milliseconds without progress before the engine counts as hung (0 =
-    DEFAULT_HANG_MS) -> run id."""
+    """prompt tokens of all streams together, tokens to sample (of each stream), start position,
+    inverse temperature (Q5.12 of log2(e)/T; 0 = greedy), seed (stream s draws with seed + s), time
+    in milliseconds without progress before the engine counts as hung (0 = DEFAULT_HANG_MS), streams
+    (0 = 1; each has its own KV cache, one behind the other), most drafts in a pass (only with one
+    stream) -> run id. Words of the prompt carry STREAM_SHIFT and
+    PROMPT_FINAL, stream by stream."""
     STOP = 5
     """Ends the run, if there is one; answers when the engine rests."""
     STATUS = 6

@@ -112,6 +112,8 @@ class EngineRegisters(LiteXModule):
             "inverse_temperature", 17, "log2(e) / temperature, 12 fraction bits; 0 is greedy."
         )
         self.seed = self._parameter("seed", 32, "Seed of the sampler's noise.")
+        self.streams = self._parameter("streams", 3, "Streams that decode together.")
+        self.drafts = self._parameter("drafts", 2, "Most drafted tokens in a pass.")
         self.stop_tokens = [
             self._parameter(
                 f"stop_token{i}", 32, "A token that ends the run when sampled; bit 31 enables it."
@@ -177,6 +179,7 @@ class EngineRegisters(LiteXModule):
             "max_instructions": (config.max_instructions, "Longest program."),
             "lanes": (config.lanes, "Bytes of an engine word."),
             "token_rows": (config.tokens, "Token rows that share a weight."),
+            "formats": (1 | config.mxfp4 << 1, "Formats of matrices, as bits of the ISA's Format."),
             "isa_version": (VERSION, "Version of the instruction set."),
         }
         for name, (value, text) in limits.items():

@@ -70,6 +70,7 @@ def build_blob(image: Image, config: EngineConfig) -> Blob:
         kv_heads=a.kv_heads,
         group=a.group,
         head_dim=a.head_dim,
+        formats=sum({1 << item.format for item in executable.program}),
     )
     return Blob(header, header.pack() + payload)
 

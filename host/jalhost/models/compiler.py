@@ -267,6 +267,7 @@ def compile_program(plan: Plan, config: EngineConfig) -> list[Instruction]:
         Register.HEAD_STRIDE: place.head_stride,
         Register.VALUE_OFFSET: place.value_offset,
         Register.EPSILON: max(1, round(a.dim * a.epsilon * 2**32)),
+        Register.SEQUENCE_STRIDE: place.kv_words,
     }
     program = [set_register(register, value) for register, value in registers.items()]
     start = len(program)

@@ -18,11 +18,11 @@ LANES = [2, 4, 8, 16, 32, 64]
     [
         ({"lanes": 24}, "lanes is a power of two from 2 to 64, not 24"),
         ({"lanes": 128}, "lanes is a power of two from 2 to 64, not 128"),
-        ({"tokens": 2}, "tokens is 1 in this version of the gateware, not 2"),
+        ({"tokens": 5}, "tokens is 1 to 4, not 5"),
         ({"max_dim": 100}, "max_dim is a multiple of 32 up to 8192, not 100"),
         ({"max_hidden": 16384}, "max_hidden is a multiple of 32 up to 8192, not 16384"),
         ({"max_context": 1000}, "max_context is a power of two from 16, not 1000"),
-        ({"attention_slots": 5}, r"attention_slots is 1 to max_group \(4\), not 5"),
+        ({"attention_slots": 5}, r"attention_slots is 1 to max_group x tokens \(4\), not 5"),
         ({"port_burst_words": 512}, "port_burst_words must not exceed port_fifo_words"),
     ],
 )

@@ -24,7 +24,7 @@ WORD = st.integers(0, 2**32 - 1)
 EXAMPLE = ImageHeader(
     blob_bytes=PAGE_BYTES + 3 * CHUNK_BYTES,
     lanes=16,
-    isa_version=1,
+    isa_version=2,
     program_offset=PAGE_BYTES,
     instructions=46,
     tape_offset=PAGE_BYTES + 768,
@@ -39,6 +39,7 @@ EXAMPLE = ImageHeader(
     kv_heads=4,
     group=2,
     head_dim=8,
+    formats=1,
     image_id=hashlib.sha256(b"payload").digest()[:16],
     chunk_crcs=(1, 2, 3),
 )

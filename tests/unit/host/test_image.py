@@ -157,7 +157,7 @@ def test_matrices_come_back_from_the_tape() -> None:
         ({"max_dim": 32}, "dim is 64, this gateware's limit is 32"),
         ({"max_heads": 2}, "heads is 4, this gateware's limit is 2"),
         ({"max_context": 32}, "context is 64, this gateware's limit is 32"),
-        ({"max_instructions": 16}, "program length is 25, this gateware's limit is 16"),
+        ({"max_instructions": 16}, "program length is 26, this gateware's limit is 16"),
     ],
 )
 def test_model_beyond_the_gateware_is_refused(limit: dict[str, int], message: str) -> None:
