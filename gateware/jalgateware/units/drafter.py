@@ -113,7 +113,7 @@ class Drafter(LiteXModule):
     drafted and for one that is not found, and ``START_CYCLES`` before.
     Throughput: one thing at a time.
     Overflow: none; a token that does not fit an entry is not learnt.
-    Cost: 448 LUTs, 436 flip-flops, 8 block RAMs. 145 MHz (ECP5 speed 6, yosys 0.70).
+    Cost: 435 LUTs, 436 flip-flops, 8 block RAMs. 141 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :class:`jalgateware.golden.drafter.Drafter`.
     """
 
@@ -146,7 +146,7 @@ class Drafter(LiteXModule):
         self._next = Signal(formats.TOKEN_BITS, reset_less=True)
         self._wiped = Signal(SET_BITS)
         # One key after the other.
-        self._begin, self._walk = Signal(), Signal()
+        self._begin, self._walk, self._look = Signal(), Signal(), Signal()
         self._step = Signal(max=self.DRAFT_CYCLES)
         self._key = Signal(WORD_BITS, reset_less=True)
         self._found = Signal()
@@ -172,7 +172,7 @@ class Drafter(LiteXModule):
         return Array(last)[place]
 
     def _walk_keys(self, token: Any) -> None:
-        """While ``walk``, ``key`` is that of the last ``step`` tokens; found is what it has."""
+        """While ``walk``, ``key`` is that of the last ``step`` tokens; ``look``: find its entry."""
         added = Signal(WORD_BITS)
         extended = [
             reduce(xor, [added[bit] for bit in range(WORD_BITS) if mask >> bit & 1])
@@ -183,7 +183,7 @@ class Drafter(LiteXModule):
             added.eq(self._key ^ token),
             self.table.key.eq(self._key),
             self.table.read.eq(reading),
-            reading.eq(self._walk & (self._step != 0) & (self._step <= ORDERS)),
+            reading.eq(self._look & (self._step != 0) & (self._step <= ORDERS)),
         ]
         self.sync += [
             If(self._walk, self._step.eq(self._step + 1)),
@@ -199,10 +199,14 @@ class Drafter(LiteXModule):
     def _control(self) -> None:
         table, last = self.table, self.DRAFT_CYCLES - 1
         waiting, most = Signal(), Signal.like(self.most)
+        wipe, learnt = Signal(), Signal()
         fits = self._next[TOKEN_BITS:] == 0
         self.comb += [
-            table.address.eq(self._key[:SET_BITS]),
-            table.data.eq(Cat(self._next[:TOKEN_BITS], self._key[TOKEN_BITS:-1], 1)),
+            table.write.eq(wipe | learnt),
+            If(wipe, table.address.eq(self._wiped)).Else(
+                table.address.eq(self._key[:SET_BITS]),
+                table.data.eq(Cat(self._next[:TOKEN_BITS], self._key[TOKEN_BITS:-1], 1)),
+            ),
         ]
         for number, token in enumerate(self.tokens):
             self.sync += If(self._append & (self.count == number), token.eq(self._best))
@@ -216,9 +220,7 @@ class Drafter(LiteXModule):
         self.comb += fsm.reset.eq(self.clear)
         fsm.act(
             "WIPE",
-            table.write.eq(1),
-            table.address.eq(self._wiped),
-            table.data.eq(0),
+            wipe.eq(1),
             NextValue(self._wiped, self._wiped + 1),
             If(self._wiped == SETS - 1, NextState("IDLE")),
         )
@@ -235,12 +237,13 @@ class Drafter(LiteXModule):
         fsm.act(
             "LEARN",
             self._walk.eq(1),
-            table.write.eq(fits & (self._step != 0)),
+            learnt.eq(fits & (self._step != 0)),
             If(self._step == ORDERS, self._push.eq(1), NextState("IDLE")),
         )
         fsm.act(
             "DRAFT",
             self._walk.eq(1),
+            self._look.eq(1),
             If(
                 self._step == last,
                 self._begin.eq(1),

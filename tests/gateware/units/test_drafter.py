@@ -119,6 +119,21 @@ def test_random_streams(seed: int, preloaded: bool) -> None:
     assert counts == set(range(bench.drafts + 1))
 
 
+@pytest.mark.parametrize("pause", range(12))
+def test_learning_leaves_nothing_behind(pause: int) -> None:
+    """What was known of the context before is no answer for the one after."""
+    bench = Bench()
+
+    def main() -> Process:
+        yield from bench.learn([8, 1, 2, 8, 1, 3])
+        for _ in range(pause):
+            yield
+        yield from bench.draft(1)
+
+    bench.run(main())
+    assert bench.drafted == [[]]
+
+
 def test_a_run_learns_from_itself_alone() -> None:
     bench = Bench()
 
