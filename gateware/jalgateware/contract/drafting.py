@@ -5,9 +5,9 @@ WAYS. The preloaded ways come with the image and stay as they are; the last way 
 empty and learns what the run reads and samples. So a run's drafts depend on the image and on the
 run alone.
 
-A context's *key* is the CRC-32 register (from all ones, not inverted) after its tokens, newest
-first, each a word of which the lower TOKEN_BITS are the token's. So the keys of all orders follow
-from each other. The lower bits of the key choose the set, the tag is above them.
+A context's *key* is the CRC-32 register (from all ones, not inverted) after the lower TOKEN_BITS of
+its tokens, newest first: so each order's key follows from the one below. Its lower bits choose the
+set, the tag is above them.
 
 Tokens that do not fit an entry are never drafted.
 """

@@ -26,7 +26,7 @@ UNKNOWN = 0
 
 @lru_cache(maxsize=1 << 16)
 def _extended(key: int, token: int) -> int:
-    return advance(key ^ token & _TOKEN_MASK)
+    return advance(key ^ token & _TOKEN_MASK, TOKEN_BITS)
 
 
 def keys(context: Sequence[int]) -> Iterator[int]:
