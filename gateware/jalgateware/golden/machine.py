@@ -59,7 +59,8 @@ class Machine:
         """Starts with no model registers and an empty KV cache."""
         self.registers = dict.fromkeys(Register, 0)
         self.start = 0
-        self.cache: dict[int, npt.NDArray[np.int16]] = {}
+        self.sequence = 0
+        self.cache: dict[tuple[int, int], npt.NDArray[np.int16]] = {}
         self._weights: dict[int, Weights] = {}
         self.x: Integers = np.zeros(0, dtype=np.int64)
         self.buffers: dict[Source, Activations] = {}
@@ -67,8 +68,12 @@ class Machine:
         self.rope: tuple[Integers, Integers] = (self.x, self.x)
         self.norm = (UNIT_MANTISSA, 0)
 
-    def step(self, token: int, position: int, sampling: Sampling | None) -> int | None:
+    def step(
+        self, token: int, position: int, sampling: Sampling | None, sequence: int = 0
+    ) -> int | None:
         """Runs one token; returns the sampled token, or None where ``sampling`` is None (prefill).
+
+        ``sequence``: number of the sequence; each has its own KV cache.
 
         Raises:
             ValueError: the position lies outside the context.
@@ -76,6 +81,7 @@ class Machine:
         if not 0 <= position < self.context:
             raise ValueError(f"position {position} is outside the context of {self.context}")
         sampled: int | None = None
+        self.sequence = sequence
         for index in range(self.start, len(self.program)):
             item = self.program[index]
             if item.opcode is Opcode.SET:
@@ -143,10 +149,11 @@ class Machine:
 
     def _region(self, kv_base: int) -> npt.NDArray[np.int16]:
         """Keys or values of a layer, by the region's address: (kv_heads, context, head_dim) KV."""
-        if kv_base not in self.cache:
+        place = self.sequence, kv_base
+        if place not in self.cache:
             heads, length = self.registers[Register.KV_HEADS], self.registers[Register.HEAD_DIM]
-            self.cache[kv_base] = np.zeros((heads, self.context, length), dtype=np.int16)
-        return self.cache[kv_base]
+            self.cache[place] = np.zeros((heads, self.context, length), dtype=np.int16)
+        return self.cache[place]
 
     def _deliver(self, item: Instruction, rows: Integers, position: int) -> None:
         cosine, sine = self.rope
