@@ -7,7 +7,7 @@ import typer
 
 from jalhost import errors
 from jalhost.cli.main import INTERNAL_ERROR, app
-from jalhost.engine.generation import FinishReason, Summary
+from jalhost.engine.summary import FinishReason, StreamSummary, Summary
 from jalhost.engine.target import Provenance, TargetInfo
 from jaltest.models import REPOSITORY
 
@@ -39,5 +39,10 @@ def test_every_key_of_json_is_listed() -> None:
     cells = re.findall(r"^\| (`.*?`) \|", section, flags=re.MULTILINE)
     listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     info = TargetInfo("emu", Provenance.EMULATED)
-    summary = Summary("", [], [], FinishReason.STOP, None, None, None, None, None, info)
-    assert listed == set(summary.as_dict())
+    stream = StreamSummary("", 0, "", [], [], FinishReason.STOP, None)
+    one, two = (
+        Summary((stream,) * number, None, None, None, None, None, None, info).as_dict()
+        for number in (1, 2)
+    )
+    assert set(one) <= set(two) | set(two["streams"][0])
+    assert listed == set(two) | set(two["streams"][0])
