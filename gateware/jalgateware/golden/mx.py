@@ -36,7 +36,7 @@ class BlockMatrix:
     def weights(self) -> Weights:
         """The layout that the dot product wants."""
         elements = np.ascontiguousarray(self.elements.transpose(1, 0, 2).astype(np.float32))
-        return Weights(elements, np.ascontiguousarray(self.scales.T.astype(np.int64)))
+        return Weights(elements, np.ascontiguousarray(self.scales.T))
 
     def dequantise(self) -> npt.NDArray[np.float32]:
         """Real values (rows, blocks * 32)."""
