@@ -29,8 +29,12 @@ def test_every_option_is_listed(name: str) -> None:
     listed = set(re.findall(r"--[\w-]+", usage))
     command = typer.main.get_command(app)
     assert isinstance(command, typer.core.TyperGroup)
-    parameters = command.commands[name].params
-    options = {name for item in parameters for name in item.opts if name.startswith("--")}
+    names = [
+        option
+        for item in command.commands[name].params
+        for option in (*item.opts, *item.secondary_opts)
+    ]
+    options = {option for option in names if option.startswith("--")}
     assert listed == options
 
 
