@@ -102,11 +102,20 @@ def needed_bytes(image: Image, position: int, sampled: bool = True) -> int:
     Padding that this engine's layout adds does not count. ``position``: earlier positions in the KV
     cache; ``sampled``: whether the token behind it is wanted, which takes the classifier.
     """
+    return weight_bytes(image, sampled) + token_bytes(image, position)
+
+
+def weight_bytes(image: Image, sampled: bool = True) -> int:
+    """Of these, the matrices: what tokens in one pass share."""
+    return BLOCK_BYTES * _blocks(matrix_shapes(image.plan.architecture)[1:], sampled)
+
+
+def token_bytes(image: Image, position: int) -> int:
+    """Of these, what is the token's own: embedding, rotary row, keys and values."""
     a = image.plan.architecture
-    embedding, *matrices = matrix_shapes(a)
-    weights = BLOCK_BYTES * (embedding.blocks + _blocks(matrices, sampled))
+    embedding = matrix_shapes(a)[0]
     per_position = 2 * 2 * a.layers * a.kv_heads * a.head_dim
-    return weights + 2 * a.head_dim + per_position * (position + 1)
+    return BLOCK_BYTES * embedding.blocks + 2 * a.head_dim + per_position * (position + 1)
 
 
 def classifier_bytes(image: Image) -> int:
