@@ -39,12 +39,6 @@ SCALE_BIAS = 127
 WEIGHT = Fixed(bits=8, fraction=6)
 """MXINT8 element."""
 
-FP4 = Fixed(bits=5, fraction=1)
-"""Doubled MXFP4 element: an integer from -12 to 12."""
-
-E2M1_DOUBLED = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
-"""What each code of MXFP4's E2M1 stands for, times 2."""
-
 SCALE = Fixed(bits=8, fraction=0, signed=False)
 """E8M0 scale byte."""
 
