@@ -295,6 +295,12 @@ class Engine(LiteXModule):
             loop.output.connect(output.sink),
             output.source.ready.eq(registers.output_pop),
         ]
+        if loop.drafter:
+            self.comb += [
+                loop.drafter.table_write.eq(registers.draft_write),
+                loop.drafter.table_address.eq(registers.draft_address),
+                loop.drafter.table_data.eq(registers.draft_data),
+            ]
         # A pass.
         self.comb += [
             loop.start.eq(registers.start),

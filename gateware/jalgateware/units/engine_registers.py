@@ -5,6 +5,7 @@ from litex.soc.interconnect.csr import CSRField, CSRStatus, CSRStorage
 from migen import If, Signal
 
 from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.drafting import TABLE_WORDS
 from jalgateware.contract.isa import INSTRUCTION_WORDS, VERSION
 from jalgateware.contract.mailbox import COUNTERS
 
@@ -29,7 +30,7 @@ class EngineRegisters(LiteXModule):
     """CSRs of the engine, and the plain signals behind them.
 
     Interface: ``start``, ``stop``, ``reset`` (pulses); parameters as signals; ``program_write``
-    (pulse) with address and data; ``prompt_write`` (pulse) with ``prompt_data``; ``output_pop``
+    (pulse) with address and data, ``draft_write`` likewise; ``prompt_write`` (pulse) with ``prompt_data``; ``output_pop``
     (pulse); inputs ``busy``, ``done``, ``error``, ``prompt_ready``, ``output_valid``,
     ``output_token``, ``output_cycles``; ``events`` (by counter name): what a counter counts up by
     this cycle. A ``start`` clears the counters; writing ``counters_latch`` copies them to their
@@ -45,6 +46,8 @@ class EngineRegisters(LiteXModule):
         # # #
 
         self._control(config)
+        if config.tokens > 1:
+            self._draft_table()
         self._parameters()
         self._samples()
         self._counters()
@@ -96,6 +99,23 @@ class EngineRegisters(LiteXModule):
             status.output_valid.eq(self.output_valid),
             status.error.eq(self.error),
         ]
+
+    def _draft_table(self) -> None:
+        """The drafter's preloaded entries."""
+        bits = (TABLE_WORDS - 1).bit_length()
+        address = CSRStorage(
+            bits, name="draft_address", description="Entry of the drafter's table to write next."
+        )
+        data = CSRStorage(
+            32, name="draft_data", description="Writes an entry of the table, and advances."
+        )
+        self.draft_address_csr, self.draft_data_csr = address, data
+        self.draft_address, self.draft_data, self.draft_write = Signal(bits), Signal(32), Signal()
+        self.sync += [
+            If(self.draft_write, self.draft_address.eq(self.draft_address + 1)),
+            If(address.re, self.draft_address.eq(address.storage)),
+        ]
+        self.comb += [self.draft_write.eq(data.re), self.draft_data.eq(data.storage)]
 
     def _parameter(self, name: str, bits: int, description: str) -> Signal:
         csr = CSRStorage(bits, name=name, description=description)
