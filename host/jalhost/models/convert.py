@@ -21,7 +21,7 @@ from jalhost.models.compiler import (
     rope_table,
 )
 from jalhost.models.image import GEOMETRY, Image
-from jalhost.models.plan import CLASSIFIER, EMBEDDING, MXINT8_ONLY, Formats, matrix_shapes
+from jalhost.models.plan import CLASSIFIER, EMBEDDING, MXINT8_ONLY, Formats, Plan, matrix_shapes
 from jalhost.models.tokenizer import Tokenizer
 
 
@@ -44,20 +44,29 @@ def convert(model: Model, tokenizer: Tokenizer, name: str, formats: Formats = MX
         raise ModelError(
             f"the tokenizer has {len(tokenizer.pieces)} tokens, the model has {a.vocabulary}"
         )
-    plan, matrices = quantise_model(model, formats)
-    rope = rope_table(a)
-    memory = build_tape(plan, matrices, rope, GEOMETRY)
+    plan, executable = assemble(model, formats, GEOMETRY)
     start = a.context * layout(a, GEOMETRY).rope_words * GEOMETRY.lanes
-    program = [isa.encode(item) for item in compile_program(plan, GEOMETRY)]
+    program = [isa.encode(item) for item in executable.program]
     return Image(
         name=name,
         source=model.source,
         plan=plan,
         program=np.array(program, dtype=np.uint32),
-        rope=rope,
-        tape=memory[start:],
+        rope=rope_table(a),
+        tape=executable.memory[start:],
         tokenizer=tokenizer,
     )
+
+
+def assemble(model: Model, formats: Formats, config: EngineConfig) -> tuple[Plan, Executable]:
+    """Quantises a model and lays it out for a gateware.
+
+    Raises:
+        ModelError: the engine cannot run the model.
+    """
+    plan, matrices = quantise_model(model, formats)
+    memory = build_tape(plan, matrices, rope_table(model.architecture), config)
+    return plan, Executable(compile_program(plan, config), memory)
 
 
 def prepare(image: Image, config: EngineConfig) -> Executable:

@@ -133,3 +133,8 @@ def matrix_shapes(a: Architecture, formats: Formats = MXINT8_ONLY) -> list[Matri
 
 def _blocks(columns: int) -> int:
     return -(-columns // BLOCK)
+
+
+def uniform_formats(a: Architecture, weights: Format, classifier: Format) -> Formats:
+    """One format for the layers' matrices and one for the classifier."""
+    return {name: classifier if name == CLASSIFIER else weights for name in free_matrices(a)}
