@@ -69,8 +69,7 @@ class BlockMatrix:
     def weights(self) -> Weights:
         """The layout that the dot product wants."""
         elements = np.ascontiguousarray(self.elements.transpose(1, 0, 2).astype(np.float32))
-        scales = np.ascontiguousarray(self.scales.T.astype(np.int64))
-        return Weights(elements, scales, self.fraction)
+        return Weights(elements, np.ascontiguousarray(self.scales.T), self.fraction)
 
     def dequantise(self) -> npt.NDArray[np.float32]:
         """Real values (rows, blocks * 32)."""

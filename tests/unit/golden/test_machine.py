@@ -64,6 +64,31 @@ def test_a_new_text_does_not_see_the_old_one() -> None:
         assert np.array_equal(used.logits, fresh.logits)
 
 
+def test_sequences_do_not_see_each_other() -> None:
+    config = EngineConfig(tokens=3)
+    together = machine_for(ARCHITECTURE, config)
+    alone = [machine_for(ARCHITECTURE) for _ in range(3)]
+    texts = [TOKENS, TOKENS[::-1], TOKENS[3:] + TOKENS[:3]]
+    for position in range(len(TOKENS)):
+        for sequence, machine in enumerate(alone):
+            token = texts[sequence][position]
+            sampled = together.step(token, position, Sampling(), sequence)
+            assert sampled == machine.step(token, position, Sampling())
+            assert np.array_equal(together.logits, machine.logits)
+    stride = together.registers[isa.Register.SEQUENCE_STRIDE]
+    for sequence, machine in enumerate(alone):
+        for address, region in machine.cache.items():
+            assert np.array_equal(together.cache[address + sequence * stride], region)
+    assert len(together.cache) == 3 * len(alone[0].cache)
+
+
+def test_sequences_that_the_engine_lacks_are_refused() -> None:
+    machine = machine_for(ARCHITECTURE, EngineConfig(tokens=2))
+    for sequence in (-1, 2):
+        with pytest.raises(ValueError, match=f"sequence {sequence}: this engine decodes 2"):
+            machine.step(1, 0, None, sequence)
+
+
 def test_trace_names_every_matrix() -> None:
     machine = machine_for(ARCHITECTURE)
     machine.trace = {}
