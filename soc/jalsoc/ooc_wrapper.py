@@ -39,6 +39,7 @@ class UnitEntry:
 
 UNITS = {
     "attention": UnitEntry("attention", "Attention"),
+    "drafter": UnitEntry("drafter", "Drafter"),
     "engine": UnitEntry("engine", "Engine"),
     "fetch": UnitEntry("fetch", "Fetch"),
     "fifo": UnitEntry("fifo", "BlockFifo", {"width": 128, "depth": 256}),

@@ -9,7 +9,7 @@ from jalgateware.contract.isa import INSTRUCTION_WORDS, VERSION
 from jalgateware.contract.mailbox import COUNTERS
 
 COUNTER_BITS = 64
-EVENT_BITS = 5
+EVENT_BITS = 6
 
 COUNTER_TEXT = {
     "cycles": "Cycles since the start of the run.",
@@ -39,7 +39,7 @@ class EngineRegisters(LiteXModule):
     def __init__(self, config: EngineConfig) -> None:
         self.busy, self.done, self.prompt_ready, self.output_valid = (Signal() for _ in range(4))
         self.error = Signal(8)
-        self.output_token, self.output_cycles = Signal(24), Signal(64)
+        self.output_token, self.output_cycles = Signal(32), Signal(64)
         self.events = {name: Signal(EVENT_BITS) for name in COUNTERS}
 
         # # #
@@ -123,10 +123,14 @@ class EngineRegisters(LiteXModule):
 
     def _samples(self) -> None:
         self.prompt_csr = CSRStorage(
-            32, name="prompt", description="Appends a prompt token; bit 31: sample behind it."
+            32,
+            name="prompt",
+            description="Appends a prompt token; from bit 24 its stream, bit 31: the prompt's last.",
         )
         self.output_token_csr = CSRStatus(
-            32, name="output_token", description="Oldest sample not yet taken."
+            32,
+            name="output_token",
+            description="Oldest sample not yet taken; from bit 24 its stream.",
         )
         self.output_low = CSRStatus(
             32, name="output_cycles_low", description="Cycle of its drawing, low half."

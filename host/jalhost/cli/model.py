@@ -187,11 +187,14 @@ def _facts(image: "Image", path: Path) -> dict[str, Any]:
 
 def _matrices(image: "Image") -> dict[str, dict[str, int]]:
     """By kind: matrices of each format, and what a token reads of them."""
+    from jalhost.models.plan import EMBEDDING
+
     kinds: dict[str, dict[str, int]] = {}
     for shape in image.plan.matrices:
         counts = kinds.setdefault(shape.kind, {item.value: 0 for item in MatrixFormat})
         counts[MatrixFormat[shape.form.name]] += 1
-        counts["bytes_per_token"] = counts.get("bytes_per_token", 0) + shape.token_bytes
+        read = shape.bytes // (shape.rows if shape.name == EMBEDDING else 1)
+        counts["bytes_per_token"] = counts.get("bytes_per_token", 0) + read
     return kinds
 
 

@@ -17,9 +17,9 @@ from jalgateware.golden.mx import encode
 from jalhost.errors import UsageError
 from jalhost.models.architecture import Floats, Model
 from jalhost.models.compiler import fold, unfold
-from jalhost.models.convert import assemble, token_bytes
+from jalhost.models.convert import assemble
 from jalhost.models.image import GEOMETRY
-from jalhost.models.plan import CLASSIFIER, Formats, free_matrices
+from jalhost.models.plan import CLASSIFIER, Formats, Plan, free_matrices
 from jalhost.models.quality import Quality, log_softmax, measure_program, sample_texts
 from jalhost.models.reference import forward
 
@@ -163,7 +163,8 @@ class _Search:
         return {**self._given, **dict.fromkeys(low, Format.MXFP4)}
 
     def _bytes(self, low: Collection[str]) -> int:
-        return token_bytes(self._model.architecture, self._formats(low))
+        plan = Plan(self._model.architecture, (), self._formats(low))
+        return plan.weight_bytes() + plan.token_bytes(0)
 
     def _choice(self, low: Collection[str], quality: Quality) -> Choice:
         return Choice(self._formats(low), quality, self._bytes(low))

@@ -11,7 +11,7 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import BLOCK, ELEMENT_BITS, WEIGHT
 from jalgateware.golden.mx import BlockMatrix, Bytes, from_tape
 from jalhost.errors import ModelError
-from jalhost.models.architecture import Architecture, Model
+from jalhost.models.architecture import Model
 from jalhost.models.compiler import (
     build_tape,
     check_limits,
@@ -21,7 +21,7 @@ from jalhost.models.compiler import (
     rope_table,
 )
 from jalhost.models.image import GEOMETRY, Image
-from jalhost.models.plan import CLASSIFIER, EMBEDDING, MXINT8_ONLY, Formats, Plan, matrix_shapes
+from jalhost.models.plan import MXINT8_ONLY, Formats, Plan
 from jalhost.models.tokenizer import Tokenizer
 
 
@@ -106,15 +106,17 @@ def needed_bytes(image: Image, position: int, sampled: bool = True) -> int:
     Padding that this engine's layout adds does not count. ``position``: earlier positions in the KV
     cache; ``sampled``: whether the token behind it is wanted, which takes the classifier.
     """
-    return token_bytes(image.plan.architecture, image.plan.formats, position, sampled)
+    return weight_bytes(image, sampled) + token_bytes(image, position)
 
 
-def token_bytes(a: Architecture, formats: Formats, position: int = 0, sampled: bool = True) -> int:
-    """What :func:`needed_bytes` is for a model with matrices in these formats."""
-    shapes = matrix_shapes(a, formats)
-    weights = sum(shape.token_bytes for shape in shapes if sampled or shape.name != CLASSIFIER)
-    per_position = 2 * 2 * a.layers * a.kv_heads * a.head_dim
-    return weights + 2 * a.head_dim + per_position * (position + 1)
+def weight_bytes(image: Image, sampled: bool = True) -> int:
+    """Of these, the matrices: what tokens in one pass share."""
+    return image.plan.weight_bytes(sampled)
+
+
+def token_bytes(image: Image, position: int) -> int:
+    """Of these, what is the token's own: embedding, rotary row, keys and values."""
+    return image.plan.token_bytes(position)
 
 
 def classifier_bytes(image: Image) -> int:
@@ -127,10 +129,10 @@ def multiplications(image: Image, sampled: bool = True) -> int:
 
     ``sampled`` as in :func:`needed_bytes`.
     """
+    used = image.plan.matrices[1:] if sampled else image.plan.matrices[1:-1]
     return sum(
         shape.rows * shape.blocks * BLOCK * ELEMENT_BITS[shape.form] // WEIGHT.bits
-        for shape in image.plan.matrices
-        if shape.name != EMBEDDING and (sampled or shape.name != CLASSIFIER)
+        for shape in used
     )
 
 

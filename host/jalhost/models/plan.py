@@ -54,10 +54,9 @@ class MatrixShape:
         return self.name.rpartition(".")[2]
 
     @property
-    def token_bytes(self) -> int:
-        """What a token reads of it, without padding: all, but of the embedding one row."""
-        rows = 1 if self.name == EMBEDDING else self.rows
-        return rows * self.blocks * block_bytes(self.form)
+    def bytes(self) -> int:
+        """Elements and scales, without padding."""
+        return self.rows * self.blocks * block_bytes(self.form)
 
     def words(self, config: EngineConfig) -> int:
         """Engine words on the tape."""
@@ -79,6 +78,24 @@ class Plan:
     def matrices(self) -> list[MatrixShape]:
         """The matrices in tape order."""
         return matrix_shapes(self.architecture, self.formats)
+
+    def weight_bytes(self, sampled: bool = True) -> int:
+        """Bytes of all matrices but the embedding, without padding; those that a token reads.
+
+        ``sampled``: whether the token behind it is wanted, which takes the classifier.
+        """
+        used = self.matrices[1:] if sampled else self.matrices[1:-1]
+        return sum(shape.bytes for shape in used)
+
+    def token_bytes(self, position: int) -> int:
+        """Bytes that are a token's own: its embedding, rotary row, keys and values.
+
+        ``position``: earlier positions in the KV cache.
+        """
+        a, embedding = self.architecture, self.matrices[0]
+        per_position = 2 * 2 * a.layers * a.kv_heads * a.head_dim
+        row = embedding.bytes // embedding.rows
+        return row + 2 * a.head_dim + per_position * (position + 1)
 
     def as_dict(self) -> dict[str, Any]:
         """For metadata."""

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from jalgateware.contract.isa import Format
 from jalhost.errors import ModelError, UsageError
-from jalhost.models.architecture import Model
+from jalhost.models.architecture import Architecture, Model
 from jalhost.models.choose_formats import choose_for_bytes, choose_for_divergence
 from jalhost.models.compiler import fold, unfold
-from jalhost.models.convert import convert, needed_bytes, token_bytes
+from jalhost.models.convert import convert, needed_bytes
 from jalhost.models.llama2c import read_checkpoint
-from jalhost.models.plan import CLASSIFIER, Formats, free_matrices, uniform_formats
+from jalhost.models.plan import CLASSIFIER, Formats, Plan, free_matrices, uniform_formats
 from jalhost.models.quality import Quality, cut_text, measure, sample_texts
 from jalhost.models.reference import Reference, forward
 from jalhost.models.tokenizer import BOS, Tokenizer, read_tokenizer
@@ -36,6 +36,12 @@ def quality_of(model: Model, pieces: Tokenizer, formats: Formats) -> Quality:
     return measure(model, convert(model, pieces, "stories", formats), sample_texts(model))
 
 
+def bytes_of(a: Architecture, formats: Formats) -> int:
+    """Bytes per token."""
+    plan = Plan(a, (), formats)
+    return plan.weight_bytes() + plan.token_bytes(0)
+
+
 def test_stories260k_keeps_its_quality(stories: Model, pieces: Tokenizer) -> None:
     quality = quality_of(stories, pieces, {})
     assert quality.tokens == 16 * 160
@@ -51,7 +57,7 @@ def test_stories260k_in_mxfp4(stories: Model, pieces: Tokenizer) -> None:
     assert quality.ratio <= 1.25
     assert quality.agreement >= 0.77
     assert 0.1 < quality.divergence <= 0.2
-    assert token_bytes(a, formats) < 0.6 * token_bytes(a, {})
+    assert bytes_of(a, formats) < 0.6 * bytes_of(a, {})
 
 
 def test_stories260k_half_way(stories: Model) -> None:
@@ -147,22 +153,22 @@ def silent(_: str) -> None:
 def test_choice_reads_no_more_than_the_limit(classifier: Format | None) -> None:
     model = tiny_model()
     given: Formats = {} if classifier is None else {CLASSIFIER: classifier}
-    most = token_bytes(ARCHITECTURE, given)
+    most = bytes_of(ARCHITECTURE, given)
     limit = most - 8_000
     choice = choose_for_bytes(model, limit, classifier, silent)
-    assert choice.bytes_per_token == token_bytes(ARCHITECTURE, choice.formats) <= limit
+    assert choice.bytes_per_token == bytes_of(ARCHITECTURE, choice.formats) <= limit
     assert CLASSIFIER not in choice.formats or choice.formats[CLASSIFIER] is classifier
     # Nothing that is in MXFP4 could go back.
     for name in set(choice.formats) - set(given):
         others = {key: form for key, form in choice.formats.items() if key != name}
-        assert token_bytes(ARCHITECTURE, others) > limit
+        assert bytes_of(ARCHITECTURE, others) > limit
     image = convert(model, tiny_tokenizer(), "tiny", choice.formats)
     assert needed_bytes(image, 0) == choice.bytes_per_token
     assert measure(model, image, sample_texts(model)) == choice.quality
 
 
 def test_choice_with_room_stays_in_mxint8() -> None:
-    limit = token_bytes(ARCHITECTURE, {})
+    limit = bytes_of(ARCHITECTURE, {})
     assert not choose_for_bytes(tiny_model(), limit, None, silent).formats
     with pytest.raises(UsageError, match=r"reads 1,000 bytes.*\(MXFP4 wherever .* reads \d+,\d+\)"):
         choose_for_bytes(tiny_model(), 1000, None, silent)
@@ -173,7 +179,7 @@ def test_choice_stays_below_the_divergence() -> None:
     low, high = (choose_for_divergence(model, limit, None, silent) for limit in (0.01, 0.05))
     assert low.quality.divergence <= 0.01
     assert low.quality.divergence < high.quality.divergence <= 0.05
-    assert high.bytes_per_token < low.bytes_per_token < token_bytes(ARCHITECTURE, {})
+    assert high.bytes_per_token < low.bytes_per_token < bytes_of(ARCHITECTURE, {})
     everything = choose_for_divergence(model, 100.0, None, silent)
     assert set(everything.formats) == set(free_matrices(ARCHITECTURE))
     with pytest.raises(UsageError, match=r"divergence of 1e-06 or less \(MXINT8 wherever"):
