@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from jalgateware.contract import isa
 from jalgateware.golden.sampler import Sampling
 from jaltest.engine import ODD, SMALL, WIDE_GROUP, Bench, Run
 
@@ -75,3 +76,27 @@ def test_drafts_change_nothing_but_the_number_of_passes(temperature: float) -> N
     for run in drafted:
         assert run.tokens == plain.tokens
     assert max(passes) <= 12
+
+
+EVERY = {
+    name: isa.Format.MXFP4
+    for name in ("0.query", "0.output", "0.gate_up", "0.down", "1.key", "1.value", "classifier")
+}
+"""MXFP4 and MXINT8 alternate."""
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "lanes"),
+    [("small", 1, 16), ("small", 4, 4), ("odd", 4, 16), ("wide group", 2, 64)],
+)
+def test_matrices_of_both_formats(name: str, tokens: int, lanes: int) -> None:
+    a = {"small": SMALL, "odd": ODD, "wide group": WIDE_GROUP}[name]
+    formats = {key: form for key, form in EVERY.items() if int(key[0] == "1") < a.layers}
+    bench = Bench(a, lanes, 7, formats=formats, tokens=tokens, mxfp4=True)
+    others = [[8, 2, 7]] if tokens > 1 else []
+    run = Run([1, 5, 9], count=3, sampling=WARM, others=others)
+    bench.go(run)
+    assert run.streams == [bench.expected(run, stream) for stream in range(len(run.streams))]
+    bench.check_cache()
+    saturations = sum(golden.tally.saturations for golden in bench.goldens)
+    assert run.counters["saturations"] == saturations
