@@ -1,7 +1,11 @@
 """Several streams, and drafts, on the whole system in simulation: the emulator's texts, sooner."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,7 +14,7 @@ from jalgateware.golden.sampler import Sampling
 from jalhost.cli.options import DEMO_MODEL
 from jalhost.engine.emulator import Emulator
 from jalhost.engine.generation import FinishReason, Generation, Summary
-from jalhost.engine.simulator import Simulator
+from jalhost.engine.simulator import DEFAULT_CONFIG, Simulator
 from jalhost.engine.target import Request, Target
 from jalhost.environment import SIMULATION
 from jalhost.models.convert import read_model
@@ -232,3 +236,31 @@ def test_speculation_ends_where_the_context_does(
     for drafted, plain in zip(results[:half], results[half:], strict=True):
         assert drafted.token_ids == plain.token_ids
     assert results[0].finish_reason is FinishReason.CONTEXT
+
+
+def run_json(*arguments: str) -> Any:
+    """What a command prints as JSON."""
+    command = [sys.executable, "-c", "from jalhost.cli.main import main; main()", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_command_line() -> None:
+    if DEFAULT_CONFIG.tokens < 2:
+        pytest.skip("the simulated gateware has one token row unless told otherwise")
+    request = ("generate", "Once upon a time", "Lily", "--max-tokens=16", "--json")
+    together, expected = (
+        run_json(*request, "--streams=2", f"--target={target}") for target in ("sim", "emu")
+    )
+    for ours, theirs in zip(together["streams"], expected["streams"], strict=True):
+        assert ours["text"] == theirs["text"]
+    assert together["tokens_per_weight_pass"] == 2
+    drafted, plain = (
+        run_json("generate", "Once upon a time", "--max-tokens=60", "--target=sim", "--json", *more)
+        for more in ([], ["--no-speculate"])
+    )
+    assert drafted["text"] == plain["text"]
+    assert plain["tokens_per_weight_pass"] == 1
+    assert drafted["tokens_per_weight_pass"] > 1
+    assert drafted["cycles_per_token"] < plain["cycles_per_token"]
