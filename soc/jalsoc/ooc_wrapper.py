@@ -13,11 +13,13 @@ from typing import Any
 
 from litedram.common import LiteDRAMNativePort
 from litex.gen import LiteXModule
+from litex.soc.interconnect import csr_bus
 from migen import Cat, ClockDomain, If, Record, Signal
 from migen.fhdl.tools import list_signals, list_special_ios, list_targets
 
 from jalgateware.contract import tables
 from jalgateware.contract.config import EngineConfig
+from jalgateware.units.engine import Engine
 from jalhost.errors import UsageError
 
 DRAM_WORD_ADDRESS_BITS = 25
@@ -39,6 +41,7 @@ class UnitEntry:
 
 UNITS = {
     "attention": UnitEntry("attention", "Attention"),
+    "drafter": UnitEntry("drafter", "Drafter"),
     "engine": UnitEntry("engine", "Engine"),
     "fetch": UnitEntry("fetch", "Fetch"),
     "fifo": UnitEntry("fifo", "BlockFifo", {"width": 128, "depth": 256}),
@@ -175,6 +178,12 @@ class Wrapper(LiteXModule):
         # # #
 
         inputs, outputs = directions(unit, ports)
+        if isinstance(unit, Engine):
+            # Without a bus its registers would be constants, and most of it would be dropped.
+            self.bus = bus = csr_bus.Interface(data_width=32, address_width=14)
+            self.bank = csr_bus.CSRBank(unit.get_csrs(), bus=bus)
+            inputs += [bus.adr, bus.we, bus.re, bus.dat_w]
+            outputs += [bus.dat_r]
         if not inputs or not outputs:
             raise UsageError(f"{type(unit).__name__} has no ports that could be wrapped")
         self.cd_sys = ClockDomain()

@@ -24,9 +24,6 @@ from jalgateware.golden.rounding import Integers, Tally, rounding_shift, saturat
 SCALER_RIGHT_LIMIT = 47
 """Largest right shift of the output scaler (an accumulator has 48 bits)."""
 
-UNIT = -SCALE_BIAS - WEIGHT.fraction - VECTOR.fraction
-"""Exponent of a block's dot product whose scale byte and activation shift are 0."""
-
 
 @dataclass(frozen=True)
 class Activations:
@@ -48,20 +45,26 @@ class Activations:
 
 @dataclass(frozen=True)
 class Weights:
-    """A matrix in MXINT8, laid out for the dot product.
+    """A matrix of MX blocks, laid out for the dot product.
 
     ``elements``: (blocks, rows, 32) float32 holding int8 values; float32 keeps a block's dot
     product (at most 2**19, times one power of two) exact in any order and runs at BLAS speed.
-    ``scales``: (blocks, rows) E8M0 bytes.
+    ``scales``: (blocks, rows) E8M0 bytes. ``fraction``: fraction bits of the elements.
     """
 
     elements: npt.NDArray[np.float32]
     scales: npt.NDArray[np.integer]
+    fraction: int = WEIGHT.fraction
+
+    @property
+    def unit(self) -> int:
+        """Exponent of a block's dot product whose scale byte and activation shift are 0."""
+        return -SCALE_BIAS - self.fraction - VECTOR.fraction
 
     @cached_property
     def factors(self) -> npt.NDArray[np.float64]:
         """What a block's dot product with ``Activations.columns`` counts for: (blocks, rows)."""
-        return np.ldexp(1.0, self.scales.astype(np.int32) + UNIT)
+        return np.ldexp(1.0, self.scales.astype(np.int32) + self.unit)
 
     @cached_property
     def largest_scale(self) -> int:
@@ -110,14 +113,15 @@ def dot_rows(
 ) -> Integers:
     """Matrix times vector: (rows,) ACCUMULATORs with ``fraction`` fraction bits."""
     dots = np.matmul(weights.elements, activations.columns)[:, :, 0]
-    if weights.largest_scale + activations.largest_shift + UNIT + fraction <= TERM_SHIFT_LIMIT:
+    offset = weights.unit + fraction
+    if weights.largest_scale + activations.largest_shift + offset <= TERM_SHIFT_LIMIT:
         # align() where nothing can saturate: 20 significant bits, and below 2**-21 all vanish.
         terms = dots * weights.factors
         terms *= 2.0**fraction
         terms += 0.5
         np.floor(terms, out=terms)
     else:
-        shift = weights.scales + (activations.shifts + (UNIT + fraction))[:, None]
+        shift = weights.scales + (activations.shifts + offset)[:, None]
         terms = align(dots / np.exp2(activations.shifts)[:, None], shift, tally)
     return np.asarray(terms.sum(axis=0), dtype=np.int64)
 

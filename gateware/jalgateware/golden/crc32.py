@@ -11,16 +11,16 @@ WORD_BITS = 32
 _MASK = 0xFFFF_FFFF
 
 
-def advance(state: int) -> int:
-    """The register 32 bits later; the word that came in has been added to ``state`` before."""
-    for _ in range(WORD_BITS):
+def advance(state: int, bits: int = WORD_BITS) -> int:
+    """The register ``bits`` later; those that came in have been added to ``state`` before."""
+    for _ in range(bits):
         state = (state >> 1) ^ (POLYNOMIAL if state & 1 else 0)
     return state
 
 
-def advance_masks() -> list[int]:
+def advance_masks(bits: int = WORD_BITS) -> list[int]:
     """:func:`advance` as parities: bit i of its result is the parity of ``state & masks[i]``."""
-    columns = [advance(1 << bit) for bit in range(WORD_BITS)]
+    columns = [advance(1 << bit, bits) for bit in range(WORD_BITS)]
     return [
         sum(1 << bit for bit, column in enumerate(columns) if column >> row & 1)
         for row in range(WORD_BITS)

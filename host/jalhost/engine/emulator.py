@@ -10,7 +10,7 @@ from jalhost.errors import UsageError
 from jalhost.models.convert import prepare
 from jalhost.models.image import Image
 
-DEFAULT_CONFIG = EngineConfig(tokens=MAX_TOKENS)
+DEFAULT_CONFIG = EngineConfig(tokens=MAX_TOKENS, mxfp4=True)
 
 
 class Emulator:

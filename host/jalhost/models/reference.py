@@ -1,12 +1,15 @@
 """A plain float32 forward pass, independent of the engine: the yardstick for quality."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from jalhost.models.architecture import Floats, Model
+from jalhost.models.architecture import Architecture, Floats, Model
 
 
 def _rms_norm(x: Floats, gain: Floats, epsilon: float) -> Floats:
-    return np.asarray(x / np.sqrt(np.mean(x * x) + epsilon) * gain, dtype=np.float32)
+    mean = np.mean(x * x, axis=-1, keepdims=True)
+    return np.asarray(x / np.sqrt(mean + epsilon) * gain, dtype=np.float32)
 
 
 def _rotate(x: Floats, angles: Floats) -> Floats:
@@ -14,6 +17,50 @@ def _rotate(x: Floats, angles: Floats) -> Floats:
     cosine, sine = np.cos(angles), np.sin(angles)
     first, second = pairs[:, :, 0], pairs[:, :, 1]
     turned = np.stack([first * cosine - second * sine, first * sine + second * cosine], axis=2)
+    return turned.reshape(x.shape)
+
+
+def _frequencies(a: Architecture) -> Floats:
+    """Angle per position of each rotated pair (head_dim / 2,)."""
+    exponents = np.arange(a.head_dim // 2) * 2 / a.head_dim
+    return np.asarray(a.rope_theta**-exponents, dtype=np.float32)
+
+
+def _softmax(score: Floats) -> Floats:
+    weight = np.exp(score - score.max(axis=-1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def _swiglu(gate: Floats, up: Floats) -> Floats:
+    return np.asarray(gate / (1 + np.exp(-gate)) * up, dtype=np.float32)
+
+
+def forward(model: Model, tokens: Sequence[int]) -> Floats:
+    """Logits (tokens, vocabulary) behind each token of a text: as of Reference, but at once."""
+    a, count = model.architecture, len(tokens)
+    angles = np.arange(count, dtype=np.float32)[:, None, None] * _frequencies(a)
+    future = np.triu(np.full((count, count), -np.inf, dtype=np.float32), 1)
+    x: Floats = model.embedding[list(tokens)].astype(np.float32)
+    for layer in model.layers:
+        normed = _rms_norm(x, layer.attention_norm, a.epsilon)
+        query = _rotate_heads((normed @ layer.query.T).reshape(count, a.heads, -1), angles)
+        key = _rotate_heads((normed @ layer.key.T).reshape(count, a.kv_heads, -1), angles)
+        value = (normed @ layer.value.T).reshape(count, a.kv_heads, -1)
+        query = query.reshape(count, a.kv_heads, a.group, -1).transpose(1, 2, 0, 3)
+        score = query @ key.transpose(1, 2, 0)[:, None] / np.sqrt(np.float32(a.head_dim))
+        mixed = _softmax(score + future) @ value.transpose(1, 0, 2)[:, None]
+        joined = mixed.transpose(2, 0, 1, 3).reshape(count, -1).astype(np.float32)
+        x = x + joined @ layer.output.T
+        normed = _rms_norm(x, layer.ffn_norm, a.epsilon)
+        x = x + _swiglu(normed @ layer.gate.T, normed @ layer.up.T) @ layer.down.T
+    return np.asarray(_rms_norm(x, model.final_norm, a.epsilon) @ model.classifier.T)
+
+
+def _rotate_heads(x: Floats, angles: Floats) -> Floats:
+    """Rotates (tokens, heads, head_dim) by (tokens, 1, head_dim / 2)."""
+    cosine, sine = np.cos(angles), np.sin(angles)
+    first, second = x[..., 0::2], x[..., 1::2]
+    turned = np.stack([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
     return turned.reshape(x.shape)
 
 
@@ -25,8 +72,7 @@ class Reference:
         self.model = model
         self.keys = np.zeros((a.layers, a.kv_heads, a.context, a.head_dim), dtype=np.float32)
         self.values = np.zeros_like(self.keys)
-        exponents = np.arange(a.head_dim // 2) * 2 / a.head_dim
-        self.frequencies = (a.rope_theta**-exponents).astype(np.float32)
+        self.frequencies = _frequencies(a)
 
     def step(self, token: int, position: int) -> Floats:
         """Logits (vocabulary,) behind ``token`` at ``position``; positions come in order."""
@@ -42,11 +88,9 @@ class Reference:
             self.values[index, :, position] = (layer.value @ normed).reshape(a.kv_heads, -1)
             keys = self.keys[index, :, : position + 1]
             score = np.einsum("hgd,hpd->hgp", query, keys) / np.sqrt(np.float32(a.head_dim))
-            weight = np.exp(score - score.max(axis=2, keepdims=True))
-            weight /= weight.sum(axis=2, keepdims=True)
             values = self.values[index, :, : position + 1]
-            x = x + layer.output @ np.einsum("hgp,hpd->hgd", weight, values).reshape(-1)
+            mixed = np.einsum("hgp,hpd->hgd", _softmax(score), values)
+            x = x + layer.output @ mixed.reshape(-1)
             normed = _rms_norm(x, layer.ffn_norm, a.epsilon)
-            gate = layer.gate @ normed
-            x = x + layer.down @ (gate / (1 + np.exp(-gate)) * (layer.up @ normed))
+            x = x + layer.down @ _swiglu(layer.gate @ normed, layer.up @ normed)
         return self.model.classifier @ _rms_norm(x, self.model.final_norm, a.epsilon)
