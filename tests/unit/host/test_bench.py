@@ -223,7 +223,7 @@ def test_emulator_has_rates_and_no_cycles() -> None:
     bench = Bench(Emulator(), IMAGE)
     bench.load()
     bench.warm_up()
-    result = bench.run(Workload(3, 0, depth=2), 2, breakdown=True)
+    result = bench.run(Workload(3, 0), 2, breakdown=True)
     assert len(result.rates) == 2
     assert min(result.rates) > 0
     none = (result.cycles_per_token, result.dram_utilisation, result.lanes_utilisation)
