@@ -8,10 +8,12 @@ import pytest
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import VECTOR
+from jalgateware.contract.isa import Format
 from jalgateware.golden.machine import Machine
 from jalgateware.golden.sampler import Sampling
 from jalhost.models.architecture import Architecture
 from jalhost.models.convert import prepare
+from jalhost.models.plan import uniform_formats
 from jalhost.models.reference import Reference
 from jaltest.tiny import ARCHITECTURE, tiny_image, tiny_model
 
@@ -42,6 +44,23 @@ def test_logits_are_close_to_float32(a: Architecture) -> None:
         assert sampled == int(np.argmax(machine.logits))
         assert np.corrcoef(logits, expected)[0, 1] > 0.995
         assert np.abs(logits - expected).max() < 0.1 * np.abs(expected).max()
+    assert machine.tally.saturations == 0
+
+
+def test_mxfp4_matrices_are_further_from_float32_but_close() -> None:
+    config = EngineConfig(mxfp4=True)
+    image = tiny_image(formats=uniform_formats(ARCHITECTURE, Format.MXFP4, Format.MXFP4))
+    executable = prepare(image, config)
+    machine = Machine(config, executable.memory, executable.program, ARCHITECTURE.context)
+    plain, reference = machine_for(ARCHITECTURE), Reference(tiny_model())
+    for position, token in enumerate(TOKENS):
+        expected = reference.step(token, position)
+        machine.step(token, position, Sampling())
+        plain.step(token, position, Sampling())
+        assert np.corrcoef(machine.logits, expected)[0, 1] > 0.9
+        assert (
+            np.corrcoef(machine.logits, expected)[0, 1] < np.corrcoef(plain.logits, expected)[0, 1]
+        )
     assert machine.tally.saturations == 0
 
 

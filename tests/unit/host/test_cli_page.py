@@ -1,6 +1,7 @@
 """docs/cli.md says what the command line does."""
 
 import re
+from typing import Any
 
 import pytest
 import typer
@@ -23,17 +24,14 @@ def test_every_exit_code_is_listed() -> None:
     assert listed == {0, INTERNAL_ERROR, errors.INTERRUPTED, *(item.exit_code for item in classes)}
 
 
-@pytest.mark.parametrize("name", ["generate", "bench"])
+@pytest.mark.parametrize("name", ["generate", "bench", "model convert", "model info", "model eval"])
 def test_every_option_is_listed(name: str) -> None:
     usage = PAGE.partition(f"## jalhost {name}")[2].partition("```\n")[2].partition("```")[0]
     listed = set(re.findall(r"--[\w-]+", usage))
-    command = typer.main.get_command(app)
-    assert isinstance(command, typer.core.TyperGroup)
-    names = [
-        option
-        for item in command.commands[name].params
-        for option in (*item.opts, *item.secondary_opts)
-    ]
+    command: Any = typer.main.get_command(app)
+    for part in name.split():
+        command = command.commands[part]
+    names = [option for item in command.params for option in (*item.opts, *item.secondary_opts)]
     options = {option for option in names if option.startswith("--")}
     assert listed == options
 
