@@ -34,15 +34,16 @@ class Activations:
 
 @dataclass(frozen=True)
 class Weights:
-    """A matrix in MXINT8, laid out for the dot product.
+    """A matrix of MX blocks, laid out for the dot product.
 
     ``elements``: (blocks, rows, 32) float32 holding int8 values; float32 keeps a block's dot
     product (at most 2**19) exact in any order and runs at BLAS speed. ``scales``: (blocks, rows)
-    E8M0 bytes as int64.
+    E8M0 bytes as int64. ``fraction``: fraction bits of the elements.
     """
 
     elements: npt.NDArray[np.float32]
     scales: Integers
+    fraction: int = WEIGHT.fraction
 
 
 def quantise(vector: Integers) -> Activations:
@@ -86,7 +87,7 @@ def dot_rows(
     """Matrix times vector: (rows,) ACCUMULATORs with ``fraction`` fraction bits."""
     vector = activations.elements.astype(np.float32)[:, :, None]
     dots = np.matmul(weights.elements, vector)[:, :, 0].astype(np.float64)
-    offset = fraction - SCALE_BIAS - WEIGHT.fraction - VECTOR.fraction
+    offset = fraction - SCALE_BIAS - weights.fraction - VECTOR.fraction
     shift = weights.scales + (activations.shifts + offset)[:, None]
     return np.asarray(align(dots, shift, tally).sum(axis=0), dtype=np.int64)
 

@@ -136,7 +136,8 @@ class Machine:
         """Rows (rows,) VECTOR of a matrix-vector product, scaled by 1/rms where asked."""
         if index not in self._weights:
             tape = self._bytes(item.base, item.words)
-            self._weights[index] = from_tape(tape, self.config, item.rows, item.blocks).weights()
+            matrix = from_tape(tape, self.config, item.rows, item.blocks, item.format)
+            self._weights[index] = matrix.weights()
         total = dot_rows(self._weights[index], self.buffers[item.source], item.fraction, self.tally)
         mantissa, shift = self.norm if item.norm else (UNIT_MANTISSA, -ACCUMULATOR_SHIFT)
         return scale_output(total, mantissa, item.fraction + shift, self.tally)

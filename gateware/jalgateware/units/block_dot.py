@@ -6,12 +6,12 @@ from migen import Array, Cat, If, Mux, Replicate, Signal
 from jalgateware.contract.formats import (
     BLOCK_DOT,
     E2M1_DOUBLED,
-    FP4,
     SCALE_BIAS,
     TERM,
     TERM_SHIFT_LIMIT,
     VECTOR,
     WEIGHT,
+    WEIGHT_FP4,
 )
 from jalgateware.units.pipeline import delayed, moved_left, registered_sum
 
@@ -47,15 +47,15 @@ class Packer(LiteXModule):
         # # #
 
         # A negative lower element borrows one from the upper one.
-        low, high, upper = Signal(FP4.bits), Signal(FP4.bits), Signal(FP4.bits)
-        mask = (1 << FP4.bits) - 1
+        low, high, upper = Signal(WEIGHT_FP4.bits), Signal(WEIGHT_FP4.bits), Signal(WEIGHT_FP4.bits)
+        mask = (1 << WEIGHT_FP4.bits) - 1
         both = Signal(PACKED_BITS)
-        codes = [value & mask for value in E2M1_DOUBLED]
+        codes = [value & mask for value in (*E2M1_DOUBLED, *(-size for size in E2M1_DOUBLED))]
         self.comb += [
             low.eq(Array(codes)[self.low]),
             high.eq(Array(codes)[self.high]),
             upper.eq(high - low[-1]),
-            both.eq(Cat(low, Replicate(low[-1], FIELD - FP4.bits), upper)),
+            both.eq(Cat(low, Replicate(low[-1], FIELD - WEIGHT_FP4.bits), upper)),
             self.operand.eq(
                 Mux(
                     self.packed,

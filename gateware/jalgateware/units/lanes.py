@@ -9,14 +9,14 @@ from jalgateware.contract.formats import (
     ACCUMULATOR,
     ACTIVATION_SHIFT_BITS,
     BLOCK,
-    FP4,
     WEIGHT,
+    WEIGHT_FP4,
 )
 from jalgateware.contract.isa import FIELDS, Format
 from jalgateware.units.block_dot import PACKED_BITS, Aligner, BlockDot, Packer
 from jalgateware.units.pipeline import delayed
 
-FP4_EXPONENT = WEIGHT.fraction - FP4.fraction
+FP4_EXPONENT = WEIGHT.fraction - WEIGHT_FP4.fraction
 """By how much more an MXFP4 dot product counts than an MXINT8 one."""
 
 

@@ -10,7 +10,7 @@ from jalhost.errors import UsageError
 from jalhost.models.convert import prepare
 from jalhost.models.image import Image
 
-DEFAULT_CONFIG = EngineConfig()
+DEFAULT_CONFIG = EngineConfig(mxfp4=True)
 
 
 class Emulator:

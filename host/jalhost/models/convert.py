@@ -1,6 +1,6 @@
 """From a checkpoint and its tokenizer to an image, and from there to what an engine runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,21 +8,20 @@ import numpy as np
 
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import BLOCK
+from jalgateware.contract.formats import BLOCK, ELEMENT_BITS, WEIGHT
 from jalgateware.golden.mx import BlockMatrix, Bytes, from_tape
 from jalhost.errors import ModelError
-from jalhost.models.architecture import Model
+from jalhost.models.architecture import Architecture, Model
 from jalhost.models.compiler import (
-    MatrixShape,
     build_tape,
     check_limits,
     compile_program,
     layout,
-    matrix_shapes,
     quantise_model,
     rope_table,
 )
 from jalhost.models.image import GEOMETRY, Image
+from jalhost.models.plan import CLASSIFIER, EMBEDDING, MXINT8_ONLY, Formats, matrix_shapes
 from jalhost.models.tokenizer import Tokenizer
 
 
@@ -34,7 +33,7 @@ class Executable:
     memory: Bytes
 
 
-def convert(model: Model, tokenizer: Tokenizer, name: str) -> Image:
+def convert(model: Model, tokenizer: Tokenizer, name: str, formats: Formats = MXINT8_ONLY) -> Image:
     """Quantises a model and compiles its program.
 
     Raises:
@@ -45,7 +44,7 @@ def convert(model: Model, tokenizer: Tokenizer, name: str) -> Image:
         raise ModelError(
             f"the tokenizer has {len(tokenizer.pieces)} tokens, the model has {a.vocabulary}"
         )
-    plan, matrices = quantise_model(model)
+    plan, matrices = quantise_model(model, formats)
     rope = rope_table(a)
     memory = build_tape(plan, matrices, rope, GEOMETRY)
     start = a.context * layout(a, GEOMETRY).rope_words * GEOMETRY.lanes
@@ -67,7 +66,7 @@ def prepare(image: Image, config: EngineConfig) -> Executable:
     Raises:
         ModelError: the gateware's limits are too small for the model, or the program is damaged.
     """
-    check_limits(image.plan.architecture, config)
+    check_limits(image.plan, config)
     if config.lanes != GEOMETRY.lanes:
         program = compile_program(image.plan, config)
         return Executable(
@@ -85,15 +84,11 @@ def prepare(image: Image, config: EngineConfig) -> Executable:
 
 def matrices(image: Image) -> Iterator[BlockMatrix]:
     """The image's matrices in tape order."""
-    place = layout(image.plan.architecture, GEOMETRY)
+    place = layout(image.plan.architecture, GEOMETRY, image.plan.formats)
     start = image.plan.architecture.context * place.rope_words
     for shape, address in place.matrices.values():
         tape = image.tape[(address - start) * GEOMETRY.lanes :]
-        yield from_tape(tape, GEOMETRY, shape.rows, shape.blocks)
-
-
-BLOCK_BYTES = BLOCK + 1
-"""A block of MXINT8: its elements and their scale."""
+        yield from_tape(tape, GEOMETRY, shape.rows, shape.blocks, shape.form)
 
 
 def needed_bytes(image: Image, position: int, sampled: bool = True) -> int:
@@ -102,9 +97,13 @@ def needed_bytes(image: Image, position: int, sampled: bool = True) -> int:
     Padding that this engine's layout adds does not count. ``position``: earlier positions in the KV
     cache; ``sampled``: whether the token behind it is wanted, which takes the classifier.
     """
-    a = image.plan.architecture
-    embedding, *matrices = matrix_shapes(a)
-    weights = BLOCK_BYTES * (embedding.blocks + _blocks(matrices, sampled))
+    return token_bytes(image.plan.architecture, image.plan.formats, position, sampled)
+
+
+def token_bytes(a: Architecture, formats: Formats, position: int = 0, sampled: bool = True) -> int:
+    """What :func:`needed_bytes` is for a model with matrices in these formats."""
+    shapes = matrix_shapes(a, formats)
+    weights = sum(shape.token_bytes for shape in shapes if sampled or shape.name != CLASSIFIER)
     per_position = 2 * 2 * a.layers * a.kv_heads * a.head_dim
     return weights + 2 * a.head_dim + per_position * (position + 1)
 
@@ -115,18 +114,26 @@ def classifier_bytes(image: Image) -> int:
 
 
 def multiplications(image: Image, sampled: bool = True) -> int:
-    """Products of weights that a token needs; ``sampled`` as in :func:`needed_bytes`."""
-    return BLOCK * _blocks(matrix_shapes(image.plan.architecture)[1:], sampled)
+    """Products of weights that a token needs, in those of MXINT8: lanes do two of MXFP4 at a time.
+
+    ``sampled`` as in :func:`needed_bytes`.
+    """
+    return sum(
+        shape.rows * shape.blocks * BLOCK * ELEMENT_BITS[shape.form] // WEIGHT.bits
+        for shape in image.plan.matrices
+        if shape.name != EMBEDDING and (sampled or shape.name != CLASSIFIER)
+    )
 
 
-def _blocks(matrices: Sequence[MatrixShape], sampled: bool) -> int:
-    """Blocks of matrices of which the last is the classifier."""
-    used = matrices if sampled else matrices[:-1]
-    return sum(shape.rows * shape.blocks for shape in used)
-
-
-def read_model(path: Path, tokenizer: Path | None, name: str | None = None) -> Image:
+def read_model(
+    path: Path,
+    tokenizer: Path | None,
+    name: str | None = None,
+    choose: Callable[[Model], Formats] = lambda _: MXINT8_ONLY,
+) -> Image:
     """Reads and converts a llama2.c checkpoint.
+
+    ``choose``: chooses the matrices' formats.
 
     Raises:
         ModelError: checkpoint or tokenizer are missing, damaged or do not fit each other.
@@ -137,5 +144,5 @@ def read_model(path: Path, tokenizer: Path | None, name: str | None = None) -> I
     model = read_checkpoint(path)
     if tokenizer is None:
         raise ModelError(f"{path} is a checkpoint without its tokenizer", "name it by --tokenizer")
-    vocabulary = model.architecture.vocabulary
-    return convert(model, read_tokenizer(tokenizer, vocabulary), name or path.stem)
+    pieces = read_tokenizer(tokenizer, model.architecture.vocabulary)
+    return convert(model, pieces, name or path.stem, choose(model))

@@ -86,7 +86,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 99}, "has version 99, this version of jalhost reads 1"),
+        ({"version": 99}, "has version 99, this version of jalhost reads 2"),
         ({"isa_version": 0}, "has isa_version 0"),
         ({"lanes": 4}, "has lanes 4"),
         ({"format": "other"}, "its format is 'other'"),
