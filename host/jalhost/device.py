@@ -311,8 +311,9 @@ class Device:
 
 
 def _config(lanes: int, limits: dict[str, int]) -> EngineConfig:
+    sizes: dict[str, Any] = {f"max_{name}": limits[name] for name in LIMITS}
     try:
-        return EngineConfig(lanes=lanes, **{f"max_{name}": limits[name] for name in LIMITS})
+        return EngineConfig(lanes=lanes, **sizes)
     except ValueError as error:
         raise DeviceError(f"the device reports an impossible engine: {error}") from error
 

@@ -1,6 +1,7 @@
 """Parameters of a gateware and the geometry of its tape."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,14 +38,14 @@ FORMATS = st.sampled_from(Format)
         ({"port_burst_words": 512}, "port_burst_words must not exceed port_fifo_words"),
     ],
 )
-def test_impossible_sizes_are_refused(change: dict[str, int], message: str) -> None:
+def test_impossible_sizes_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EngineConfig(**change)
 
 
 def test_fingerprint_depends_on_everything() -> None:
     base = EngineConfig()
-    changes = {"lanes": 32, "max_dim": 256, "read_ports": 2, "max_group": 8}
+    changes: dict[str, Any] = {"lanes": 32, "max_dim": 256, "read_ports": 2, "max_group": 8}
     prints = {dataclasses.replace(base, **{k: v}).fingerprint() for k, v in changes.items()}
     assert len(prints | {base.fingerprint()}) == 1 + len(changes)
     assert EngineConfig().fingerprint() == base.fingerprint()

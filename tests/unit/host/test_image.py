@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,7 +161,7 @@ def test_matrices_come_back_from_the_tape() -> None:
         ({"max_instructions": 16}, "program length is 26, this gateware's limit is 16"),
     ],
 )
-def test_model_beyond_the_gateware_is_refused(limit: dict[str, int], message: str) -> None:
+def test_model_beyond_the_gateware_is_refused(limit: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         prepare(tiny_image(), EngineConfig(**limit))
 
