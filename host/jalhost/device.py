@@ -331,13 +331,10 @@ class Device:
 
 
 def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> EngineConfig:
+    sizes: dict[str, Any] = {f"max_{name}": limits[name] for name in LIMITS}
+    mxfp4 = bool(formats >> Format.MXFP4 & 1)
     try:
-        return EngineConfig(
-            lanes=lanes,
-            tokens=rows,
-            mxfp4=bool(formats >> Format.MXFP4 & 1),
-            **{f"max_{name}": limits[name] for name in LIMITS},
-        )
+        return EngineConfig(lanes=lanes, tokens=rows, mxfp4=mxfp4, **sizes)
     except ValueError as error:
         raise DeviceError(f"the device reports an impossible engine: {error}") from error
 

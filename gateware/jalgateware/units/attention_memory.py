@@ -1,5 +1,7 @@
 """Memories of attention: the rows of a pass, read back as words."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
 from migen import READ_FIRST, Array, Cat, Memory, Signal
 
@@ -10,7 +12,7 @@ from jalgateware.units.fifo import NEVER_COLLIDES
 from jalgateware.units.row_packer import RowPacker
 
 
-def word_memory(module: LiteXModule, config: EngineConfig, fields: list[Signal]) -> tuple:
+def word_memory(module: LiteXModule, config: EngineConfig, fields: list[Signal]) -> tuple[Any, Any]:
     """A memory of words whose address consists of these fields: (write port, read port)."""
     depth = 1 << sum(len(field) for field in fields)
     memory = Memory(config.word_bits, depth)

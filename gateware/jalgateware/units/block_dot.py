@@ -47,10 +47,10 @@ class Packer(LiteXModule):
         # # #
 
         # A negative lower element borrows one from the upper one.
-        low, high, upper = Signal(WEIGHT_FP4.bits), Signal(WEIGHT_FP4.bits), Signal(WEIGHT_FP4.bits)
+        low, high, upper = (Signal(WEIGHT_FP4.bits) for _ in range(3))
         mask = (1 << WEIGHT_FP4.bits) - 1
         both = Signal(PACKED_BITS)
-        codes = [value & mask for sign in (1, -1) for value in (sign * m for m in E2M1_DOUBLED)]
+        codes = [value & mask for value in (*E2M1_DOUBLED, *(-size for size in E2M1_DOUBLED))]
         self.comb += [
             low.eq(Array(codes)[self.low]),
             high.eq(Array(codes)[self.high]),

@@ -145,7 +145,7 @@ class EngineRegisters(LiteXModule):
         self.prompt_csr = CSRStorage(
             32,
             name="prompt",
-            description="Appends a prompt token; from bit 24 its stream, bit 31: the prompt's last.",
+            description="Appends a prompt token; from bit 24: its stream, bit 31: the last.",
         )
         self.output_token_csr = CSRStatus(
             32,

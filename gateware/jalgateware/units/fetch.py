@@ -29,10 +29,11 @@ class Fetch(LiteXModule):
     Interface: ``program_write``, ``program_address``, ``program_data``: writes the program while
     idle; ``reset_program`` (pulse, while idle): the next pass starts at instruction 0. ``start``
     (pulse, while not ``walking``) with ``tokens``, ``positions``, ``kv_bases`` (one per token row),
-    ``last_row``, ``shared`` and ``sample``, which stay while ``walking``; ``tape_base``: stable. ``registers``: as written by SET. ``instructions``: stream of
-    the fields, all but SET; ``source``: stream of words; ``word_pulse``: a word was handed over.
-    ``abort`` (pulse) ends the pass and forgets what was fetched; the next one starts where this one
-    did. ``idle``: nothing fetched, nothing on its way.
+    ``last_row``, ``shared`` and ``sample``, which stay while ``walking``; ``tape_base``: stable.
+    ``registers``: as written by SET. ``instructions``: stream of the fields, all but SET;
+    ``source``: stream of words; ``word_pulse``: a word was handed over. ``abort`` (pulse) ends the
+    pass and forgets what was fetched; the next one starts where this one did. ``idle``: nothing
+    fetched, nothing on its way.
     Latency: ``LATENCY`` cycles from ``start`` to the DRAM request of a MATVEC that comes first, 3
     more for an EMBED and one per significant bit of its ``blocks``. Throughput: one word per cycle;
     an instruction takes 10 cycles, hidden behind the words of the ones before.

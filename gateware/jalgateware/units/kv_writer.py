@@ -29,9 +29,9 @@ class KVWriter(LiteXModule):
 
     Interface: ``kv_bases`` (absolute, in words), ``positions``: of each token row, from ten cycles
     before a pass' first word to its last one; ``head_words``, ``head_stride``: constant for a
-    model; ``valid``, ``word``, ``row`` (token row), ``head``, ``chunk``, ``base`` (of the layer's keys or
-    values): words in the order of heads. ``room``: when it becomes 0, ``ROOM_WORDS`` words may
-    still follow. ``idle``: the port took all words.
+    model; ``valid``, ``word``, ``row`` (token row), ``head``, ``chunk``, ``base`` (of the layer's
+    keys or values): words in the order of heads. ``room``: when it becomes 0, ``ROOM_WORDS`` words
+    may still follow. ``idle``: the port took all words.
     Latency: ``LATENCY`` cycles from a word to its write command. Throughput: one word per cycle.
     Overflow: ``overflow`` pulses when a word is lost, which happens only to those who disobey
     ``room``.

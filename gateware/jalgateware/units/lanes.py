@@ -9,6 +9,7 @@ from jalgateware.contract.formats import (
     ACCUMULATOR,
     ACTIVATION_SHIFT_BITS,
     BLOCK,
+    TERM,
     WEIGHT,
     WEIGHT_FP4,
 )
@@ -80,7 +81,7 @@ class Lanes(LiteXModule):
         # Operands are registered once more: block RAM outputs are slow.
         flags = delayed(self, self.flags0, 1)
         operands = self._operands(config, columns)
-        self._terms = [self._token(t, operands, flags, columns) for t in range(tokens)]
+        self._aligners = [self._token(t, operands, flags, columns) for t in range(tokens)]
         dot_latency = self._dot_latency
         later = delayed(self, flags, dot_latency + Aligner.LATENCY)
         self.latency = 2 + dot_latency + Aligner.LATENCY + 2
@@ -99,8 +100,8 @@ class Lanes(LiteXModule):
             self.saturated.eq(
                 sum(
                     aligner.saturated & self.active[t] & (packed if high else 1)
-                    for t, terms in enumerate(self._terms)
-                    for high, aligner in terms.values()
+                    for t, aligners in enumerate(self._aligners)
+                    for (_, high), aligner in aligners.items()
                 )
             ),
         ]
@@ -137,10 +138,10 @@ class Lanes(LiteXModule):
 
     def _token(
         self, t: int, operands: list[Signal], flags: Signal, columns: int
-    ) -> dict[tuple[int, int], tuple[int, Aligner]]:
+    ) -> dict[tuple[int, int], Aligner]:
         """Dot products of a token row: aligners by (part of the word, upper element)."""
         activations = delayed(self, self.activations[t], 1)
-        terms = {}
+        aligners = {}
         for i, operand in enumerate(operands):
             dot = BlockDot(columns, self._config.mxfp4)
             self.add_module(f"dot{i}_{t}", dot)
@@ -159,8 +160,8 @@ class Lanes(LiteXModule):
                     aligner.valid.eq(dot.dot_valid),
                     aligner.exponent.eq(self._exponent(i, high, t, dot.latency)),
                 ]
-                terms[i, high] = (high, aligner)
-        return terms
+                aligners[i, high] = aligner
+        return aligners
 
     def _exponent(self, i: int, high: int, t: int, latency: int) -> Signal:
         """Scale byte, activation shift and accumulator fraction, with the block's dot product."""
@@ -179,20 +180,15 @@ class Lanes(LiteXModule):
         self, row: int, t: int, valid: Signal, first: Signal, parity: Signal, packed: Signal
     ) -> Signal:
         """The accumulator of a matrix row of the entry and a token row."""
-        terms, parallel = self._terms[t], self._config.rows_parallel
-        plain = terms[(0, 0)][1] if self._pairs else terms.get((row, 0), (0, None))[1]
-        wide = terms.get((row // 2, row % 2), (0, None))[1] if self._config.mxfp4 else None
-        here = (parity == row) if self._pairs else int(row < parallel)
-        term, enable = Signal.like(terms[(0, 0)][1].term), Signal()
-        if plain is None:
-            self.comb += [term.eq(wide.term), enable.eq(valid & packed)]
-        elif wide is None:
+        aligners, term, enable = self._aligners[t], Signal((TERM.bits, True)), Signal()
+        # In MXINT8 pairs of rows share the one part of a word; other rows have a part each.
+        plain = aligners.get((0 if self._pairs else row, 0))
+        if plain:
+            here = (parity == row) if self._pairs else 1
             self.comb += [term.eq(plain.term), enable.eq(valid & here)]
-        else:
-            self.comb += [
-                term.eq(Mux(packed, wide.term, plain.term)),
-                enable.eq(valid & (packed | here)),
-            ]
+        if self._config.mxfp4:
+            wide = aligners[row // 2, row % 2]
+            self.comb += If(packed, term.eq(wide.term), enable.eq(valid))
         accumulator = Signal((ACCUMULATOR.bits, True))
         kept = Signal((ACCUMULATOR.bits, True))
         self.comb += If(~first, kept.eq(accumulator))

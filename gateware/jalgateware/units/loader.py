@@ -66,9 +66,10 @@ class Loader(LiteXModule):
     ``head_dim``; ``last_row``: the last token row in use; ``busy``; ``sink`` {data}: the
     instruction's words, for EMBED a word of scales before the words of each block; EMBED's elements
     leave as ``value`` {VECTOR}, ``index``, ``row``, ``last``, ``valid`` (valid-only); ROPE's stay
-    in a table: ``pair``, ``pair_row`` -> ``cosine``, ``sine`` {ROTATION} one cycle later. Latency: ``Dequantiser.LATENCY`` + 1 cycles from a word to its first
-    element. Throughput: one element per cycle. Overflow: none. Golden model:
-    ``Machine._embedding``, ``Machine._rotation`` in :mod:`jalgateware.golden.machine`.
+    in a table: ``pair``, ``pair_row`` -> ``cosine``, ``sine`` {ROTATION} one cycle later. Latency:
+    ``Dequantiser.LATENCY`` + 1 cycles from a word to its first element. Throughput: one element per
+    cycle. Overflow: none. Golden model: ``Machine._embedding``, ``Machine._rotation`` in
+    :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:

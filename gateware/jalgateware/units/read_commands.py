@@ -30,7 +30,8 @@ class ReadCommands(LiteXModule):
 
     Interface: ``start`` (pulse, while ``idle``) with ``field`` (an instruction's), ``tokens``,
     ``positions``, ``kv_bases`` (one per token row), ``last_row``, ``shared``, ``tape_base``,
-    ``registers``, all stable until ``idle`` again -> ``source`` {address, words}, valid/ready. ``reset``: forgets the instruction.
+    ``registers``, all stable until ``idle`` again -> ``source`` {address, words}, valid/ready.
+    ``reset``: forgets the instruction.
     Latency: ``LATENCY`` cycles from ``start`` to the first command of MATVEC; the others multiply
     first, one cycle per significant bit of ``blocks``, ``words`` or ``HEAD_WORDS``.
     Throughput: a command per cycle for ATTEND, two in 4 cycles for EMBED.

@@ -49,12 +49,12 @@ class Rotary(LiteXModule):
     Interface: ``value`` {VECTOR}, ``index`` (row), ``row`` (token row), ``rotate``, ``shift`` (5
     bits), ``valid``: pairs of rows in order, each for all token rows up to ``last_row``,
     valid-only, at most one element per cycle; ``pair`` -> ``cosine``, ``sine`` {ROTATION} one
-    cycle later (rotary table of the position, indexed by row within its head / 2); ``head_dim``; ->
-    ``result`` {KV}, ``result_index``, ``result_row``, ``result_valid``. Latency: ``LATENCY`` cycles, for the first
-    row of a pair counted from the second one; the second row follows one cycle behind the first.
-    Throughput: one row per cycle. Overflow: saturates; ``saturated`` is high with such a result.
-    Golden model: :func:`jalgateware.golden.vector.rotate`,
-    :func:`jalgateware.golden.vector.narrow`.
+    cycle later (rotary table of the token row's position, indexed by row within its head / 2);
+    ``head_dim`` -> ``result`` {KV}, ``result_index``, ``result_row``, ``result_valid``. Latency:
+    ``LATENCY`` cycles, for the first row of a pair counted from the second one; the second row
+    follows one cycle behind the first. Throughput: one element per cycle. Overflow: saturates;
+    ``saturated`` is high with such a result. Golden model:
+    :func:`jalgateware.golden.vector.rotate`, :func:`jalgateware.golden.vector.narrow`.
     """
 
     LATENCY = 8
@@ -80,15 +80,7 @@ class Rotary(LiteXModule):
 
         # # #
 
-        # Position within the head: even rows look up, both rows of a pair use the same angle.
-        within = Signal(max=max_head_dim)
-        self.sync += If(
-            self.valid & (self.row == self.last_row),
-            within.eq(within + 1),
-            If(within == self.head_dim - 1, within.eq(0)),
-            If(self.index == 0, within.eq(1)),
-        )
-        self.comb += self.pair.eq(Mux(self.index[1:] == 0, 0, within[1:]))
+        self._look_up(max_head_dim)
         # Stage 1: rows behind the table look-up; an odd row meets the even row before it.
         value, even = Signal.like(self.value), Signal.like(self.value)
         valid, odd, rotate = Signal(), Signal(), Signal()
@@ -165,6 +157,17 @@ class Rotary(LiteXModule):
         ]
         self.comb += [left.a.eq(a0), left.b.eq(b0), right.a.eq(a1), right.b.eq(b1)]
         self._narrow(left.product, right.product, stage_valid, stage_index, stage_shift)
+
+    def _look_up(self, max_head_dim: int) -> None:
+        """Position within the head: both rows of a pair use the same angle."""
+        within = Signal(max=max_head_dim)
+        self.sync += If(
+            self.valid & (self.row == self.last_row),
+            within.eq(within + 1),
+            If(within == self.head_dim - 1, within.eq(0)),
+            If(self.index == 0, within.eq(1)),
+        )
+        self.comb += self.pair.eq(Mux(self.index[1:] == 0, 0, within[1:]))
 
     def _narrow(
         self, left: Signal, right: Signal, valid: Signal, index: Signal, shift: Signal

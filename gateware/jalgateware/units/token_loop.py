@@ -84,12 +84,7 @@ class TokenLoop(LiteXModule):
         self._drawn = Signal(CYCLE_BITS)
         self.drafter = Drafter(rows - 1) if rows > 1 else None
         self._learnt = (self.drafter.learn.ready | ~self._speculates) if self.drafter else 1
-        self.sync += [
-            If(self.running, self.cycles.eq(self.cycles + 1)),
-            If(self.start & ~self.running, self.cycles.eq(0)),
-        ]
-        self.fsm = fsm = FSM(reset_state="IDLE")
-        self.comb += self.running.eq(~fsm.ongoing("IDLE"))
+        self.fsm = FSM(reset_state="IDLE")
         self._begin(rows)
         self._gather(rows)
         self._collect(rows)
@@ -98,6 +93,11 @@ class TokenLoop(LiteXModule):
 
     def _begin(self, rows: int) -> None:
         """Start of a run, and what comes next in it."""
+        self.comb += self.running.eq(~self.fsm.ongoing("IDLE"))
+        self.sync += [
+            If(self.running, self.cycles.eq(self.cycles + 1)),
+            If(self.start & ~self.running, self.cycles.eq(0)),
+        ]
         alive, waiting = self._alive, self._waiting
         each = [*self._position, *self._generated]
         first = [self.first_position] * rows + [0] * rows

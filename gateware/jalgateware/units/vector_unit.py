@@ -10,16 +10,14 @@ from jalgateware.contract.formats import (
     GUARD_BITS,
     KV,
     MANTISSA,
-    SQUARE_SUM_BITS,
     VECTOR,
 )
 from jalgateware.contract.isa import FIELDS, Destination, Format
 from jalgateware.units.fifo import NEVER_COLLIDES
 from jalgateware.units.lanes import entry_rows
+from jalgateware.units.norm import Norm
 from jalgateware.units.pipeline import delayed, fits
-from jalgateware.units.reset import spare_reset
 from jalgateware.units.rotary import Rotary
-from jalgateware.units.rsqrt import ReciprocalRoot
 from jalgateware.units.scaler import SHIFT_BITS, Scaler
 from jalgateware.units.swiglu import SwiGlu
 
@@ -31,9 +29,6 @@ INDEX_BITS = FIELDS["rows"][1]
 ACCUMULATOR_SHIFT = VECTOR.fraction + GUARD_BITS
 """Fraction bits that the scaler expects of an accumulator without shift."""
 
-RSQRT_SHIFT = 33
-"""From rsqrt's exponent to the scaler's shift: 32 (unit of the square sum) + GUARD_BITS - 1."""
-
 COMMANDS = 8
 """Matrices whose rows have not all arrived yet."""
 
@@ -42,49 +37,6 @@ def command_layout() -> list[tuple[str, int]]:
     """Fields of an instruction that the vector unit needs."""
     names = ("destination", "norm", "format", "fraction", "out_shift", "rows", "kv_base")
     return [(name, FIELDS[name][1]) for name in names]
-
-
-class Norm(LiteXModule):
-    """1/rms of the residual vectors of all token rows, held until the vectors are replaced.
-
-    Interface: ``square_sums``, ``square_sum_valid`` (a bit per token row, one at a time): a
-    complete vector; ``last_row``: the last token row in use; ``epsilon`` {2**-32 units};
-    ``invalidate`` (pulse): the vectors are about to change -> ``mantissas`` {MANTISSA}, ``shifts``
-    (scaler shift but for the accumulator's fraction bits), ``valid``. Latency:
-    ``ReciprocalRoot.LATENCY`` + 2 cycles. Throughput: a vector per cycle. Overflow: none; epsilon
-    is at least 1. Golden model: ``Machine._set_residual`` in :mod:`jalgateware.golden.machine`.
-    """
-
-    def __init__(self, tokens: int) -> None:
-        self.square_sums = [Signal(SQUARE_SUM_BITS) for _ in range(tokens)]
-        self.square_sum_valid = Signal(tokens)
-        self.last_row = Signal(max=max(2, tokens))
-        self.epsilon = Signal(32)
-        self.invalidate = Signal()
-        self.mantissas = Array([Signal(MANTISSA.bits) for _ in range(tokens)])
-        self.shifts = Array([Signal((SHIFT_BITS, True)) for _ in range(tokens)])
-        self.valid = Signal()
-
-        # # #
-
-        self.root = root = ReciprocalRoot()
-        total = self.square_sums[0]
-        for row in range(1, tokens):
-            total = Mux(self.square_sum_valid[row], self.square_sums[row], total)
-        # The vectors of a pass arrive one after the other, in the order of the token rows.
-        row = Signal.like(self.last_row)
-        self.sync += [
-            root.value.eq(total + self.epsilon),
-            root.valid_in.eq(self.square_sum_valid != 0),
-            If(
-                root.valid_out,
-                self.mantissas[row].eq(root.mantissa),
-                self.shifts[row].eq(root.k - RSQRT_SHIFT),
-                If(row == self.last_row, self.valid.eq(1), row.eq(0)).Else(row.eq(row + 1)),
-            ),
-            If(self.invalidate, self.valid.eq(0)),
-        ]
-        spare_reset(self, self.valid, root.valid_in, row)
 
 
 class VectorUnit(LiteXModule):
@@ -97,16 +49,30 @@ class VectorUnit(LiteXModule):
     {accumulators}: entries of finished rows; ``last_row``: the last token row in use;
     ``attention`` {accumulator, mantissa, shift, row, last}: results of all heads; ``embed_*``:
     elements of a new residual vector (valid-only); ``pair``, ``pair_row`` -> ``cosine``, ``sine``;
-    ``head_dim``, ``epsilon``: constant for a model; ``norm``: see :class:`Norm`; ``kv_room``: the
-    cache writer takes rows. Leaves: ``vector_*`` {value, row, buffer, last, valid}: elements for
-    the quantisers; ``key_base``, ``value_base`` and ``kv_*`` {data, index, row, valid} with
-    ``kv_kind`` {Destination}: rows of queries, keys and values; ``logit_*``. ``row`` is the token
-    row. ``quiet``: nothing is on its way. Latency: ``Scaler.LATENCY`` plus the unit's. Throughput: one element per
-    cycle. Overflow: saturates; ``saturated`` counts per cycle. Golden model: ``Machine._deliver``
-    in :mod:`jalgateware.golden.machine`.
+    ``head_dim``, ``epsilon``: constant for a model; ``norm``: see
+    :class:`~jalgateware.units.norm.Norm`; ``kv_room``: the cache writer takes rows. Leaves:
+    ``vector_*`` {value, row, buffer, last, valid}: elements for the quantisers; ``key_base``,
+    ``value_base`` and ``kv_*`` {data, index, row, valid} with ``kv_kind`` {Destination}: rows of
+    queries, keys and values; ``logit_*``. ``row`` is the token row. ``quiet``: nothing is on its
+    way. Latency: ``Scaler.LATENCY`` plus the unit's. Throughput: one element per cycle. Overflow:
+    saturates; ``saturated`` counts per cycle. Golden model: ``Machine._deliver`` in
+    :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
+        self._inputs(config)
+        self._outputs(config)
+        self.norm = Norm(config.tokens)
+        self.comb += self.norm.last_row.eq(self.last_row)
+        self.scaler = Scaler()
+        self._drain(config)
+        self._tags()
+        self._residual(config)
+        self._activate()
+        self._rotate(config)
+        self._finish()
+
+    def _inputs(self, config: EngineConfig) -> None:
         self.command = stream.Endpoint(command_layout())
         width = ACCUMULATOR.bits * entry_rows(config) * config.tokens
         self.rows = stream.Endpoint([("accumulators", width)])
@@ -125,12 +91,14 @@ class VectorUnit(LiteXModule):
         self.embed_row = Signal.like(self.last_row)
         self.embed_last = Signal()
         self.embed_valid = Signal()
-        self.pair = Signal(max=max(2, config.max_head_dim // 2))
-        self.pair_row = Signal.like(self.last_row)
         self.cosine = Signal((16, True))
         self.sine = Signal((16, True))
         self.head_dim = Signal(max=config.max_head_dim + 1)
         self.kv_room = Signal()
+
+    def _outputs(self, config: EngineConfig) -> None:
+        self.pair = Signal(max=max(2, config.max_head_dim // 2))
+        self.pair_row = Signal.like(self.last_row)
         self.vector_value = Signal((VECTOR.bits, True))
         self.vector_row = Signal.like(self.last_row)
         self.vector_buffer = Signal()
@@ -150,18 +118,6 @@ class VectorUnit(LiteXModule):
         self.logit_valid = Signal()
         self.saturated = Signal(3)
         self.quiet = Signal()
-
-        # # #
-
-        self.norm = Norm(config.tokens)
-        self.comb += self.norm.last_row.eq(self.last_row)
-        self.scaler = Scaler()
-        self._drain(config)
-        self._tags()
-        self._residual(config)
-        self._activate()
-        self._rotate(config)
-        self._finish()
 
     def _drain(self, config: EngineConfig) -> None:
         """Decides what enters the scaler: attention results as they come, else the next row."""
