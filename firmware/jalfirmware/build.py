@@ -47,8 +47,8 @@ STRICT = (
 
 LITEDRAM_SOURCES = ("sdram.c", "accessors.c")
 
-LITEDRAM_OPTIONS = ("-std=gnu11", "-w", "-DSDRAM_TEST_DISABLE")
-"""Not our code, so no warnings; its memory test reads all of a small memory, ours a few words."""
+FOREIGN_OPTIONS = ("-std=gnu11", "-w", "-DSDRAM_TEST_DISABLE")
+"""No warnings; LiteDRAM's memory test reads all of a small memory, ours a few words."""
 
 Run = Callable[[list[str], Path], None]
 """Runs a command in a folder and raises where it fails."""
@@ -105,16 +105,20 @@ def compile_program(
     sources: Sequence[Path],
     image: str,
     optimisation: Sequence[str],
+    foreign: Sequence[Path] = (),
 ) -> Path:
-    """Compiles and links a program for the ROM, with LiteDRAM's initialisation; see above."""
+    """Compiles and links a program for the ROM, with LiteDRAM's initialisation; see above.
+
+    ``foreign``: sources that are not ours.
+    """
     assert headers.name == "generated", headers
     (folder / HEADER_NAME).write_text(c_header(), encoding="utf-8")
     options = [COMPILER, *MACHINE, *optimisation, *OPTIONS, *include_options(headers, folder)]
     elf = folder / Path(image).with_suffix(".elf")
     run([*options, *STRICT, "-c", *map(str, sources)], folder)
     run([COMPILER, *ASSEMBLER_MACHINE, "-c", str(SOURCE_FOLDER / "crt0.S")], folder)
-    foreign = [str(path) for path in litedram_sources()]
-    run([*options, *LITEDRAM_OPTIONS, "-c", *foreign], folder)
+    foreign = [*litedram_sources(), *foreign]
+    run([*options, *FOREIGN_OPTIONS, "-c", *map(str, foreign)], folder)
     link = [COMPILER, *MACHINE, "-nostdlib", "-Wl,--gc-sections", f"-L{headers}"]
     link += [f"-T{SOURCE_FOLDER / 'linker.ld'}", f"-Wl,-Map={elf.with_suffix('.map')}"]
     objects = sorted(str(path) for path in folder.glob("*.o"))
