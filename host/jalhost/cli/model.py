@@ -38,13 +38,28 @@ def convert(
     name: Annotated[
         str | None, typer.Option(help="The model's name.", show_default="the checkpoint's name")
     ] = None,
+    draft_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Tokens to learn drafts from (0: no drafts).",
+            show_default="about a minute's worth",
+        ),
+    ] = None,
+    draft_text: Annotated[
+        Path | None,
+        typer.Option(help="Text to learn drafts from.", show_default="what the model tells"),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Convert a checkpoint to a .jal image."""
+    from jalhost.files import read_text
     from jalhost.models.convert import read_model
+    from jalhost.models.drafting import with_drafts
     from jalhost.models.image_file import save_image
 
-    image = read_model(checkpoint, tokenizer, name)
+    text = read_text(draft_text) if draft_text else None
+    image = with_drafts(read_model(checkpoint, tokenizer, name), draft_tokens, text)
     save_image(image, output)
     a = image.plan.architecture
     size = output.stat().st_size
@@ -85,6 +100,7 @@ def _facts(image: "Image", path: Path) -> dict[str, Any]:
         **a.as_dict(),
         "stop_tokens": list(image.stop_tokens),
         "instructions": len(image.program),
+        "drafts": 0 if image.drafts is None else int((image.drafts != 0).sum()),
         "bytes_per_token": needed_bytes(image, 0),
     }
 

@@ -63,7 +63,7 @@ def measure(
     for _ in range(sequences):
         token = BOS
         for position in range(length):
-            expected = _log_softmax(reference.step(token, position).astype(np.float64))
+            expected = _log_softmax(reference.step([token], position)[0].astype(np.float64))
             machine.step(token, position, Sampling())
             actual = _log_softmax(machine.logits / (1 << VECTOR.fraction))
             likely = np.exp(_log_softmax(expected / temperature))
