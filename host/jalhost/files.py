@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever meets a half-written one."""
+"""Reading text files, and writing files so that nobody ever meets a half-written one."""
 
 import os
 import tempfile
@@ -7,6 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jalhost.errors import UsageError
+
+
+def read_text(path: Path) -> str:
+    """A text file's content.
+
+    Raises:
+        UsageError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text: {error.reason}") from error
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""The image as it lies in DRAM: header, program, tape; behind it the KV cache.
+"""The image as it lies in DRAM: header, program, drafts, tape; behind it the KV cache.
 
-``blob = header | program | tape`` (the tape region starts with the rotary table). All values are
-little-endian 32-bit words. The header is a preamble of 64 bytes, then fields, then the CRC-32
-(zlib's) of each chunk of what follows the header; it is padded with zeros to a multiple of 4096
-bytes. ``program``, ``tape`` and ``kv`` start at multiples of 64 bytes, and the blob's length is a
-multiple of 64, so that all of them are whole engine words.
+``blob = header | program | drafts | tape`` (the tape region starts with the rotary table). All
+values are little-endian 32-bit words. The header is a preamble of 64 bytes, then fields, then the
+CRC-32 (zlib's) of each chunk of what follows the header; it is padded with zeros to a multiple of
+4096 bytes. ``program``, ``drafts``, ``tape`` and ``kv`` start at multiples of 64 bytes, and the
+blob's length is a multiple of 64, so that all of them are whole engine words.
 """
 
 import struct
@@ -20,7 +20,7 @@ PAGE_BYTES = 4096
 """The header's length is a multiple of this."""
 
 ALIGNMENT = 64
-"""Program, tape and KV cache start at multiples of this: the widest engine word."""
+"""Program, drafts, tape and KV cache start at multiples of this: the widest engine word."""
 
 PREAMBLE_BYTES = 64
 """What the header's own CRC leaves out."""
@@ -46,7 +46,7 @@ class Word(IntEnum):
     """Word index of each field, from the start of the header."""
 
     BLOB_BYTES = 16
-    """Header, program and tape."""
+    """Header, program, drafts and tape."""
     LANES = 17
     """Bytes of an engine word."""
     ISA_VERSION = 18
@@ -84,6 +84,10 @@ class Word(IntEnum):
     """Bytes from the start of the blob to the chunks' CRCs."""
     FORMATS = 43
     """Formats of matrices that the program uses, as bits of the ISA's Format."""
+    DRAFTS_OFFSET = 44
+    """Bytes from the start of the blob to the preloaded entries of the drafter's table."""
+    DRAFT_WORDS = 45
+    """Their number: TABLE_WORDS of the contract's drafting, or 0 where the image has none."""
 
 
 CRC_TABLE_OFFSET = 256
@@ -112,6 +116,8 @@ class ImageHeader:
     group: int
     head_dim: int
     formats: int
+    drafts_offset: int
+    draft_words: int
     image_id: bytes
     chunk_crcs: tuple[int, ...]
 

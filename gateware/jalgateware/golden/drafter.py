@@ -5,6 +5,7 @@ A guess costs nothing when it is wrong: the pass that gets it samples every toke
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import eq
 
 from jalgateware.contract.drafting import (
     IN_USE,
@@ -96,3 +97,24 @@ class Drafter:
         place, wanted = set_of(key), entry(key, 0)
         ways = [*self._preloaded[place::SETS], self._learnt[place]]
         return [way & _TOKEN_MASK for way in ways if way & ~_TOKEN_MASK == wanted][:1]
+
+
+def sampling_passes(
+    drafter: Drafter, prompt: Sequence[int], sampled: Sequence[int], most: int
+) -> list[int]:
+    """Tokens that each pass yields, from the first that samples, for a run with known samples.
+
+    A pass yields the sample behind the last token, and one more for each draft that was right:
+    drafts count up to the first wrong one. ``most``: drafts in a pass.
+    """
+    for token in prompt:
+        drafter.learn(token)
+    passes, done = [], 0
+    while done < len(sampled):
+        drafts = drafter.draft(min(most, len(sampled) - done - 1))
+        right = [*map(eq, drafts, sampled[done:]), False].index(False)
+        for token in sampled[done : done + right + 1]:
+            drafter.learn(token)
+        passes.append(right + 1)
+        done += right + 1
+    return passes

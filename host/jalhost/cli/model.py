@@ -78,14 +78,29 @@ def convert(
         float | None,
         typer.Option(help="With auto: the fewest bytes at no more mean KL divergence (nats)."),
     ] = None,
+    draft_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Tokens to learn drafts from (0: no drafts).",
+            show_default="about a minute's worth",
+        ),
+    ] = None,
+    draft_text: Annotated[
+        Path | None,
+        typer.Option(help="Text to learn drafts from.", show_default="what the model tells"),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Convert a checkpoint to a .jal image."""
+    from jalhost.files import read_text
     from jalhost.models.convert import needed_bytes, read_model
+    from jalhost.models.drafting import with_drafts
     from jalhost.models.image_file import save_image
 
     choose = _chooser(weights, classifier, max_bytes_per_token, max_kl)
-    image = read_model(checkpoint, tokenizer, name, choose)
+    text = read_text(draft_text) if draft_text else None
+    image = with_drafts(read_model(checkpoint, tokenizer, name, choose), draft_tokens, text)
     save_image(image, output)
     a = image.plan.architecture
     size, traffic = output.stat().st_size, needed_bytes(image, 0)
@@ -180,6 +195,7 @@ def _facts(image: "Image", path: Path) -> dict[str, Any]:
         **a.as_dict(),
         "stop_tokens": list(image.stop_tokens),
         "instructions": len(image.program),
+        "drafts": 0 if image.drafts is None else int((image.drafts != 0).sum()),
         "bytes_per_token": needed_bytes(image, 0),
         "matrices": _matrices(image),
     }

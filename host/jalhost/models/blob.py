@@ -1,4 +1,4 @@
-"""The image as it lies in a device's DRAM: header, program, tape."""
+"""The image as it lies in a device's DRAM: header, program, drafts, tape."""
 
 import hashlib
 from dataclasses import dataclass
@@ -51,8 +51,10 @@ def build_blob(image: Image, config: EngineConfig) -> Blob:
     a, executable = image.plan.architecture, prepare(image, config)
     words = [isa.encode(item) for item in executable.program]
     program = _pad(np.array(words, dtype="<u4").tobytes())
+    entries = () if image.drafts is None else image.drafts
+    drafts = _pad(np.array(entries, dtype="<u4").tobytes())
     tape = _pad(executable.memory.tobytes())
-    payload = program + tape
+    payload = program + drafts + tape
     start = header_bytes(-(-len(payload) // CHUNK_BYTES))
     header = ImageHeader(
         blob_bytes=start + len(payload),
@@ -60,7 +62,7 @@ def build_blob(image: Image, config: EngineConfig) -> Blob:
         isa_version=isa.VERSION,
         program_offset=start,
         instructions=len(words),
-        tape_offset=start + len(program),
+        tape_offset=start + len(program) + len(drafts),
         kv_offset=-(-(start + len(payload)) // PAGE_BYTES) * PAGE_BYTES,
         image_id=hashlib.sha256(payload).digest()[:16],
         chunk_crcs=chunk_crcs(payload),
@@ -74,6 +76,8 @@ def build_blob(image: Image, config: EngineConfig) -> Blob:
         kv_heads=a.kv_heads,
         group=a.group,
         head_dim=a.head_dim,
+        drafts_offset=start + len(program),
+        draft_words=len(entries),
         formats=sum({1 << item.format for item in executable.program}),
     )
     return Blob(header, header.pack() + payload)

@@ -23,7 +23,7 @@ class Image:
 
     ``program`` (instructions, 4) uint32; ``rope`` (context, head_dim) int16; ``tape`` (bytes,)
     uint8, the matrices without the rotary table, laid out for GEOMETRY. ``stop_tokens`` end a
-    generation.
+    generation. ``drafts`` (TABLE_WORDS,) uint32: the drafter's preloaded entries.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Image:
     tape: Bytes
     tokenizer: Tokenizer
     stop_tokens: tuple[int, ...] = (tokens.BOS, tokens.EOS)
+    drafts: npt.NDArray[np.uint32] | None = None
 
     def tensors(self) -> Tensors:
         """What the file holds, by name."""
@@ -41,5 +42,6 @@ class Image:
             "program": self.program,
             "rope": self.rope,
             "tape": self.tape,
+            **({} if self.drafts is None else {"drafts": self.drafts}),
             **tokens.to_tensors(self.tokenizer),
         }

@@ -2,7 +2,8 @@
 
 A safetensors file with the tensors ``program`` (instructions, 4) uint32, ``rope`` (context,
 head_dim) int16, ``tape`` (bytes,) uint8 - the matrices as the engine reads them with
-``GEOMETRY.lanes`` - and the tokenizer. One metadata entry, ``jalhost``, holds a JSON object with
+``GEOMETRY.lanes`` -, the tokenizer, and optionally ``drafts`` (entries,) uint32, with which the
+drafter starts. One metadata entry, ``jalhost``, holds a JSON object with
 its own SHA-256: format and version, name, source, the compiler's plan, special tokens, and a
 SHA-256 for each tensor.
 """
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jalgateware.contract import isa
+from jalgateware.contract.drafting import TABLE_WORDS
 from jalgateware.contract.image_header import CHUNK_BYTES
 from jalhost.errors import ModelError
 from jalhost.files import atomic_path
@@ -100,6 +102,7 @@ def load_image(path: Path) -> Image:
             tape=_typed(tensors["tape"], np.uint8),
             tokenizer=tokens.from_tensors(tensors),
             stop_tokens=tuple(int(token) for token in metadata["stop_tokens"]),
+            drafts=_typed(tensors["drafts"], np.uint32) if "drafts" in tensors else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__} {error}") from error
@@ -173,6 +176,8 @@ def _check_consistency(path: Path, image: Image) -> None:
         "tape": (image.tape.shape, ((place.tape_words - rope_words) * GEOMETRY.lanes,)),
         "tokenizer.ends": ((len(image.tokenizer.pieces),), (a.vocabulary,)),
     }
+    if image.drafts is not None:
+        expected["drafts"] = (image.drafts.shape, (TABLE_WORDS,))
     for name, (shape, wanted) in expected.items():
         if shape != wanted:
             raise _damaged(

@@ -72,7 +72,7 @@ def sample_texts(
     for _ in range(sequences):
         text = [BOS]
         for position in range(length):
-            logits = log_softmax(reference.step(text[-1], position))
+            logits = log_softmax(reference.step([text[-1]], position)[0])
             likely = np.exp(log_softmax(logits / temperature))
             text.append(int(random.choice(len(likely), p=likely / likely.sum())))
         texts.append(text)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from jalhost.models.architecture import Architecture, Floats, Model
 
@@ -13,10 +14,10 @@ def _rms_norm(x: Floats, gain: Floats, epsilon: float) -> Floats:
 
 
 def _rotate(x: Floats, angles: Floats) -> Floats:
-    pairs = x.reshape(-1, len(angles), 2)
+    pairs = x.reshape(len(x), -1, len(angles), 2)
     cosine, sine = np.cos(angles), np.sin(angles)
-    first, second = pairs[:, :, 0], pairs[:, :, 1]
-    turned = np.stack([first * cosine - second * sine, first * sine + second * cosine], axis=2)
+    first, second = pairs[..., 0], pairs[..., 1]
+    turned = np.stack([first * cosine - second * sine, first * sine + second * cosine], axis=3)
     return turned.reshape(x.shape)
 
 
@@ -65,32 +66,38 @@ def _rotate_heads(x: Floats, angles: Floats) -> Floats:
 
 
 class Reference:
-    """Runs a model token by token in float32, with its KV cache."""
+    """Runs a model token by token in float32, with its KV cache, on several texts side by side.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: the model.
+        texts: how many; all are at the same position.
+        positions: of the KV cache; the model's context where it is not given.
+    """
+
+    def __init__(self, model: Model, texts: int = 1, positions: int | None = None) -> None:
         a = model.architecture
         self.model = model
-        self.keys = np.zeros((a.layers, a.kv_heads, a.context, a.head_dim), dtype=np.float32)
+        shape = (a.layers, texts, a.kv_heads, positions or a.context, a.head_dim)
+        self.keys = np.zeros(shape, dtype=np.float32)
         self.values = np.zeros_like(self.keys)
         self.frequencies = _frequencies(a)
 
-    def step(self, token: int, position: int) -> Floats:
-        """Logits (vocabulary,) behind ``token`` at ``position``; positions come in order."""
+    def step(self, tokens: Sequence[int] | npt.NDArray[np.int64], position: int) -> Floats:
+        """Logits (texts, vocabulary) behind ``tokens`` (texts,) at ``position``, each in turn."""
         a = self.model.architecture
-        x = self.model.embedding[token].astype(np.float32)
+        x = self.model.embedding[np.asarray(tokens)].astype(np.float32)
         angles = self.frequencies * np.float32(position)
         for index, layer in enumerate(self.model.layers):
             normed = _rms_norm(x, layer.attention_norm, a.epsilon)
-            query = _rotate(layer.query @ normed, angles).reshape(a.kv_heads, a.group, a.head_dim)
-            self.keys[index, :, position] = _rotate(layer.key @ normed, angles).reshape(
-                a.kv_heads, -1
-            )
-            self.values[index, :, position] = (layer.value @ normed).reshape(a.kv_heads, -1)
-            keys = self.keys[index, :, : position + 1]
-            score = np.einsum("hgd,hpd->hgp", query, keys) / np.sqrt(np.float32(a.head_dim))
-            values = self.values[index, :, : position + 1]
-            mixed = np.einsum("hgp,hpd->hgd", _softmax(score), values)
-            x = x + layer.output @ mixed.reshape(-1)
+            query = _rotate(normed @ layer.query.T, angles)
+            query = query.reshape(len(x), a.kv_heads, a.group, a.head_dim)
+            heads = (len(x), a.kv_heads, a.head_dim)
+            self.keys[index, :, :, position] = _rotate(normed @ layer.key.T, angles).reshape(heads)
+            self.values[index, :, :, position] = (normed @ layer.value.T).reshape(heads)
+            keys = self.keys[index, :, :, : position + 1]
+            score = np.matmul(query, keys.swapaxes(2, 3)) / np.sqrt(np.float32(a.head_dim))
+            values = self.values[index, :, :, : position + 1]
+            x = x + np.matmul(_softmax(score), values).reshape(len(x), -1) @ layer.output.T
             normed = _rms_norm(x, layer.ffn_norm, a.epsilon)
-            x = x + layer.down @ _swiglu(layer.gate @ normed, layer.up @ normed)
-        return self.model.classifier @ _rms_norm(x, self.model.final_norm, a.epsilon)
+            x = x + _swiglu(normed @ layer.gate.T, normed @ layer.up.T) @ layer.down.T
+        return _rms_norm(x, self.model.final_norm, a.epsilon) @ self.model.classifier.T

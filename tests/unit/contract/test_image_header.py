@@ -40,6 +40,8 @@ EXAMPLE = ImageHeader(
     group=2,
     head_dim=8,
     formats=1,
+    drafts_offset=PAGE_BYTES + 768,
+    draft_words=0,
     image_id=hashlib.sha256(b"payload").digest()[:16],
     chunk_crcs=(1, 2, 3),
 )

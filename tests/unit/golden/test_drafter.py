@@ -14,7 +14,7 @@ from jalgateware.contract.drafting import (
     TABLE_WORDS,
     TOKEN_BITS,
 )
-from jalgateware.golden.drafter import Drafter, entry, fits, keys, set_of
+from jalgateware.golden.drafter import Drafter, entry, fits, keys, sampling_passes, set_of
 
 
 def draft(drafter: Drafter, text: list[int], most: int = 3) -> list[int]:
@@ -80,3 +80,18 @@ def test_drafts_are_tokens_of_the_run(text: list[int], most: int) -> None:
 def test_a_table_of_another_length_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match=f"has {TABLE_WORDS} entries, not {length}"):
         Drafter([0] * length)
+
+
+def test_passes_of_a_run() -> None:
+    # Behind 1 2 3 1 comes 2, and 3 and 1 behind that; then 4 is a surprise.
+    assert sampling_passes(Drafter(), [1, 2, 3, 1], [2, 3, 1, 2, 4, 9], most=3) == [4, 1, 1]
+    assert sampling_passes(Drafter(), [1, 2, 3, 1], [2, 3, 1, 2, 4, 9], most=1) == [2, 2, 1, 1]
+    assert sampling_passes(Drafter(), [1, 2, 3, 1], [2, 3], most=3) == [2]
+    assert sampling_passes(Drafter(), [1, 2, 3, 1], [], most=3) == []
+
+
+@given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 3))
+def test_passes_yield_all_tokens(sampled: list[int], most: int) -> None:
+    passes = sampling_passes(Drafter(), [0, 1], sampled, most)
+    assert sum(passes) == len(sampled)
+    assert all(1 <= tokens <= most + 1 for tokens in passes)

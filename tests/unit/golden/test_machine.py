@@ -38,7 +38,7 @@ def machine_for(a: Architecture, config: EngineConfig | None = None) -> Machine:
 def test_logits_are_close_to_float32(a: Architecture) -> None:
     machine, reference = machine_for(a), Reference(tiny_model(a))
     for position, token in enumerate(TOKENS):
-        expected = reference.step(token, position)
+        expected = reference.step([token], position)[0]
         sampled = machine.step(token, position, Sampling())
         logits = machine.logits / (1 << VECTOR.fraction)
         assert sampled == int(np.argmax(machine.logits))

@@ -133,7 +133,7 @@ def test_reference_is_the_same_at_once_and_token_by_token(kv_heads: int) -> None
     a = dataclasses.replace(ARCHITECTURE, kv_heads=kv_heads, tied=False)
     model, tokens = tiny_model(a), sample_texts(tiny_model(a), 1)[0][:-1]
     reference = Reference(model)
-    one_by_one = [reference.step(token, position) for position, token in enumerate(tokens)]
+    one_by_one = [reference.step([token], position)[0] for position, token in enumerate(tokens)]
     assert np.allclose(forward(model, tokens), one_by_one, rtol=0, atol=1e-4)
 
 

@@ -61,7 +61,7 @@ def test_checkpoint_computes_the_same(tmp_path: Path) -> None:
         expected = model(tokens)[0].numpy()
 
     reference = Reference(read_checkpoint(tmp_path / "demo.bin"))
-    actual = [reference.step(token, place) for place, token in enumerate(tokens[0].tolist())]
+    actual = [reference.step([token], place)[0] for place, token in enumerate(tokens[0].tolist())]
     np.testing.assert_allclose(np.stack(actual), expected, atol=2e-5)
 
 
