@@ -37,6 +37,22 @@ void engine_write_program(uint32_t dram_offset, uint32_t words)
         mmio_write32(REGISTER(ENGINE_PROGRAM_DATA), dram_read(dram_offset + 4u * i));
 }
 
+void engine_write_drafts(uint32_t dram_offset, uint32_t words)
+{
+#ifdef CSR_ENGINE_DRAFT_DATA_ADDR
+    /* Entries of the image before become empty; behind a reset nobody knows how many there are. */
+    static uint32_t unused;
+    const uint32_t end = DRAFT_TABLE_WORDS - unused;
+    mmio_write32(REGISTER(ENGINE_DRAFT_ADDRESS), 0);
+    for (uint32_t i = 0; i < words || i < end; i++)
+        mmio_write32(REGISTER(ENGINE_DRAFT_DATA), i < words ? dram_read(dram_offset + 4u * i) : 0);
+    unused = DRAFT_TABLE_WORDS - words;
+#else
+    (void)dram_offset;
+    (void)words;
+#endif
+}
+
 static void write_stop_tokens(const struct engine_model *model)
 {
     static const uint32_t registers[IMAGE_STOP_TOKENS] = {

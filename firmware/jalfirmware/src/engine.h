@@ -53,6 +53,9 @@ MUST_USE enum jal_result engine_stop(void);
 /* Copies a program from DRAM; `words` 32-bit words. */
 void engine_write_program(uint32_t dram_offset, uint32_t words);
 
+/* Fills the drafter's table, if the engine has a drafter; entries behind `words` become empty. */
+void engine_write_drafts(uint32_t dram_offset, uint32_t words);
+
 void engine_start(const struct engine_model *model, const struct engine_run *run);
 
 struct engine_state engine_state(void);

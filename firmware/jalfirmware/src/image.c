@@ -59,6 +59,8 @@ static enum jal_result check_extents(void)
     const uint32_t program = 4u * INSTRUCTION_WORDS * image_word(HEADER_INSTRUCTIONS);
     if (blob > room() || !is_inside(image_word(HEADER_PROGRAM_OFFSET), program, blob) ||
         !is_inside(image_word(HEADER_TAPE_OFFSET), 0, blob) ||
+        image_word(HEADER_DRAFT_WORDS) > DRAFT_TABLE_WORDS ||
+        !is_inside(image_word(HEADER_DRAFTS_OFFSET), 4u * image_word(HEADER_DRAFT_WORDS), blob) ||
         !is_inside(image_word(HEADER_KV_OFFSET), image_word(HEADER_KV_BYTES), room()))
         return RESULT_DOES_NOT_FIT;
     return RESULT_OK;
@@ -116,5 +118,7 @@ enum jal_result image_load(struct image *image, struct image_excess *excess)
     describe(image);
     engine_write_program(IMAGE_OFFSET + image_word(HEADER_PROGRAM_OFFSET),
                          INSTRUCTION_WORDS * image->instructions);
+    engine_write_drafts(IMAGE_OFFSET + image_word(HEADER_DRAFTS_OFFSET),
+                        image_word(HEADER_DRAFT_WORDS));
     return RESULT_OK;
 }
