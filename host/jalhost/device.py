@@ -331,10 +331,13 @@ class Device:
 
 
 def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> EngineConfig:
+    # Of no concern to a host, but there are no more than groups and rows have queries.
+    slots = min(EngineConfig.attention_slots, limits["group"] * rows)
     try:
         return EngineConfig(
             lanes=lanes,
             tokens=rows,
+            attention_slots=slots,
             mxfp4=bool(formats >> Format.MXFP4 & 1),
             **{f"max_{name}": limits[name] for name in LIMITS},
         )
