@@ -1,6 +1,7 @@
 """``jalhost model``: convert checkpoints, look into images, measure their quality."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +54,10 @@ def convert(
     debug: Debug = False,
 ) -> None:
     """Convert a checkpoint to a .jal image."""
+    # BLAS's threads wait for each other in loops. With matrices of this size they win nothing, and
+    # on a busy machine they cost minutes. It reads this when it is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
     from jalhost.files import read_text
     from jalhost.models.convert import read_model
     from jalhost.models.drafting import with_drafts
