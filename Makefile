@@ -43,8 +43,8 @@ soc-test: setup ## Run the tests of the firmware and of the whole system in simu
 ooc: setup ## Place and route the engine for ECP5 and report area and clock
 	@python -m jalsoc.ooc
 
-bench: setup ## Measure tokens per second in simulation into docs/benchmarks.md (IMAGES=... for more models)
-	@python -m tools.benchmarks $(IMAGES)
+bench: setup ## Measure tokens per second in simulation into docs/benchmarks.md (IMAGES=..., BASELINE='CHECKPOINT TOKENIZER')
+	@python -m tools.benchmarks $(IMAGES) $(if $(BASELINE),--baseline $(BASELINE))
 
 bench-sim: setup ## Compare the simulator's speed with LiteX's own runtime
 	@python -m jalsoc.bench_sim

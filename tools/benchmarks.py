@@ -1,10 +1,11 @@
 """Runs the benchmarks and writes docs/benchmarks.md: ``python -m tools.benchmarks [IMAGE...]``.
 
 Each table stands below the command that prints it. Images are measured in addition to the demo
-model.
+model. ``--baseline CHECKPOINT TOKENIZER`` adds a section: the engine next to the system's own CPU.
 """
 
 import argparse
+import json
 import shlex
 import subprocess
 import sys
@@ -30,29 +31,82 @@ the weights are read.
 """
 
 
-def run(arguments: list[str]) -> str:
-    """Output of a command of jalhost; its messages pass through."""
-    command = [sys.executable, "-c", "from jalhost.cli.main import main; main()", *arguments]
+BASELINE_DEPTHS = (1, 32)
+"""Tokens in the KV cache: the CPU's time grows with them, and the engine's hardly does."""
+
+BASELINE_TOKENS = 1
+"""The CPU takes minutes of simulation for each, and does not vary."""
+
+BASELINE_INTRODUCTION = """## The engine and the CPU
+
+The same model, the same simulated system: on the engine, and on the CPU alone, with llama2.c's int8
+arithmetic. `python -m jalsoc.baseline` says what makes this fair.
+"""
+
+BASELINE_HEAD = """| model | position | CPU, cycles/token | engine, cycles/token | ratio |
+|---|---|---:|---:|---:|
+"""
+
+
+def output(command: list[str]) -> str:
+    """What a command prints; its messages pass through."""
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def run(arguments: list[str]) -> str:
+    """Output of a command of jalhost."""
+    return output([sys.executable, "-c", "from jalhost.cli.main import main; main()", *arguments])
 
 
 def section(image: Path | None, options: tuple[str, ...]) -> str:
     """A command and what it prints. The image goes by its name, wherever it lies."""
     arguments = ["bench", *options]
     shown = [*arguments, *(["--model", image.name] if image else [])]
-    output = run([*arguments, *(["--model", str(image)] if image else [])])
-    return f"```\njalhost {shlex.join(shown)}\n```\n\n{output}"
+    printed = run([*arguments, *(["--model", str(image)] if image else [])])
+    return f"```\njalhost {shlex.join(shown)}\n```\n\n{printed}"
+
+
+def baseline_row(checkpoint: Path, tokenizer: Path, depth: int) -> tuple[list[str], str]:
+    """The two commands for one depth, and their line of the table."""
+    amount = str(BASELINE_TOKENS)
+    cpu = ["--tokens", amount, "--depth", str(depth), "--json"]
+    engine = ["bench", "--target", "sim", "-p", "0", "-n", amount, "-d", str(depth)]
+    engine += ["--output", "json"]
+    shown = [
+        f"python -m jalsoc.baseline {checkpoint.name} {shlex.join(cpu)}",
+        f"jalhost {shlex.join(engine)} --model {checkpoint.name} --tokenizer {tokenizer.name}",
+    ]
+    slow = json.loads(output([sys.executable, "-m", "jalsoc.baseline", str(checkpoint), *cpu]))
+    model = ["--model", str(checkpoint), "--tokenizer", str(tokenizer)]
+    (fast,) = json.loads(run([*engine, *model]))
+    cycles = slow["cycles_per_token"], fast["cycles_per_token"]
+    (position,) = slow["positions"]
+    line = f"| {checkpoint.stem} | {position} | {cycles[0]:,.0f} | {cycles[1]:,.0f}"
+    return shown, f"{line} | {cycles[0] / cycles[1]:,.0f} |\n"
+
+
+def baseline_section(checkpoint: Path, tokenizer: Path) -> str:
+    """The commands, and the table of what they print."""
+    rows = [baseline_row(checkpoint, tokenizer, depth) for depth in BASELINE_DEPTHS]
+    commands = "\n".join(line for shown, _ in rows for line in shown)
+    table = BASELINE_HEAD + "".join(line for _, line in rows)
+    return f"{BASELINE_INTRODUCTION}\n```\n{commands}\n```\n\n{table}"
 
 
 def main() -> int:
     """Returns 1 if a command failed; the page is then left as it was."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks", description=__doc__)
     parser.add_argument("images", nargs="*", type=Path)
-    images: list[Path | None] = [None, *parser.parse_args().images]
+    parser.add_argument(
+        "--baseline", nargs=2, type=Path, metavar=("CHECKPOINT", "TOKENIZER"), action="append"
+    )
+    arguments = parser.parse_args()
+    images: list[Path | None] = [None, *arguments.images]
     try:
         parts = [section(image, options) for image in images for options in (OPTIONS, DETAILS)]
+        parts += [baseline_section(*pair) for pair in arguments.baseline or ()]
     except subprocess.CalledProcessError as error:
-        print(f"error: jalhost ended with exit code {error.returncode}", file=sys.stderr)
+        print(f"error: a command ended with exit code {error.returncode}", file=sys.stderr)
         return 1
     PAGE.write_text("\n".join([INTRODUCTION, *parts]), encoding="utf-8")
     return 0

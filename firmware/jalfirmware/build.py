@@ -1,6 +1,6 @@
 """Compiles the firmware for a system whose headers have been generated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,8 +22,9 @@ MACHINE = ("-march=rv32im", "-mabi=ilp32", "-D__vexriscv__")
 ASSEMBLER_MACHINE = ("-march=rv32im_zicsr", "-mabi=ilp32")
 """The CPU's control registers are an extension by name."""
 
+SMALL = ("-Os",)
+
 OPTIONS = (
-    "-Os",
     "-ffreestanding",
     "-fno-tree-loop-distribute-patterns",
     "-ffunction-sections",
@@ -46,8 +47,8 @@ STRICT = (
 
 LITEDRAM_SOURCES = ("sdram.c", "accessors.c")
 
-LITEDRAM_OPTIONS = ("-std=gnu11", "-w", "-DSDRAM_TEST_DISABLE")
-"""Not our code, so no warnings; its memory test reads all of a small memory, ours a few words."""
+FOREIGN_OPTIONS = ("-std=gnu11", "-w", "-DSDRAM_TEST_DISABLE")
+"""No warnings; LiteDRAM's memory test reads all of a small memory, ours a few words."""
 
 Run = Callable[[list[str], Path], None]
 """Runs a command in a folder and raises where it fails."""
@@ -94,18 +95,33 @@ def compile_firmware(headers: Path, folder: Path, run: Run) -> Path:
 
     ``headers`` is the folder of the generated headers; its name must be ``generated``.
     """
+    return compile_program(headers, folder, run, sorted(SOURCE_FOLDER.glob("*.c")), IMAGE, SMALL)
+
+
+def compile_program(
+    headers: Path,
+    folder: Path,
+    run: Run,
+    sources: Sequence[Path],
+    image: str,
+    optimisation: Sequence[str],
+    foreign: Sequence[Path] = (),
+) -> Path:
+    """Compiles and links a program for the ROM, with LiteDRAM's initialisation; see above.
+
+    ``foreign``: sources that are not ours.
+    """
     assert headers.name == "generated", headers
     (folder / HEADER_NAME).write_text(c_header(), encoding="utf-8")
-    options = [COMPILER, *MACHINE, *OPTIONS, *include_options(headers, folder)]
-    ours = sorted(str(path) for path in SOURCE_FOLDER.glob("*.c"))
-    elf = folder / "firmware.elf"
-    run([*options, *STRICT, "-c", *ours], folder)
+    options = [COMPILER, *MACHINE, *optimisation, *OPTIONS, *include_options(headers, folder)]
+    elf = folder / Path(image).with_suffix(".elf")
+    run([*options, *STRICT, "-c", *map(str, sources)], folder)
     run([COMPILER, *ASSEMBLER_MACHINE, "-c", str(SOURCE_FOLDER / "crt0.S")], folder)
-    foreign = [str(path) for path in litedram_sources()]
-    run([*options, *LITEDRAM_OPTIONS, "-c", *foreign], folder)
+    foreign = [*litedram_sources(), *foreign]
+    run([*options, *FOREIGN_OPTIONS, "-c", *map(str, foreign)], folder)
     link = [COMPILER, *MACHINE, "-nostdlib", "-Wl,--gc-sections", f"-L{headers}"]
-    link += [f"-T{SOURCE_FOLDER / 'linker.ld'}", f"-Wl,-Map={folder / 'firmware.map'}"]
+    link += [f"-T{SOURCE_FOLDER / 'linker.ld'}", f"-Wl,-Map={elf.with_suffix('.map')}"]
     objects = sorted(str(path) for path in folder.glob("*.o"))
     run([*link, *objects, "-lgcc", "-o", str(elf)], folder)
-    run([f"{PREFIX}objcopy", "-O", "binary", str(elf), IMAGE], folder)
-    return folder / IMAGE
+    run([f"{PREFIX}objcopy", "-O", "binary", str(elf), image], folder)
+    return folder / image

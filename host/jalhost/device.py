@@ -2,18 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.image_header import Preamble, Word
+from jalgateware.contract.isa import Format
 from jalgateware.contract.mailbox import (
     COUNTERS,
     LIMITS,
     MAX_BAD_CHUNKS,
-    PROMPT_CAPACITY,
     RING_ENTRIES,
     RING_ENTRY_WORDS,
     Command,
@@ -27,6 +27,7 @@ from jalgateware.golden.sampler import Sampling
 from jalhost.errors import DeviceError, LinkError, ModelError, UsageError
 from jalhost.links.link import Link
 from jalhost.mailbox import Mailbox, Status
+from jalhost.mailbox_words import OutputEntry, prompt_words
 from jalhost.models.blob import Blob
 
 MAX_ROUNDS = 4
@@ -56,14 +57,6 @@ class Identity:
     port_bytes: int
     simulated: bool
     config: EngineConfig
-
-
-@dataclass(frozen=True)
-class OutputEntry:
-    """A sampled token, and the cycles from the start of the run to it."""
-
-    token: int
-    cycles: int
 
 
 class Device:
@@ -110,7 +103,7 @@ class Device:
         _, version, clock_hz, dram_bytes, image_offset, low, high = words[:7]
         if high << 32 | low != fingerprint:
             raise self._mailbox.failure(Result.WRONG_FIRMWARE, Command.IDENTIFY.name)
-        flags, lanes, port_bytes = self._mailbox.read(Field.FLAGS, 3)
+        flags, lanes, port_bytes, rows, formats = self._mailbox.read(Field.FLAGS, 5)
         limits = dict(zip(LIMITS, self._mailbox.read(Field.LIMITS, len(LIMITS)), strict=True))
         return Identity(
             fingerprint=fingerprint,
@@ -120,7 +113,7 @@ class Device:
             image_offset=image_offset,
             port_bytes=port_bytes,
             simulated=bool(flags >> Flag.SIMULATED & 1),
-            config=_config(lanes, limits),
+            config=_config(lanes, rows, formats, limits),
         )
 
     def check_size(self, blob: Blob) -> None:
@@ -191,30 +184,42 @@ class Device:
             ModelError: the gateware is too small for it.
             DeviceError: it is refused for another reason.
         """
-        accept = (Result.OK, Result.LIMIT_EXCEEDED)
+        accept = (Result.OK, Result.LIMIT_EXCEEDED, Result.WRONG_FORMAT)
         answer = self._mailbox.command(Command.LOAD, accept=accept)
         if answer.result is Result.LIMIT_EXCEEDED:
             index, value, limit = answer.words[:3]
             name = Word(index).name.lower().replace("_", " ")
             raise ModelError(f"the model's {name} is {value}, this gateware's limit is {limit}")
+        if answer.result is Result.WRONG_FORMAT:
+            _, needed, taken = answer.words[:3]
+            raise ModelError(
+                f"the model has matrices in {_formats(needed)}, this gateware takes "
+                f"{_formats(taken)}",
+                "convert the model for it",
+            )
 
     def run(
-        self, prompt: tuple[int, ...], count: int, sampling: Sampling
+        self,
+        prompts: Sequence[Sequence[int]],
+        count: int,
+        sampling: Sampling,
+        drafts: int = 0,
+        position: int = 0,
     ) -> Generator[OutputEntry, None, None]:
         """Runs the loaded image and yields tokens as they are sampled; closing it stops the run.
 
+        ``prompts``: of each stream. ``count``: tokens to sample for each. ``drafts``: most drafted
+        tokens in a pass. ``position``: of the prompts' first tokens.
+
         Raises:
-            UsageError: the prompt is longer than the mailbox.
+            UsageError: the prompts are longer than the mailbox, or their KV caches do not fit.
             DeviceError: the run failed.
         """
-        if len(prompt) > PROMPT_CAPACITY:
-            raise UsageError(
-                f"the prompt has {len(prompt)} tokens, the device takes {PROMPT_CAPACITY}"
-            )
         boots = self._mailbox.read(Field.BOOTS)[0]
-        self._mailbox.write(Field.PROMPT, prompt)
-        arguments = (len(prompt), count, 0, sampling.inverse_temperature, sampling.seed, 0)
-        run = self._mailbox.command(Command.RUN, *arguments).words[0]
+        words = prompt_words(prompts)
+        self._mailbox.write(Field.PROMPT, words)
+        arguments = (len(words), count, position, sampling.inverse_temperature, sampling.seed)
+        run = self._start_run(*arguments, 0, len(prompts), drafts)
         running = True
         try:
             tail, watch = 0, self._mailbox.watch()
@@ -237,6 +242,21 @@ class Device:
             if running:
                 self._abandon()
 
+    def _start_run(self, *arguments: int) -> int:
+        """Returns the run's number."""
+        accept = (Result.OK, Result.BAD_ARGUMENT, Result.DOES_NOT_FIT)
+        answer = self._mailbox.command(Command.RUN, *arguments, accept=accept)
+        first, limit = answer.words[:2]
+        if answer.result is Result.DOES_NOT_FIT:
+            raise UsageError(
+                f"the device's DRAM holds the KV caches of {limit} streams, not of {arguments[6]}",
+                "lower --streams",
+            )
+        if answer.result is Result.BAD_ARGUMENT:
+            detail = f", argument {first} has the limit {limit}"
+            raise self._mailbox.failure(answer.result, Command.RUN.name, detail)
+        return first
+
     def _check_run(self, status: Status, run: int, fresh: int) -> None:
         if status.run_id != run or fresh > RING_ENTRIES:
             raise DeviceError(
@@ -254,7 +274,7 @@ class Device:
             tail, count = tail + part, count - part
             self._mailbox.write(Field.OUTPUT_TAIL, [tail & 0xFFFFFFFF])
             for i in range(0, len(words), size):
-                yield OutputEntry(words[i], words[i + 1] | words[i + 2] << 32)
+                yield OutputEntry.unpack(words[i : i + size])
 
     def _check_end(self, status: Status, boots: int) -> None:
         self._mailbox.check_boots(boots)
@@ -310,11 +330,18 @@ class Device:
         return MAIN_RAM_ORIGIN + self.identity.image_offset + offset
 
 
-def _config(lanes: int, limits: dict[str, int]) -> EngineConfig:
+def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> EngineConfig:
+    sizes: dict[str, Any] = {f"max_{name}": limits[name] for name in LIMITS}
+    mxfp4 = bool(formats >> Format.MXFP4 & 1)
     try:
-        return EngineConfig(lanes=lanes, **{f"max_{name}": limits[name] for name in LIMITS})
+        return EngineConfig(lanes=lanes, tokens=rows, mxfp4=mxfp4, **sizes)
     except ValueError as error:
         raise DeviceError(f"the device reports an impossible engine: {error}") from error
+
+
+def _formats(bits: int) -> str:
+    """Names of formats, by their bits."""
+    return ", ".join(item.name for item in Format if bits >> item & 1)
 
 
 def _chunks(indices: list[int]) -> str:

@@ -34,6 +34,7 @@ _EXPLANATIONS = {
     Result.CRC_MISMATCH: ("finds the image damaged", ""),
     Result.WRONG_LANES: ("has engine words of another width than the image", ""),
     Result.LIMIT_EXCEEDED: ("is too small for the image", ""),
+    Result.WRONG_FORMAT: ("does not take the format of the image's matrices", ""),
     Result.WRONG_ISA: ("knows another instruction set than the image", "update its bitstream"),
     Result.DOES_NOT_FIT: ("has too little DRAM for the image", "choose a smaller model"),
     Result.NOT_LOADED: ("has no image loaded", ""),

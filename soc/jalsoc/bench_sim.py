@@ -121,7 +121,7 @@ class Contender:
         """Generates tokens, notes the cycles per second from the first to the last, and halts."""
         os.kill(self._pid, signal.SIGCONT)
         tokens, cycles, seconds = [], [], []
-        for entry in self._device.run((1,), count, Sampling()):
+        for entry in self._device.run(((1,),), count, Sampling()):
             tokens.append(entry.token)
             cycles.append(entry.cycles)
             seconds.append(processor_seconds(self._pid))

@@ -7,6 +7,7 @@ registers.
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def write_verilog(name: str, config: EngineConfig, folder: Path) -> tuple[Path, 
     wrapper = Wrapper(*build_unit(name, config))
     folder.mkdir(parents=True, exist_ok=True)
     result = convert(wrapper, ios=wrapper.ios(), name=TOP)
-    stem = f"{name.replace(':', '-')}-{config.lanes}"
+    stem = f"{name.replace(':', '-')}-{config.fingerprint()[:8]}"
     path = folder / f"{stem}.v"
     path.write_text(result.main_source, encoding="utf-8")
     for name_in_folder, content in result.data_files.items():
@@ -91,6 +92,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--unit", nargs="+", default=[], metavar="NAME", help="units to measure")
     parser.add_argument("--engine", action="store_true", help="measure the whole engine (default)")
     parser.add_argument("--lanes", type=int, default=16, help="bytes in an engine word (16)")
+    parser.add_argument("--config", default="{}", help="fields of EngineConfig as JSON")
     parser.add_argument("--seed", type=int, default=1, help="seed of the placer (1)")
     parser.add_argument("--path", action="store_true", help="print the slowest path as well")
     options = parser.parse_args(arguments)
@@ -103,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     missed: list[str] = []
     try:
-        config = EngineConfig(lanes=options.lanes)
+        config = EngineConfig(**{"lanes": options.lanes} | json.loads(options.config))
         print(f"{'unit':14} {'LUT':>6} {'FF':>6} {'MULT':>4} {'BRAM':>5} {'MHz':>7}", end=" ")
         print(f"{'of 85F':>7} {'latches':>7}", flush=True)
         for name in options.names:
@@ -115,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JalError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for line in missed:

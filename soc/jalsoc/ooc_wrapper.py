@@ -13,11 +13,13 @@ from typing import Any
 
 from litedram.common import LiteDRAMNativePort
 from litex.gen import LiteXModule
+from litex.soc.interconnect import csr_bus
 from migen import Cat, ClockDomain, If, Record, Signal
 from migen.fhdl.tools import list_signals, list_special_ios, list_targets
 
 from jalgateware.contract import tables
 from jalgateware.contract.config import EngineConfig
+from jalgateware.units.engine import Engine
 from jalhost.errors import UsageError
 
 DRAM_WORD_ADDRESS_BITS = 25
@@ -29,7 +31,7 @@ class UnitEntry:
     """Where a unit's class lives, and the arguments of its constructor that are not standard.
 
     Standard arguments are recognised by name: ``config`` and any of its fields, ``read_ports`` or
-    ``ports``, ``write_port``, ``table``.
+    ``ports``, ``write_port``, ``table``, ``packer``.
     """
 
     module: str
@@ -54,11 +56,13 @@ UNITS = {
     "reader": UnitEntry("reader", "StreamReader"),
     "reciprocal": UnitEntry("reciprocal", "Reciprocal"),
     "rotary": UnitEntry("rotary", "Rotary"),
+    "row_packer": UnitEntry("row_packer", "RowPacker"),
     "rsqrt": UnitEntry("rsqrt", "ReciprocalRoot"),
     "sampler": UnitEntry("sampler", "Sampler"),
     "scaler": UnitEntry("scaler", "Scaler"),
     "sigmoid": UnitEntry("sigmoid", "Sigmoid"),
     "swiglu": UnitEntry("swiglu", "SwiGlu"),
+    "token_loop": UnitEntry("token_loop", "TokenLoop"),
     "vector_unit": UnitEntry("vector_unit", "VectorUnit"),
 }
 """Units by their name on the command line. A unit is imported only when it is asked for."""
@@ -99,6 +103,8 @@ def build_unit(name: str, config: EngineConfig) -> tuple[LiteXModule, list[Any]]
         "read_ports": lambda: [dram_port("read", config) for _ in range(config.read_ports)],
         "write_port": lambda: dram_port("write", config),
         "table": lambda: tables.RECIPROCAL,
+        # A neighbour that stays outside: what the unit reads of it becomes its inputs.
+        "packer": lambda: find_class("row_packer")[0](config),
     }
     arguments: dict[str, Any] = {}
     for parameter in inspect.signature(unit).parameters.values():
@@ -152,7 +158,7 @@ def directions(unit: LiteXModule, ports: list[Any]) -> tuple[list[Signal], list[
     shown = set(public_signals(unit))
     for port in ports:
         if not isinstance(port, EngineConfig):
-            shown |= set(public_signals(port, attributes=False))
+            shown |= set(public_signals(port, attributes=isinstance(port, LiteXModule)))
     order = sorted(shown, key=lambda signal: signal.duid)
     inputs = [signal for signal in order if signal in used and signal not in driven]
     return inputs, [signal for signal in order if signal in driven]
@@ -176,6 +182,12 @@ class Wrapper(LiteXModule):
         # # #
 
         inputs, outputs = directions(unit, ports)
+        if isinstance(unit, Engine):
+            # Without a bus its registers would be constants, and most of it would be dropped.
+            self.bus = bus = csr_bus.Interface(data_width=32, address_width=14)
+            self.bank = csr_bus.CSRBank(unit.get_csrs(), bus=bus)
+            inputs += [bus.adr, bus.we, bus.re, bus.dat_w]
+            outputs += [bus.dat_r]
         if not inputs or not outputs:
             raise UsageError(f"{type(unit).__name__} has no ports that could be wrapped")
         self.cd_sys = ClockDomain()

@@ -59,6 +59,22 @@ def test_board_gives_the_emulators_tokens(board: Target, temperature: float, see
     assert 0 < measured.dram_utilisation < 1
 
 
+def test_streams_and_drafts_give_the_emulators_tokens(board: Target) -> None:
+    rows = board.info.token_rows
+    if rows == 1:
+        pytest.skip("the board's gateware has one token row")
+    with open_target("emu", print) as emulator:
+        emulator.load(IMAGE)
+        for prompts, drafts in ((["the one", "a", "no", "the"][:rows], 0), (["the one"], rows - 1)):
+            streams = []
+            for target, most in ((board, drafts), (emulator, 0)):
+                generation = Generation(target, IMAGE, prompts, 30, 0.8, 1, most)
+                for _ in generation:
+                    pass
+                streams.append([item.token_ids for item in generation.summary().streams])
+            assert streams[0] == streams[1]
+
+
 def test_runs_take_the_same_cycles_within_a_percent(board: Target) -> None:
     first, second = (generate(board, IMAGE, 0.0, 0).cycles_per_token for _ in range(2))
     assert first == pytest.approx(second, rel=0.01)

@@ -2,18 +2,19 @@
 
 It keeps to :mod:`jalgateware.contract.mailbox` and runs images on the golden model, so the host's
 code meets real tokens. Time passes with each look at the heartbeat: the stand-in then samples a few
-tokens.
+tokens. Of its drafts each one is right.
 """
 
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from jalgateware.contract import isa, mailbox
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.image_header import CHUNK_BYTES, ImageHeader
+from jalgateware.contract.image_header import CHUNK_BYTES, ImageHeader, Word
 from jalgateware.contract.mailbox import Command, Field, Flag, Result, State
 from jalgateware.contract.memory_map import (
     FINGERPRINT_ADDRESS,
@@ -27,7 +28,7 @@ from jaltest.bridge import Bridge
 
 FINGERPRINT = 0x0123456789ABCDEF
 CLOCK_HZ = 1_000_000
-CYCLES_PER_TOKEN = 1000
+CYCLES_PER_PASS = 1000
 
 
 @dataclass
@@ -56,6 +57,7 @@ class FakeDevice(Bridge):
         self.machine: Machine | None = None
         self.header: ImageHeader | None = None
         self.run: Iterator[tuple[int, int]] | None = None
+        self.passes = 0
         self.looks = 0
         self.boot()
 
@@ -64,6 +66,8 @@ class FakeDevice(Bridge):
         self.put(Field.MAGIC, mailbox.MAGIC, mailbox.PROTOCOL, 0x000102)
         self.put(Field.BOOTS, self.get(Field.BOOTS) + 1)
         self.put(Field.FLAGS, int(self.simulated) << Flag.SIMULATED, self.config.lanes, 16)
+        formats = 1 << isa.Format.MXINT8 | self.config.mxfp4 << isa.Format.MXFP4
+        self.put(Field.TOKEN_ROWS, self.config.tokens, formats)
         self.put(Field.LIMITS, *limits)
         self.put(Field.STATE, State.READY)
 
@@ -129,7 +133,15 @@ class FakeDevice(Bridge):
 
     def do_identify(self, _: list[int]) -> tuple[Result, list[int]]:
         low, high = FINGERPRINT & 0xFFFFFFFF, FINGERPRINT >> 32
-        return Result.OK, [1, 0x000102, CLOCK_HZ, self.dram_bytes, IMAGE_OFFSET, low, high]
+        return Result.OK, [
+            mailbox.PROTOCOL,
+            0x000102,
+            CLOCK_HZ,
+            self.dram_bytes,
+            IMAGE_OFFSET,
+            low,
+            high,
+        ]
 
     def do_verify_image(self, _: list[int]) -> tuple[Result, list[int]]:
         data = self.dram[IMAGE_OFFSET // 4 :].tobytes()
@@ -150,6 +162,9 @@ class FakeDevice(Bridge):
     def do_load(self, _: list[int]) -> tuple[Result, list[int]]:
         data = self.dram[IMAGE_OFFSET // 4 :].tobytes()
         header = self.header = ImageHeader.unpack(data)
+        formats = self.get(Field.TOKEN_ROWS, 4)
+        if header.formats & ~formats:
+            return Result.WRONG_FORMAT, [Word.FORMATS, header.formats, formats]
         code = np.frombuffer(data[header.program_offset : header.tape_offset], dtype="<u4")
         rows = code.reshape(-1, isa.INSTRUCTION_WORDS)[: header.instructions].tolist()
         program = [isa.decode(tuple(row)) for row in rows]
@@ -160,9 +175,21 @@ class FakeDevice(Bridge):
 
     def do_run(self, arguments: list[int]) -> tuple[Result, list[int]]:
         assert self.machine
-        count, sample, start, inverse_temperature, seed, _ = arguments[:6]
-        prompt = [self.get(Field.PROMPT, 4 * i) for i in range(count)]
-        self.run = self.passes(prompt, sample, start, Sampling(inverse_temperature, seed))
+        assert self.header
+        words, count, start, inverse_temperature, seed, _, streams, drafts = arguments
+        limits = {6: self.config.tokens, 7: self.config.tokens - 1 if streams == 1 else 0}
+        for argument, limit in limits.items():
+            if arguments[argument] > limit:
+                return Result.BAD_ARGUMENT, [argument, limit]
+        fit = (self.dram_bytes - IMAGE_OFFSET - self.header.kv_offset) // self.header.kv_bytes
+        if streams > fit:
+            return Result.DOES_NOT_FIT, [6, fit]
+        prompts = prompts_of([self.get(Field.PROMPT, 4 * i) for i in range(words)])
+        if len(prompts) != streams:
+            return Result.BAD_ARGUMENT, [0, self.header.context - start]
+        sampling = Sampling(inverse_temperature, seed)
+        self.passes = 0
+        self.run = self.samples(prompts, count, start, sampling, drafts)
         self.put(Field.OUTPUT_HEAD, 0)
         self.put(Field.OUTPUT_TAIL, 0)
         self.put(Field.RUN_ID, self.get(Field.RUN_ID) + 1)
@@ -177,21 +204,43 @@ class FakeDevice(Bridge):
     def do_status(self, _: list[int]) -> tuple[Result, list[int]]:
         for index in range(len(mailbox.COUNTERS)):
             self.put(Field.COUNTERS, index, 1, offset=8 * index)
+        self.put(Field.COUNTERS, self.passes, 0, offset=8 * mailbox.COUNTERS.index("tokens"))
         return Result.OK, [self.get(Field.STATE), 0, 0]
 
-    def passes(
-        self, prompt: list[int], count: int, start: int, sampling: Sampling
+    def samples(
+        self, prompts: list[list[int]], count: int, start: int, sampling: Sampling, drafts: int
     ) -> Iterator[tuple[int, int]]:
+        """Words of the output ring and their cycles, pass by pass."""
+        live = {}
+        for stream, prompt in enumerate(prompts):
+            tokens = self.stream(prompt, count, start, sampling.of_stream(stream), stream)
+            self.passes += -(-len(prompt) // self.config.tokens)
+            yield next(tokens) | stream << mailbox.STREAM_SHIFT, self.passes * CYCLES_PER_PASS
+            live[stream] = tokens
+        while live:
+            drawn = []
+            for stream, tokens in list(live.items()):
+                fresh = list(islice(tokens, 1 + drafts))
+                drawn += [token | stream << mailbox.STREAM_SHIFT for token in fresh]
+                if not fresh:
+                    del live[stream]
+            self.passes += bool(drawn)
+            yield from ((word, self.passes * CYCLES_PER_PASS) for word in drawn)
+
+    def stream(
+        self, prompt: list[int], count: int, start: int, sampling: Sampling, number: int
+    ) -> Iterator[int]:
+        """Samples of one stream."""
         assert self.machine
         assert self.header
         *prefix, token = prompt
         for position, item in enumerate(prefix, start):
-            self.machine.step(item, position, None)
+            self.machine.step(item, position, None, number)
         first = start + len(prefix)
         for position in range(first, min(first + count, self.header.context)):
-            sampled = self.machine.step(token, position, sampling)
+            sampled = self.machine.step(token, position, sampling, number)
             assert sampled is not None
-            yield sampled, (position + 1) * CYCLES_PER_TOKEN
+            yield sampled
             if sampled in self.header.stop_tokens:
                 return
             token = sampled
@@ -216,3 +265,16 @@ class FakeDevice(Bridge):
         self.put(Field.RUN_RESULT, result)
         self.put(Field.RUN_DETAIL, 5 if result is Result.ENGINE_ERROR else 0)
         self.put(Field.STATE, State.LOADED)
+
+
+def prompts_of(words: list[int]) -> list[list[int]]:
+    """Prompts as the words say; each ends with a word that is marked, and has its number."""
+    prompts: list[list[int]] = []
+    prompt: list[int] = []
+    for word in words:
+        assert word >> mailbox.STREAM_SHIFT & 7 == len(prompts)
+        prompt.append(word & 0xFFFFFF)
+        if word & mailbox.PROMPT_FINAL:
+            prompts.append(prompt)
+            prompt = []
+    return prompts if not prompt else []

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jalgateware.contract.isa import Format
 from jalhost.models.architecture import Architecture, Floats, Layer, Model
 from jalhost.models.convert import convert
 from jalhost.models.image import Image
+from jalhost.models.plan import MXINT8_ONLY, Formats, free_matrices
 from jalhost.models.tokenizer import Tokenizer
 
 WORDS = [" ", "a", "e", "h", "n", "o", "t", "w", "th", "the", " the", " a", " o", "on", "one"]
@@ -66,9 +68,16 @@ def tiny_model(architecture: Architecture = ARCHITECTURE, seed: int = 1) -> Mode
     return Model(a, embedding, layers, gain(), classifier, "random")
 
 
-def tiny_image(architecture: Architecture = ARCHITECTURE, seed: int = 1) -> Image:
+def tiny_image(
+    architecture: Architecture = ARCHITECTURE, seed: int = 1, formats: Formats = MXINT8_ONLY
+) -> Image:
     """The tiny model, converted."""
-    return convert(tiny_model(architecture, seed), tiny_tokenizer(), "tiny")
+    return convert(tiny_model(architecture, seed), tiny_tokenizer(), "tiny", formats)
+
+
+def mixed_formats(architecture: Architecture = ARCHITECTURE) -> Formats:
+    """MXFP4 for every other matrix, the classifier included."""
+    return dict.fromkeys(free_matrices(architecture)[::2], Format.MXFP4)
 
 
 def write_checkpoint(model: Model, path: Path) -> None:

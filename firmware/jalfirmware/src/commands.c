@@ -64,7 +64,7 @@ static enum jal_result load(void)
     struct image_excess excess = {0, 0, 0};
     state.loaded = false;
     const enum jal_result result = image_load(&state.image, &excess);
-    if (result == RESULT_LIMIT_EXCEEDED) {
+    if (result == RESULT_LIMIT_EXCEEDED || result == RESULT_WRONG_FORMAT) {
         mailbox_respond(0, excess.word);
         mailbox_respond(1, excess.value);
         mailbox_respond(2, excess.limit);
@@ -83,22 +83,24 @@ static enum jal_result start_run(void)
 {
     if (!state.loaded)
         return RESULT_NOT_LOADED;
+    const uint32_t streams = mailbox_argument(RUN_STREAMS);
     const struct run_request request = {
         .engine =
             {
-                .position = mailbox_argument(2),
-                .generate_count = mailbox_argument(1),
-                .inverse_temperature = mailbox_argument(3),
-                .seed = mailbox_argument(4),
+                .position = mailbox_argument(RUN_POSITION),
+                .generate_count = mailbox_argument(RUN_SAMPLES),
+                .inverse_temperature = mailbox_argument(RUN_INVERSE_TEMPERATURE),
+                .seed = mailbox_argument(RUN_SEED),
+                .streams = streams ? streams : 1u,
+                .drafts = mailbox_argument(RUN_DRAFTS),
             },
-        .prompt_tokens = mailbox_argument(0),
-        .hang_ms = mailbox_argument(5),
+        .prompt_words = mailbox_argument(RUN_PROMPT_WORDS),
+        .hang_ms = mailbox_argument(RUN_HANG_MS),
     };
-    uint32_t argument = 0;
-    uint32_t limit = 0;
-    const enum jal_result result = run_start(&state.image, &request, &argument, &limit);
-    mailbox_respond(0, result == RESULT_OK ? mailbox_read(FIELD_RUN_ID) : argument);
-    mailbox_respond(1, result == RESULT_OK ? 0 : limit);
+    struct run_refusal refusal = {0, 0};
+    const enum jal_result result = run_start(&state.image, &request, &refusal);
+    mailbox_respond(0, result == RESULT_OK ? mailbox_read(FIELD_RUN_ID) : refusal.argument);
+    mailbox_respond(1, result == RESULT_OK ? 0 : refusal.limit);
     return result;
 }
 

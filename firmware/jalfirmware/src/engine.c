@@ -7,8 +7,6 @@
 /* The engine rests within a few hundred cycles, once what it has asked DRAM for has arrived. */
 #define REST_MS 2u
 
-#define TOKEN_MASK 0x00FFFFFFu
-#define LAST_FLAG 0x80000000u
 #define ENABLE_FLAG 0x80000000u
 
 static enum jal_result wait_for_rest(void)
@@ -39,6 +37,22 @@ void engine_write_program(uint32_t dram_offset, uint32_t words)
         mmio_write32(REGISTER(ENGINE_PROGRAM_DATA), dram_read(dram_offset + 4u * i));
 }
 
+void engine_write_drafts(uint32_t dram_offset, uint32_t words)
+{
+#ifdef CSR_ENGINE_DRAFT_DATA_ADDR
+    /* Entries of the image before become empty; behind a reset nobody knows how many there are. */
+    static uint32_t unused;
+    const uint32_t end = DRAFT_TABLE_WORDS - unused;
+    mmio_write32(REGISTER(ENGINE_DRAFT_ADDRESS), 0);
+    for (uint32_t i = 0; i < words || i < end; i++)
+        mmio_write32(REGISTER(ENGINE_DRAFT_DATA), i < words ? dram_read(dram_offset + 4u * i) : 0);
+    unused = DRAFT_TABLE_WORDS - words;
+#else
+    (void)dram_offset;
+    (void)words;
+#endif
+}
+
 static void write_stop_tokens(const struct engine_model *model)
 {
     static const uint32_t registers[IMAGE_STOP_TOKENS] = {
@@ -49,7 +63,7 @@ static void write_stop_tokens(const struct engine_model *model)
     };
     for (uint32_t i = 0; i < IMAGE_STOP_TOKENS; i++) {
         const bool used = i < model->stop_tokens;
-        mmio_write32(registers[i], used ? ENABLE_FLAG | (model->stop_token[i] & TOKEN_MASK) : 0);
+        mmio_write32(registers[i], used ? ENABLE_FLAG | (model->stop_token[i] & ENGINE_TOKEN_MASK) : 0);
     }
 }
 
@@ -63,6 +77,8 @@ void engine_start(const struct engine_model *model, const struct engine_run *run
     mmio_write32(REGISTER(ENGINE_GENERATE_COUNT), run->generate_count);
     mmio_write32(REGISTER(ENGINE_INVERSE_TEMPERATURE), run->inverse_temperature);
     mmio_write32(REGISTER(ENGINE_SEED), run->seed);
+    mmio_write32(REGISTER(ENGINE_STREAMS), run->streams);
+    mmio_write32(REGISTER(ENGINE_DRAFTS), run->drafts);
     mmio_write32(REGISTER(ENGINE_CONTROL), FLAG(ENGINE_CONTROL_START));
 }
 
@@ -78,15 +94,15 @@ struct engine_state engine_state(void)
     };
 }
 
-void engine_push_prompt(uint32_t token, bool last)
+void engine_push_prompt(uint32_t word)
 {
-    mmio_write32(REGISTER(ENGINE_PROMPT), (token & TOKEN_MASK) | (last ? LAST_FLAG : 0));
+    mmio_write32(REGISTER(ENGINE_PROMPT), word);
 }
 
 struct engine_sample engine_take_sample(void)
 {
     const struct engine_sample sample = {
-        .token = mmio_read32(REGISTER(ENGINE_OUTPUT_TOKEN)),
+        .word = mmio_read32(REGISTER(ENGINE_OUTPUT_TOKEN)),
         .cycles_low = mmio_read32(REGISTER(ENGINE_OUTPUT_CYCLES_LOW)),
         .cycles_high = mmio_read32(REGISTER(ENGINE_OUTPUT_CYCLES_HIGH)),
     };
@@ -124,6 +140,16 @@ uint32_t engine_limit(uint32_t index)
 uint32_t engine_lanes(void)
 {
     return mmio_read32(REGISTER(ENGINE_LANES));
+}
+
+uint32_t engine_token_rows(void)
+{
+    return mmio_read32(REGISTER(ENGINE_TOKEN_ROWS));
+}
+
+uint32_t engine_formats(void)
+{
+    return mmio_read32(REGISTER(ENGINE_FORMATS));
 }
 
 uint32_t engine_progress(void)

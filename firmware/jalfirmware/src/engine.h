@@ -6,12 +6,17 @@
 
 #include "result.h"
 
+/* A token in a word that holds its stream, too. */
+#define ENGINE_TOKEN_MASK ((UINT32_C(1) << MAILBOX_STREAM_SHIFT) - 1u)
+
 /* What a run starts with. */
 struct engine_run {
     uint32_t position;
     uint32_t generate_count;
     uint32_t inverse_temperature;
     uint32_t seed;
+    uint32_t streams;
+    uint32_t drafts;
 };
 
 /* What the image says. Bases are in engine words from the start of DRAM. */
@@ -33,7 +38,8 @@ struct engine_state {
 };
 
 struct engine_sample {
-    uint32_t token;
+    /* Token and stream. */
+    uint32_t word;
     uint32_t cycles_low;
     uint32_t cycles_high;
 };
@@ -47,11 +53,15 @@ MUST_USE enum jal_result engine_stop(void);
 /* Copies a program from DRAM; `words` 32-bit words. */
 void engine_write_program(uint32_t dram_offset, uint32_t words);
 
+/* Fills the drafter's table, if the engine has a drafter; entries behind `words` become empty. */
+void engine_write_drafts(uint32_t dram_offset, uint32_t words);
+
 void engine_start(const struct engine_model *model, const struct engine_run *run);
 
 struct engine_state engine_state(void);
 
-void engine_push_prompt(uint32_t token, bool last);
+/* Takes a word of the mailbox's prompt: the engine's have the same form. */
+void engine_push_prompt(uint32_t word);
 
 struct engine_sample engine_take_sample(void);
 
@@ -65,6 +75,11 @@ uint32_t engine_counter(uint32_t index, uint32_t half);
 uint32_t engine_limit(uint32_t index);
 
 uint32_t engine_lanes(void);
+
+uint32_t engine_token_rows(void);
+
+/* Formats of matrices, as bits. */
+uint32_t engine_formats(void);
 
 /* The engine's own measure of progress: words from DRAM and passes, added up. */
 uint32_t engine_progress(void);

@@ -59,24 +59,31 @@ static enum jal_result check_extents(void)
     const uint32_t program = 4u * INSTRUCTION_WORDS * image_word(HEADER_INSTRUCTIONS);
     if (blob > room() || !is_inside(image_word(HEADER_PROGRAM_OFFSET), program, blob) ||
         !is_inside(image_word(HEADER_TAPE_OFFSET), 0, blob) ||
+        image_word(HEADER_DRAFT_WORDS) > DRAFT_TABLE_WORDS ||
+        !is_inside(image_word(HEADER_DRAFTS_OFFSET), 4u * image_word(HEADER_DRAFT_WORDS), blob) ||
         !is_inside(image_word(HEADER_KV_OFFSET), image_word(HEADER_KV_BYTES), room()))
         return RESULT_DOES_NOT_FIT;
     return RESULT_OK;
 }
 
-static enum jal_result check_build(void)
+static enum jal_result check_build(struct image_excess *excess)
 {
     if (image_word(HEADER_LANES) != engine_lanes())
         return RESULT_WRONG_LANES;
     if (image_word(HEADER_ISA_VERSION) != ISA_VERSION)
         return RESULT_WRONG_ISA;
-    return RESULT_OK;
+    excess->word = HEADER_FORMATS;
+    excess->value = image_word(HEADER_FORMATS);
+    excess->limit = engine_formats();
+    return (excess->value & ~excess->limit) != 0 ? RESULT_WRONG_FORMAT : RESULT_OK;
 }
 
 static void describe(struct image *image)
 {
     const uint32_t lanes = image_word(HEADER_LANES);
     image->instructions = image_word(HEADER_INSTRUCTIONS);
+    image->kv_bytes = image_word(HEADER_KV_BYTES);
+    image->kv_room = room() - image_word(HEADER_KV_OFFSET);
     image->model.tape_base = (IMAGE_OFFSET + image_word(HEADER_TAPE_OFFSET)) / lanes;
     image->model.kv_base = (IMAGE_OFFSET + image_word(HEADER_KV_OFFSET)) / lanes;
     image->model.context = image_word(HEADER_CONTEXT);
@@ -87,11 +94,19 @@ static void describe(struct image *image)
         image->id[i] = image_word(HEADER_IMAGE_ID_0 + i);
 }
 
+uint32_t image_caches(const struct image *image, uint32_t most)
+{
+    uint32_t count = 0;
+    for (uint32_t left = image->kv_room; count < most && left >= image->kv_bytes; count++)
+        left -= image->kv_bytes;
+    return count;
+}
+
 enum jal_result image_load(struct image *image, struct image_excess *excess)
 {
     enum jal_result result = image_check_header();
     if (result == RESULT_OK)
-        result = check_build();
+        result = check_build(excess);
     if (result == RESULT_OK)
         result = check_limits(excess);
     if (result == RESULT_OK)
@@ -103,5 +118,7 @@ enum jal_result image_load(struct image *image, struct image_excess *excess)
     describe(image);
     engine_write_program(IMAGE_OFFSET + image_word(HEADER_PROGRAM_OFFSET),
                          INSTRUCTION_WORDS * image->instructions);
+    engine_write_drafts(IMAGE_OFFSET + image_word(HEADER_DRAFTS_OFFSET),
+                        image_word(HEADER_DRAFT_WORDS));
     return RESULT_OK;
 }

@@ -9,6 +9,9 @@
 struct image {
     struct engine_model model;
     uint32_t instructions;
+    /* Of one sequence, and what DRAM has for all of them. */
+    uint32_t kv_bytes;
+    uint32_t kv_room;
     uint32_t id[4];
 };
 
@@ -17,6 +20,9 @@ uint32_t image_word(uint32_t word);
 
 /* Checks that there is a whole, undamaged header of this version. */
 MUST_USE enum jal_result image_check_header(void);
+
+/* How many KV caches DRAM holds, one behind the other; counts up to `most`. */
+uint32_t image_caches(const struct image *image, uint32_t most);
 
 /* What an image has too much of. */
 struct image_excess {

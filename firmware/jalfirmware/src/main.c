@@ -64,6 +64,8 @@ static void describe_system(void)
     mailbox_write(FIELD_FLAGS, BUILD_FLAGS);
     mailbox_write(FIELD_LANES, engine_lanes());
     mailbox_write(FIELD_PORT_BYTES, BUILD_PORT_BYTES);
+    mailbox_write(FIELD_TOKEN_ROWS, engine_token_rows());
+    mailbox_write(FIELD_FORMATS, engine_formats());
     for (uint32_t i = 0; i < LIMIT_COUNT; i++)
         mailbox_write(FIELD_LIMITS + 4u * i, engine_limit(i));
 }

@@ -9,14 +9,24 @@
 /* How often progress is looked at. */
 #define LOOK_MS 1u
 
+/* As many as a word can name. */
+#define STREAMS (UINT32_C(1) << MAILBOX_STREAM_BITS)
+
+/* What a stream has drawn. */
+struct stream {
+    uint32_t samples;
+    uint32_t last_token;
+};
+
 static struct {
     bool active;
     struct image image;
-    uint32_t prompt_tokens;
+    uint32_t prompt_words;
     uint32_t pushed;
     uint32_t generate_count;
+    uint32_t stream_count;
+    struct stream streams[STREAMS];
     uint32_t head;
-    uint32_t last_token;
     uint64_t hang_cycles;
     /* The last look at the engine's progress, and when there was some. */
     struct deadline next_look;
@@ -52,49 +62,87 @@ static void finish(enum jal_result result, uint32_t detail)
     mailbox_write(FIELD_RUN_DETAIL, detail);
 }
 
-static enum jal_result check(const struct image *image, const struct run_request *request,
-                             uint32_t *argument, uint32_t *limit)
+/* Number of the stream that a word of the prompt or of the output belongs to. */
+static uint32_t stream_of(uint32_t word)
 {
+    return (word >> MAILBOX_STREAM_SHIFT) & (STREAMS - 1u);
+}
+
+/* Notes an argument and its limit; returns whether the argument exceeds it. */
+static bool exceeds(struct run_refusal *refusal, enum run_argument argument, uint32_t value,
+                    uint32_t limit)
+{
+    refusal->argument = argument;
+    refusal->limit = limit;
+    return value > limit;
+}
+
+/* Whether the prompt has all streams in turn, and none of them more tokens than `most`: the engine
+ * would wait for what is missing. */
+static bool prompt_is_whole(uint32_t words, uint32_t streams, uint32_t most)
+{
+    uint32_t stream = 0;
+    uint32_t tokens = 0;
+    for (uint32_t i = 0; i < words; i++) {
+        const uint32_t word = mailbox_read(FIELD_PROMPT + 4u * i);
+        tokens++;
+        if (stream_of(word) != stream || tokens > most)
+            return false;
+        if (word & MAILBOX_PROMPT_FINAL) {
+            stream++;
+            tokens = 0;
+        }
+    }
+    return stream == streams && tokens == 0;
+}
+
+static enum jal_result check(const struct image *image, const struct run_request *request,
+                             struct run_refusal *refusal)
+{
+    const struct engine_run *engine = &request->engine;
     const uint32_t context = image->model.context;
-    const uint32_t position = request->engine.position;
-    *argument = 2;
-    *limit = context - 1u;
-    if (position >= context)
+    const uint32_t rows = engine_token_rows();
+    const uint32_t most_drafts = engine->streams == 1u ? rows - 1u : 0u;
+    if (exceeds(refusal, RUN_POSITION, engine->position, context - 1u) ||
+        exceeds(refusal, RUN_STREAMS, engine->streams, rows) ||
+        exceeds(refusal, RUN_DRAFTS, engine->drafts, most_drafts))
         return RESULT_BAD_ARGUMENT;
-    const uint32_t left = context - position;
-    *argument = 0;
-    *limit = left < MAILBOX_PROMPT_CAPACITY ? left : MAILBOX_PROMPT_CAPACITY;
-    if (request->prompt_tokens == 0 || request->prompt_tokens > *limit)
+    if (exceeds(refusal, RUN_STREAMS, engine->streams, image_caches(image, engine->streams)))
+        return RESULT_DOES_NOT_FIT;
+    if (exceeds(refusal, RUN_PROMPT_WORDS, request->prompt_words, MAILBOX_PROMPT_CAPACITY))
         return RESULT_BAD_ARGUMENT;
-    *argument = 1;
-    *limit = 1;
-    if (request->engine.generate_count == 0)
+    refusal->limit = context - engine->position;
+    if (!prompt_is_whole(request->prompt_words, engine->streams, refusal->limit))
         return RESULT_BAD_ARGUMENT;
-    return RESULT_OK;
+    refusal->argument = RUN_SAMPLES;
+    refusal->limit = 1;
+    return engine->generate_count ? RESULT_OK : RESULT_BAD_ARGUMENT;
 }
 
 static void push_prompt(void)
 {
-    for (uint32_t i = 0; i < BATCH && run.pushed < run.prompt_tokens; i++) {
+    for (uint32_t i = 0; i < BATCH && run.pushed < run.prompt_words; i++) {
         if (!engine_state().prompt_ready)
             return;
-        const uint32_t token = mailbox_read(FIELD_PROMPT + 4u * run.pushed);
+        engine_push_prompt(mailbox_read(FIELD_PROMPT + 4u * run.pushed));
         run.pushed++;
-        engine_push_prompt(token, run.pushed == run.prompt_tokens);
         mailbox_write(FIELD_PROGRESS, run.pushed);
     }
 }
 
 enum jal_result run_start(const struct image *image, const struct run_request *request,
-                          uint32_t *argument, uint32_t *limit)
+                          struct run_refusal *refusal)
 {
-    const enum jal_result result = check(image, request, argument, limit);
+    const enum jal_result result = check(image, request, refusal);
     if (result != RESULT_OK)
         return result;
     run.active = true;
     run.image = *image;
-    run.prompt_tokens = request->prompt_tokens;
+    run.prompt_words = request->prompt_words;
     run.generate_count = request->engine.generate_count;
+    run.stream_count = request->engine.streams;
+    for (uint32_t i = 0; i < STREAMS; i++)
+        run.streams[i] = (struct stream){0, 0};
     run.pushed = 0;
     run.head = 0;
     mailbox_write(FIELD_OUTPUT_TAIL, 0);
@@ -113,6 +161,13 @@ enum jal_result run_start(const struct image *image, const struct run_request *r
     return RESULT_OK;
 }
 
+static void note_sample(uint32_t word)
+{
+    struct stream *stream = &run.streams[stream_of(word)];
+    stream->samples++;
+    stream->last_token = word & ENGINE_TOKEN_MASK;
+}
+
 /* Moves sampled tokens to the ring; returns whether some had to stay for want of room. */
 static bool drain_outputs(void)
 {
@@ -123,11 +178,11 @@ static bool drain_outputs(void)
         const struct engine_sample sample = engine_take_sample();
         const uint32_t entry = FIELD_OUTPUT_RING +
                                4u * MAILBOX_RING_ENTRY_WORDS * (run.head % MAILBOX_RING_ENTRIES);
-        mailbox_write(entry, sample.token);
+        mailbox_write(entry, sample.word);
         mailbox_write(entry + 4u, sample.cycles_low);
         mailbox_write(entry + 8u, sample.cycles_high);
         mailbox_write(entry + 12u, run.head);
-        run.last_token = sample.token;
+        note_sample(sample.word);
         run.head++;
         room--;
         /* Only now, so that the host never sees an entry that is not complete. */
@@ -144,12 +199,24 @@ static bool is_stop_token(uint32_t token)
     return false;
 }
 
+static enum jal_result end_of_stream(const struct stream *stream)
+{
+    if (stream->samples > 0 && is_stop_token(stream->last_token))
+        return RESULT_STOP_TOKEN;
+    return stream->samples >= run.generate_count ? RESULT_OK : RESULT_CONTEXT_FULL;
+}
+
 /* Why an engine that rests without an error has ended the run. */
 static enum jal_result end_of_run(void)
 {
-    if (run.head > 0 && is_stop_token(run.last_token))
-        return RESULT_STOP_TOKEN;
-    return run.head >= run.generate_count ? RESULT_OK : RESULT_CONTEXT_FULL;
+    uint32_t stopped = 0;
+    for (uint32_t i = 0; i < run.stream_count; i++) {
+        const enum jal_result end = end_of_stream(&run.streams[i]);
+        if (end == RESULT_CONTEXT_FULL)
+            return end;
+        stopped += end == RESULT_STOP_TOKEN;
+    }
+    return stopped == run.stream_count ? RESULT_STOP_TOKEN : RESULT_OK;
 }
 
 /* Whether the engine has made no progress for too long. */

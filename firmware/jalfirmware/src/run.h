@@ -8,15 +8,33 @@
 #include "image.h"
 #include "result.h"
 
+/* The command's arguments, in their order. */
+enum run_argument {
+    RUN_PROMPT_WORDS,
+    RUN_SAMPLES,
+    RUN_POSITION,
+    RUN_INVERSE_TEMPERATURE,
+    RUN_SEED,
+    RUN_HANG_MS,
+    RUN_STREAMS,
+    RUN_DRAFTS,
+};
+
 struct run_request {
     struct engine_run engine;
-    uint32_t prompt_tokens;
+    uint32_t prompt_words;
     uint32_t hang_ms;
 };
 
-/* Starts a run. On RESULT_BAD_ARGUMENT *argument is the argument's index and *limit its limit. */
+/* The argument for which a run was refused, and its limit. */
+struct run_refusal {
+    uint32_t argument;
+    uint32_t limit;
+};
+
+/* Starts a run; fills *refusal on RESULT_BAD_ARGUMENT and RESULT_DOES_NOT_FIT. */
 MUST_USE enum jal_result run_start(const struct image *image, const struct run_request *request,
-                                   uint32_t *argument, uint32_t *limit);
+                                   struct run_refusal *refusal);
 
 /* Goes on with a run, if there is one; does not wait. */
 void run_poll(void);

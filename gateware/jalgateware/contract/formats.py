@@ -5,10 +5,13 @@ is the same everywhere: *round half up*, ``floor(x / 2**shift + 1/2)``. Results 
 saturate.
 
 Weights and activations follow the OCP Microscaling Formats (MX) Specification v1.0: 32 elements
-share one E8M0 power-of-two scale; MXINT8 elements carry an implied factor of 2**-6.
+share one E8M0 power-of-two scale; MXINT8 elements carry an implied factor of 2**-6. MXFP4 elements
+are E2M1 floating-point numbers; doubled they are integers, and the engine computes with these.
 """
 
 from dataclasses import dataclass
+
+from jalgateware.contract.isa import Format
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,27 @@ BLOCK = 32
 """Elements that share one scale (MX v1.0)."""
 
 SCALE_BIAS = 127
-"""E8M0: the scale byte s stands for 2**(s - 127)."""
+"""E8M0: the scale byte s stands for 2**(s - 127). The specification's NaN, 255, is no exception to
+the engine: it counts as 2**128. Conversion never writes it."""
 
 WEIGHT = Fixed(bits=8, fraction=6)
 """MXINT8 element."""
+
+WEIGHT_FP4 = Fixed(bits=5, fraction=1)
+"""MXFP4 element, doubled: E2M1_DOUBLED with a sign."""
+
+E2M1_DOUBLED = (0, 1, 2, 3, 4, 6, 8, 12)
+"""Twice the magnitude (0, 0.5, 1, 1.5, 2, 3, 4, 6) that a code's lower three bits stand for: two of
+exponent, one of mantissa. Bit 3 is the sign."""
+
+E2M1_SIGN = 8
+"""The sign bit of a code."""
+
+ELEMENTS = {Format.MXINT8: WEIGHT, Format.MXFP4: WEIGHT_FP4}
+"""The integers that dot products see, by the matrix' format."""
+
+ELEMENT_BITS = {Format.MXINT8: 8, Format.MXFP4: 4}
+"""Bits of an element on the tape."""
 
 SCALE = Fixed(bits=8, fraction=0, signed=False)
 """E8M0 scale byte."""

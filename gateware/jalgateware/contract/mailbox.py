@@ -21,7 +21,7 @@ from enum import IntEnum
 
 MAGIC = int.from_bytes(b"JALM", "little")
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 ARGUMENTS = 8
 RESPONSES = 8
@@ -61,9 +61,10 @@ RING_ENTRY_WORDS = 4
 PROMPT_CAPACITY = 2048
 """Tokens."""
 
-
 STREAM_SHIFT = 24
-"""Where the number of the stream stands in a word of the prompt or the output ring, in 3 bits."""
+"""Where the number of the stream stands in a word of the prompt or the output ring."""
+
+STREAM_BITS = 3
 
 PROMPT_FINAL = 1 << 31
 """The last token of a stream's prompt: a sample follows it."""
@@ -138,7 +139,7 @@ class Field(IntEnum):
 
     OUTPUT_RING = 0x1000
     PROMPT = 0x2000
-    """Prompt tokens, one word each."""
+    """Prompt tokens, one word each, with STREAM_SHIFT and PROMPT_FINAL."""
 
 
 class Command(IntEnum):
@@ -152,15 +153,16 @@ class Command(IntEnum):
     header, too; CRC_MISMATCH with BAD_CHUNKS filled if chunks are damaged."""
     LOAD = 3
     """-> instructions, context, image id (4 words). Checks the header against the engine's limits
-    and makes the image the one to run; a refusal for a limit responds with the header's word index,
-    its value and the limit."""
+    and makes the image the one to run; a refusal for a limit or a format responds with the header's
+    word index, its value and the engine's."""
     RUN = 4
     """prompt tokens of all streams together, tokens to sample (of each stream), start position,
     inverse temperature (Q5.12 of log2(e)/T; 0 = greedy), seed (stream s draws with seed + s), time
     in milliseconds without progress before the engine counts as hung (0 = DEFAULT_HANG_MS), streams
     (0 = 1; each has its own KV cache, one behind the other), most drafts in a pass (only with one
-    stream) -> run id. Words of the prompt carry STREAM_SHIFT and
-    PROMPT_FINAL, stream by stream."""
+    stream) -> run id. The prompt's words come stream by stream, PROMPT_FINAL ends each; no stream
+    has more tokens than positions. Each stream begins at the start position. DOES_NOT_FIT, where
+    the KV caches are larger than the DRAM, responds as BAD_ARGUMENT does."""
     STOP = 5
     """Ends the run, if there is one; answers when the engine rests."""
     STATUS = 6
@@ -190,6 +192,7 @@ class Result(IntEnum):
     """How a command or a run ended."""
 
     OK = 0
+    """A run: all samples were drawn. Of several streams some may have ended with a stop token."""
     UNKNOWN_COMMAND = 1
     BUSY = 2
     """Not while a run goes on."""
@@ -218,9 +221,9 @@ class Result(IntEnum):
     STOPPED = 16
     """By the command STOP."""
     STOP_TOKEN = 17
-    """A run ended with one of the image's stop tokens."""
+    """A run ended with one of the image's stop tokens, and so did each of its streams."""
     CONTEXT_FULL = 18
-    """A run reached the last position."""
+    """A run, or one of its streams, reached the last position."""
     FAILED = 19
     """SELF_TEST found a fault."""
     DRAM_FAILED = 20
@@ -229,6 +232,8 @@ class Result(IntEnum):
     """The firmware was built for other gateware (fingerprints differ)."""
     RESTARTED = 22
     """The firmware started again before the command was done."""
+    WRONG_FORMAT = 23
+    """The image has matrices in a format that the engine does not take."""
 
 
 class Flag(IntEnum):

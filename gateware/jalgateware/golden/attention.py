@@ -13,9 +13,13 @@ Stored = npt.NDArray[np.signedinteger]
 
 
 def scores(query: Integers, keys: Stored, shift: int, tally: Tally | None = None) -> Integers:
-    """SCOREs of a query (head_dim,) KV against keys (positions, head_dim) KV."""
+    """SCOREs (positions,) of a query (head_dim,) KV against keys (positions, head_dim) KV.
+
+    Leading dimensions, as for many heads at once, broadcast.
+    """
     # 16 x 16 bits over at most 128 elements stay below 2**39: exact in float64, and BLAS is fast.
-    raw = (keys.astype(np.float64) @ query.astype(np.float64)).astype(np.int64)
+    column = query.astype(np.float64)[..., None]
+    raw = np.matmul(keys.astype(np.float64), column)[..., 0].astype(np.int64)
     return saturate(rounding_shift(raw, shift), SCORE, tally)
 
 
@@ -29,12 +33,16 @@ def attend_head(
 ) -> Integers:
     """Softmax attention of one query head: (head_dim,) VECTOR.
 
+    Of many at once where the arguments have leading dimensions that broadcast.
     ``value_shift``: bits of VECTOR that a stored value dropped. The 1/sum of the softmax is applied
     after the sum over the positions.
     """
     score = scores(query, keys, score_shift, tally)
-    weight = exp2_negative(score.max() - score)
+    weight = exp2_negative(score.max(axis=-1, keepdims=True) - score)
     # 17 x 16 bits over at most 2**15 positions stay below 2**48: exact in float64.
-    total = (weight.astype(np.float64) @ values.astype(np.float64)).astype(np.int64)
-    mantissa, exponent = reciprocal(int(weight.sum()))
+    row = weight.astype(np.float64)[..., None, :]
+    total = np.matmul(row, values.astype(np.float64))[..., 0, :].astype(np.int64)
+    sums = weight.sum(axis=-1, keepdims=True)
+    inverses = np.array([reciprocal(item) for item in sums.ravel().tolist()], dtype=np.int64)
+    mantissa, exponent = inverses[:, 0].reshape(sums.shape), inverses[:, 1].reshape(sums.shape)
     return scale_output(total, mantissa, exponent - value_shift - 1, tally)

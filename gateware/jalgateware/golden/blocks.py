@@ -1,6 +1,7 @@
 """Microscaling blocks: quantising vectors, exact dot products, and the output scaler."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -31,39 +32,66 @@ class Activations:
     elements: Integers
     shifts: Integers
 
+    @cached_property
+    def columns(self) -> npt.NDArray[np.float32]:
+        """``elements * 2**shifts`` as (blocks, 32, 1), exact: at most 8 bits are significant."""
+        return (self.elements << self.shifts[:, None]).astype(np.float32)[:, :, None]
+
+    @cached_property
+    def largest_shift(self) -> int:
+        """The largest of ``shifts``."""
+        return int(self.shifts.max())
+
 
 @dataclass(frozen=True)
 class Weights:
-    """A matrix in MXINT8, laid out for the dot product.
+    """A matrix of MX blocks, laid out for the dot product.
 
     ``elements``: (blocks, rows, 32) float32 holding int8 values; float32 keeps a block's dot
-    product (at most 2**19) exact in any order and runs at BLAS speed. ``scales``: (blocks, rows)
-    E8M0 bytes as int64.
+    product (at most 2**19, times one power of two) exact in any order and runs at BLAS speed.
+    ``scales``: (blocks, rows) E8M0 bytes. ``fraction``: fraction bits of the elements.
     """
 
     elements: npt.NDArray[np.float32]
-    scales: Integers
+    scales: npt.NDArray[np.integer]
+    fraction: int = WEIGHT.fraction
+
+    @property
+    def unit(self) -> int:
+        """Exponent of a block's dot product whose scale byte and activation shift are 0."""
+        return -SCALE_BIAS - self.fraction - VECTOR.fraction
+
+    @cached_property
+    def factors(self) -> npt.NDArray[np.float64]:
+        """What a block's dot product with ``Activations.columns`` counts for: (blocks, rows)."""
+        return np.ldexp(1.0, self.scales.astype(np.int32) + self.unit)
+
+    @cached_property
+    def largest_scale(self) -> int:
+        """The largest of ``scales``."""
+        return int(self.scales.max())
 
 
 def quantise(vector: Integers) -> Activations:
     """Quantises a VECTOR (length,) to blocks; the last block is filled with zeros."""
     blocks = -(-len(vector) // BLOCK)
-    flat = np.zeros(blocks * BLOCK, dtype=np.int64)
-    flat[: len(vector)] = vector
-    padded = flat.reshape(blocks, BLOCK)
+    if len(vector) % BLOCK:
+        vector = np.concatenate([vector, np.zeros(blocks * BLOCK - len(vector), dtype=np.int64)])
+    padded = vector.reshape(blocks, BLOCK)
     magnitude = np.bitwise_or.reduce(padded ^ (padded >> 63), axis=1)
     length = np.frexp(magnitude.astype(np.float64))[1].astype(np.int64)
     shifts = np.maximum(length - (ACTIVATION.bits - 1), 0)
-    elements = saturate(rounding_shift(padded, shifts[:, None]), ACTIVATION)
-    return Activations(elements, shifts)
+    half = (np.int64(1) << shifts) >> 1
+    elements = (padded + half[:, None]) >> shifts[:, None]
+    return Activations(np.minimum(elements, ACTIVATION.maximum), shifts)
 
 
 def square_sum(activations: Activations) -> int:
     """Sum of squares of a quantised vector in units of 2**-32 (exact)."""
-    sums = (activations.elements**2).sum(axis=1)
-    return sum(
-        int(s) << (2 * int(shift)) for s, shift in zip(sums, activations.shifts, strict=True)
-    )
+    elements = activations.elements
+    sums = (elements * elements).sum(axis=1)
+    pairs = zip(sums.tolist(), activations.shifts.tolist(), strict=True)
+    return sum(total << (2 * shift) for total, shift in pairs)
 
 
 def align(
@@ -84,11 +112,18 @@ def dot_rows(
     weights: Weights, activations: Activations, fraction: int, tally: Tally | None = None
 ) -> Integers:
     """Matrix times vector: (rows,) ACCUMULATORs with ``fraction`` fraction bits."""
-    vector = activations.elements.astype(np.float32)[:, :, None]
-    dots = np.matmul(weights.elements, vector)[:, :, 0].astype(np.float64)
-    offset = fraction - SCALE_BIAS - WEIGHT.fraction - VECTOR.fraction
-    shift = weights.scales + (activations.shifts + offset)[:, None]
-    return np.asarray(align(dots, shift, tally).sum(axis=0), dtype=np.int64)
+    dots = np.matmul(weights.elements, activations.columns)[:, :, 0]
+    offset = weights.unit + fraction
+    if weights.largest_scale + activations.largest_shift + offset <= TERM_SHIFT_LIMIT:
+        # align() where nothing can saturate: 20 significant bits, and below 2**-21 all vanish.
+        terms = dots * weights.factors
+        terms *= 2.0**fraction
+        terms += 0.5
+        np.floor(terms, out=terms)
+    else:
+        shift = weights.scales + (activations.shifts + offset)[:, None]
+        terms = align(dots / np.exp2(activations.shifts)[:, None], shift, tally)
+    return np.asarray(terms.sum(axis=0), dtype=np.int64)
 
 
 def scale_output(
@@ -98,7 +133,11 @@ def scale_output(
     tally: Tally | None = None,
 ) -> Integers:
     """``accumulator * mantissa * 2**-16 * 2**-(shift + 2)`` as VECTOR, in two rounded steps."""
-    bounded = np.clip(shift, -SCALER_LEFT_LIMIT, SCALER_RIGHT_LIMIT)
+    bounded: Integers | int
+    if isinstance(shift, int):
+        bounded = min(max(shift, -SCALER_LEFT_LIMIT), SCALER_RIGHT_LIMIT)
+    else:
+        bounded = np.clip(shift, -SCALER_LEFT_LIMIT, SCALER_RIGHT_LIMIT)
     first = rounding_shift(accumulator, bounded)
     if tally is None:
         first = saturate(first, SCALED)

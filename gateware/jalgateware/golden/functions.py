@@ -41,11 +41,17 @@ def interpolate(table: Table, index: Integers, fraction: Integers) -> Integers:
     return np.asarray(base[index] + step if table.rising else base[index] - step, dtype=np.int64)
 
 
-def _split(normal: int, below: int, table: Table, index_bits: int) -> tuple[Integers, Integers]:
+def _falling(table: Table, index: int, fraction: int) -> int:
+    """:func:`interpolate` of one number in a falling table: much faster on Python's integers."""
+    half = 1 << (table.fraction_bits - 1)
+    return table.base[index] - ((table.delta[index] * fraction + half) >> table.fraction_bits)
+
+
+def _split(normal: int, below: int, table: Table, index_bits: int) -> tuple[int, int]:
     """Index and fraction of a number whose leading one stands at bit ``below``."""
     index = (normal >> (below - index_bits)) & ((1 << index_bits) - 1)
     rest = (normal >> (below - index_bits - table.fraction_bits)) & ((1 << table.fraction_bits) - 1)
-    return np.array(index, dtype=np.int64), np.array(rest, dtype=np.int64)
+    return index, rest
 
 
 def reciprocal(value: int) -> tuple[int, int]:
@@ -57,7 +63,7 @@ def reciprocal(value: int) -> tuple[int, int]:
     exponent = value.bit_length() - 1
     top = SUM_BITS - 1
     index, rest = _split(value << (top - exponent), top, RECIPROCAL, RECIPROCAL.index_bits)
-    return int(interpolate(RECIPROCAL, index, rest)), exponent
+    return _falling(RECIPROCAL, index, rest), exponent
 
 
 def rsqrt(value: int) -> tuple[int, int]:
@@ -70,7 +76,7 @@ def rsqrt(value: int) -> tuple[int, int]:
     top = SQUARE_SUM_BITS - 1
     index, rest = _split(value << (top - exponent), top, RSQRT, RSQRT.index_bits - 1)
     index = index + ((exponent & 1) << (RSQRT.index_bits - 1))
-    return int(interpolate(RSQRT, index, rest)), exponent >> 1
+    return _falling(RSQRT, index, rest), exponent >> 1
 
 
 def sigmoid(value: Integers) -> Integers:

@@ -1,7 +1,8 @@
 """The golden model: runs an engine program over an image in memory, bit for bit as the gateware.
 
 One call of :meth:`Machine.step` is one pass of the program, one token: read it top to bottom, it
-follows the order of llama2.c's forward().
+follows the order of llama2.c's forward(). A pass of several token rows is as many calls, since rows
+share weights and nothing else.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import SCALE_BIAS, VECTOR, WEIGHT
+from jalgateware.contract.formats import BLOCK, SCALE_BIAS, VECTOR, WEIGHT
 from jalgateware.contract.isa import Destination, Instruction, Opcode, Register, Source
 from jalgateware.contract.tape import block_address, row_block
 from jalgateware.golden import vector
@@ -39,6 +40,9 @@ ACCUMULATOR_SHIFT = VECTOR.fraction + 2
 class Machine:
     """An engine with its memory.
 
+    Matrices are unpacked when they are first used and kept: 4.3 bytes per weight, besides
+    ``memory``'s 1.03.
+
     Args:
         config: the gateware's parameters (tape geometry and limits).
         memory: the tape region, as bytes; instruction addresses count words of ``config.lanes``
@@ -60,6 +64,7 @@ class Machine:
         self.registers = dict.fromkeys(Register, 0)
         self.start = 0
         self.cache: dict[int, npt.NDArray[np.int16]] = {}
+        """Keys or values by address: (kv_heads, context, head_dim) KV."""
         self._weights: dict[int, Weights] = {}
         self.x: Integers = np.zeros(0, dtype=np.int64)
         self.buffers: dict[Source, Activations] = {}
@@ -67,14 +72,19 @@ class Machine:
         self.rope: tuple[Integers, Integers] = (self.x, self.x)
         self.norm = (UNIT_MANTISSA, 0)
 
-    def step(self, token: int, position: int, sampling: Sampling | None) -> int | None:
+    def step(
+        self, token: int, position: int, sampling: Sampling | None, sequence: int = 0
+    ) -> int | None:
         """Runs one token; returns the sampled token, or None where ``sampling`` is None (prefill).
 
+        ``sequence``: whose keys and values the token sees and extends; below ``config.tokens``.
+        The engine seeds a sequence's noise with its seed plus the sequence's number: here that is
+        the caller's to do.
+
         Raises:
-            ValueError: the position lies outside the context.
+            ValueError: the position lies outside the context, or there is no such sequence.
         """
-        if not 0 <= position < self.context:
-            raise ValueError(f"position {position} is outside the context of {self.context}")
+        self._check(position, sequence)
         sampled: int | None = None
         for index in range(self.start, len(self.program)):
             item = self.program[index]
@@ -85,7 +95,7 @@ class Machine:
             elif item.opcode is Opcode.ROPE:
                 self.rope = self._rotation(item, position)
             elif item.opcode is Opcode.ATTEND:
-                self.buffers[Source.H] = quantise(self._attend(item, position))
+                self.buffers[Source.H] = quantise(self._attend(item, position, sequence))
             elif item.opcode is Opcode.MATVEC:
                 if sampling is None and item.sampled_only:
                     continue
@@ -96,11 +106,17 @@ class Machine:
                     self.logits = rows
                     sampled = sample(rows, sampling, position) if sampling else None
                 else:
-                    self._deliver(item, rows, position)
+                    self._deliver(item, rows, position, sequence)
             elif item.opcode is Opcode.END:
                 self.start = item.base
                 break
         return sampled
+
+    def _check(self, position: int, sequence: int) -> None:
+        if not 0 <= position < self.context:
+            raise ValueError(f"position {position} is outside the context of {self.context}")
+        if not 0 <= sequence < self.config.tokens:
+            raise ValueError(f"sequence {sequence}: this engine decodes {self.config.tokens}")
 
     def _bytes(self, word: int, words: int) -> Bytes:
         lanes = self.config.lanes
@@ -108,16 +124,16 @@ class Machine:
 
     def _embedding(self, item: Instruction, token: int) -> Integers:
         """The token's row (dim,) as VECTOR: element * 2**(scale - 127 - 6), rounded."""
-        values = []
+        elements = np.empty((item.blocks, BLOCK), dtype=np.int64)
+        exponents = np.empty((item.blocks, 1), dtype=np.int64)
         for block in range(item.blocks):
             place = row_block(self.config, token, block, item.blocks)
             scale_word, scale_byte, word, byte = block_address(self.config, place)
-            scale = int(self._bytes(item.base + scale_word, 1)[scale_byte])
+            exponents[block] = self._bytes(item.base + scale_word, 1)[scale_byte]
             data = self._bytes(item.base + word, self.config.words_per_block)
-            elements = data[byte : byte + 32].view(np.int8).astype(np.int64)
-            exponent = scale - SCALE_BIAS - WEIGHT.fraction + VECTOR.fraction
-            values.append(rounding_shift(elements, -min(max(exponent, -9), 24)))
-        return np.concatenate(values)
+            elements[block] = data[byte : byte + BLOCK].view(np.int8)
+        exponents += VECTOR.fraction - SCALE_BIAS - WEIGHT.fraction
+        return rounding_shift(elements, -np.clip(exponents, -9, 24)).reshape(-1)
 
     def _rotation(self, item: Instruction, position: int) -> tuple[Integers, Integers]:
         """Cosines and sines (head_dim / 2,) of the position's row: they alternate in memory."""
@@ -136,19 +152,21 @@ class Machine:
         """Rows (rows,) VECTOR of a matrix-vector product, scaled by 1/rms where asked."""
         if index not in self._weights:
             tape = self._bytes(item.base, item.words)
-            self._weights[index] = from_tape(tape, self.config, item.rows, item.blocks).weights()
+            matrix = from_tape(tape, self.config, item.rows, item.blocks, item.format)
+            self._weights[index] = matrix.weights()
         total = dot_rows(self._weights[index], self.buffers[item.source], item.fraction, self.tally)
         mantissa, shift = self.norm if item.norm else (UNIT_MANTISSA, -ACCUMULATOR_SHIFT)
         return scale_output(total, mantissa, item.fraction + shift, self.tally)
 
-    def _region(self, kv_base: int) -> npt.NDArray[np.int16]:
-        """Keys or values of a layer, by the region's address: (kv_heads, context, head_dim) KV."""
-        if kv_base not in self.cache:
+    def _region(self, kv_base: int, sequence: int) -> npt.NDArray[np.int16]:
+        """Keys or values of a layer and sequence: (kv_heads, context, head_dim) KV."""
+        address = kv_base + sequence * self.registers[Register.SEQUENCE_STRIDE]
+        if address not in self.cache:
             heads, length = self.registers[Register.KV_HEADS], self.registers[Register.HEAD_DIM]
-            self.cache[kv_base] = np.zeros((heads, self.context, length), dtype=np.int16)
-        return self.cache[kv_base]
+            self.cache[address] = np.zeros((heads, self.context, length), dtype=np.int16)
+        return self.cache[address]
 
-    def _deliver(self, item: Instruction, rows: Integers, position: int) -> None:
+    def _deliver(self, item: Instruction, rows: Integers, position: int, sequence: int) -> None:
         cosine, sine = self.rope
         if item.destination is Destination.RESIDUAL:
             self._set_residual(saturate(self.x + rows, VECTOR, self.tally))
@@ -157,28 +175,24 @@ class Machine:
         elif item.destination is Destination.QUERY:
             self.query = vector.rotate(rows, cosine, sine, item.out_shift, self.tally)
         else:
-            region = self._region(item.kv_base)
+            region = self._region(item.kv_base, sequence)
             if item.destination is Destination.KEY:
                 new = vector.rotate(rows, cosine, sine, item.out_shift, self.tally)
             else:
                 new = vector.narrow(rows, item.out_shift, self.tally)
             region[:, position] = new.reshape(len(region), -1)
 
-    def _attend(self, item: Instruction, position: int) -> Integers:
+    def _attend(self, item: Instruction, position: int, sequence: int) -> Integers:
         """Attention of all heads: (heads * head_dim,) VECTOR."""
-        keys = self._region(item.kv_base)
-        values = self._region(item.kv_base + self.registers[Register.VALUE_OFFSET])
+        keys = self._region(item.kv_base, sequence)
+        values = self._region(item.kv_base + self.registers[Register.VALUE_OFFSET], sequence)
         group, head_dim = self.registers[Register.GROUP], self.registers[Register.HEAD_DIM]
-        queries = self.query.reshape(-1, head_dim)
-        outputs = [
-            attend_head(
-                queries[head],
-                keys[head // group, : position + 1],
-                values[head // group, : position + 1],
-                item.out_shift,
-                item.fraction,
-                self.tally,
-            )
-            for head in range(len(queries))
-        ]
-        return np.concatenate(outputs)
+        # (KV heads, query heads of each, ...): a group shares keys and values.
+        return attend_head(
+            self.query.reshape(-1, group, head_dim),
+            keys[:, None, : position + 1],
+            values[:, None, : position + 1],
+            item.out_shift,
+            item.fraction,
+            self.tally,
+        ).reshape(-1)

@@ -1,4 +1,4 @@
-"""MXINT8 encoding of real matrices, and their way onto the weight tape and back."""
+"""MX encoding of real matrices, and their way onto the weight tape and back."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,50 @@ import numpy as np
 import numpy.typing as npt
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import BLOCK, SCALE_BIAS, WEIGHT
-from jalgateware.contract.tape import matrix_blocks, matrix_words
+from jalgateware.contract.formats import (
+    BLOCK,
+    E2M1_DOUBLED,
+    E2M1_SIGN,
+    ELEMENT_BITS,
+    ELEMENTS,
+    SCALE_BIAS,
+    WEIGHT,
+)
+from jalgateware.contract.isa import Format
+from jalgateware.contract.tape import (
+    group_words,
+    matrix_blocks,
+    matrix_words,
+    rows_together,
+    word_columns,
+)
 from jalgateware.golden.blocks import Weights
 
 Bytes = npt.NDArray[np.uint8]
 
+E2M1_EXPONENT = 2
+"""Exponent of the largest E2M1 numbers, 4 and 6."""
+
+_MAGNITUDES = np.array(E2M1_DOUBLED, dtype=np.int8)
+_DECODED = np.concatenate([_MAGNITUDES, -_MAGNITUDES])
+"""Doubled value of each code."""
+_CODES = np.zeros(2 * E2M1_DOUBLED[-1] + 1, dtype=np.uint8)
+"""Code of each doubled value that has one, by the value; negative values count from the end."""
+_CODES[_MAGNITUDES[1:]] = np.arange(1, E2M1_SIGN)
+_CODES[-_MAGNITUDES[1:]] = np.arange(1, E2M1_SIGN) + E2M1_SIGN
+
 
 @dataclass(frozen=True)
 class BlockMatrix:
-    """A matrix in MXINT8.
+    """A matrix of MX blocks.
 
-    ``elements``: (rows, blocks, 32) int8. ``scales``: (rows, blocks) uint8 (E8M0).
+    ``elements``: (rows, blocks, 32) int8, the integers of ``ELEMENTS[form]``. ``scales``: (rows,
+    blocks) uint8 (E8M0).
     """
 
     elements: npt.NDArray[np.int8]
     scales: Bytes
+    form: Format = Format.MXINT8
 
     @property
     def rows(self) -> int:
@@ -33,22 +61,30 @@ class BlockMatrix:
         """Blocks of 32 columns per row."""
         return int(self.scales.shape[1])
 
+    @property
+    def fraction(self) -> int:
+        """Fraction bits of the elements."""
+        return ELEMENTS[self.form].fraction
+
     def weights(self) -> Weights:
         """The layout that the dot product wants."""
         elements = np.ascontiguousarray(self.elements.transpose(1, 0, 2).astype(np.float32))
-        return Weights(elements, np.ascontiguousarray(self.scales.T.astype(np.int64)))
+        return Weights(elements, np.ascontiguousarray(self.scales.T), self.fraction)
 
     def dequantise(self) -> npt.NDArray[np.float32]:
         """Real values (rows, blocks * 32)."""
-        factor = np.exp2(self.scales.astype(np.float32) - (SCALE_BIAS + WEIGHT.fraction))
+        factor = np.exp2(self.scales.astype(np.float32) - (SCALE_BIAS + self.fraction))
         return (self.elements * factor[:, :, None]).reshape(self.rows, -1).astype(np.float32)
 
 
-def encode(matrix: npt.NDArray[np.floating]) -> BlockMatrix:
+def encode(matrix: npt.NDArray[np.floating], form: Format = Format.MXINT8) -> BlockMatrix:
     """Encodes (rows, columns) reals; columns are filled up with zeros to whole blocks.
 
-    The scale is MX v1.0's: the exponent of the block's largest magnitude, raised by one where
-    rounding to 7 bits would clip it. All-zero blocks get the smallest scale.
+    MXINT8: the scale is MX v1.0's, the exponent of the block's largest magnitude, raised by one
+    where rounding to 7 bits would clip it. MXFP4: of the specification's scale and its two
+    neighbours the one with the least squared error; between equals the specification's, then the
+    larger one. Elements round to the nearest code, ties to the even one. All-zero blocks get the
+    smallest scale.
 
     Raises:
         ValueError: an element is not finite.
@@ -61,52 +97,109 @@ def encode(matrix: npt.NDArray[np.floating]) -> BlockMatrix:
     padded[:, :columns] = matrix
     padded = padded.reshape(rows, blocks, BLOCK)
     largest = np.abs(padded).max(axis=2)
-    exponent = np.frexp(largest)[1] - 1
-    top = float(1 << (WEIGHT.bits - 1))
+    exponent = np.where(largest > 0, np.frexp(largest)[1] - 1, -SCALE_BIAS)
+    encoder = _encode_mxfp4 if form is Format.MXFP4 else _encode_mxint8
+    return encoder(padded, exponent)
+
+
+def _encode_mxint8(blocks: npt.NDArray[np.float64], exponent: npt.NDArray[np.int_]) -> BlockMatrix:
+    top = 1 << (WEIGHT.bits - 1)
     # 127.5 / 64 and more would round to 128, which has no code.
-    clipped = largest * np.exp2(WEIGHT.fraction - exponent.astype(np.float64)) >= top - 0.5
-    exponent = np.where(largest > 0, exponent + clipped, -SCALE_BIAS)
-    exponent = np.clip(exponent, -SCALE_BIAS, SCALE_BIAS)
-    elements = np.rint(np.ldexp(padded, (WEIGHT.fraction - exponent)[:, :, None]))
+    largest = np.ldexp(np.abs(blocks).max(axis=2), WEIGHT.fraction - exponent)
+    exponent = np.clip(exponent + (largest >= top - 0.5), -SCALE_BIAS, SCALE_BIAS)
+    elements = np.rint(np.ldexp(blocks, (WEIGHT.fraction - exponent)[:, :, None]))
     elements = np.clip(elements, -(top - 1), top - 1).astype(np.int8)
     return BlockMatrix(elements, (exponent + SCALE_BIAS).astype(np.uint8))
 
 
+def _encode_mxfp4(blocks: npt.NDArray[np.float64], exponent: npt.NDArray[np.int_]) -> BlockMatrix:
+    best = np.full(exponent.shape, np.inf)
+    elements = np.zeros(blocks.shape, dtype=np.int8)
+    scales = np.zeros(exponent.shape, dtype=np.int64)
+    for step in (0, 1, -1):
+        scale = np.clip(exponent - E2M1_EXPONENT + step, -SCALE_BIAS, SCALE_BIAS)
+        doubled = round_to_e2m1(np.ldexp(blocks, (1 - scale)[:, :, None]))
+        # In units of the specification's scale, so that squares neither vanish nor overflow.
+        wanted = np.ldexp(blocks, -exponent[:, :, None])
+        error = wanted - np.ldexp(doubled.astype(np.float64), (scale - 1 - exponent)[:, :, None])
+        loss = (error * error).sum(axis=2)
+        better = loss < best
+        best = np.where(better, loss, best)
+        scales = np.where(better, scale, scales)
+        elements = np.where(better[:, :, None], doubled, elements)
+    return BlockMatrix(elements, (scales + SCALE_BIAS).astype(np.uint8), Format.MXFP4)
+
+
+def round_to_e2m1(doubled: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
+    """Doubled reals to the nearest doubled E2M1 numbers; ties go to the even code."""
+    size = np.minimum(np.abs(doubled), E2M1_DOUBLED[-1])
+    # Numbers from 4 on are 2 apart, from 8 on 4; rint() takes ties to even multiples of that.
+    step = np.where(size < 4, 1.0, np.where(size < 8, 2.0, 4.0))
+    return np.asarray(np.copysign(np.rint(size / step) * step, doubled), dtype=np.int8)
+
+
+def _pack(elements: npt.NDArray[np.int8]) -> Bytes:
+    """Doubled E2M1 numbers (..., columns) to nibbles, two per byte, the even column below."""
+    codes = _CODES[elements]
+    return np.asarray(codes[..., 0::2] | codes[..., 1::2] << 4, dtype=np.uint8)
+
+
+def _unpack(data: Bytes) -> npt.NDArray[np.int8]:
+    """Inverse of :func:`_pack`."""
+    codes = np.stack([data & 0xF, data >> 4], axis=-1)
+    return np.asarray(_DECODED[codes.reshape(*data.shape[:-1], -1)], dtype=np.int8)
+
+
 def to_tape(matrix: BlockMatrix, config: EngineConfig) -> Bytes:
     """Lays a matrix out as tape words: (matrix_words * lanes,) bytes."""
-    rows, blocks, bundle = matrix.rows, matrix.blocks, config.rows_parallel
-    count = matrix_blocks(config, rows, blocks)
-    padded_rows = count // blocks
-    elements = np.zeros((padded_rows, blocks, BLOCK), dtype=np.int8)
+    rows, blocks, form = matrix.rows, matrix.blocks, matrix.form
+    bundle, lanes = rows_together(config, form), config.lanes
+    count = matrix_blocks(config, rows, blocks, form)
+    elements = np.zeros((count // blocks, blocks, BLOCK), dtype=np.int8)
     elements[:rows] = matrix.elements
-    scales = np.zeros((padded_rows, blocks), dtype=np.uint8)
+    scales = np.zeros((count // blocks, blocks), dtype=np.uint8)
     scales[:rows] = matrix.scales
-    order = elements.reshape(-1, bundle, blocks, BLOCK).transpose(0, 2, 1, 3).reshape(count, BLOCK)
-    scale_order = scales.reshape(-1, bundle, blocks).transpose(0, 2, 1).reshape(count)
-    groups = -(-count // config.lanes)
-    tape = np.zeros((groups, config.lanes * (BLOCK + 1)), dtype=np.uint8)
-    flat_scales = np.zeros(groups * config.lanes, dtype=np.uint8)
-    flat_scales[:count] = scale_order
-    flat = np.zeros((groups * config.lanes, BLOCK), dtype=np.uint8)
-    flat[:count] = order.view(np.uint8)
-    tape[:, : config.lanes] = flat_scales.reshape(groups, config.lanes)
-    tape[:, config.lanes :] = flat.reshape(groups, -1)
-    return tape.reshape(-1)[: matrix_words(config, rows, blocks) * config.lanes]
+    ordered = elements.reshape(-1, bundle, blocks, BLOCK).transpose(0, 2, 1, 3)
+    if form is Format.MXFP4:
+        # (bundle, block, row, columns) to words: each holds the same columns of all rows.
+        split = ordered.reshape(-1, bundle, BLOCK // word_columns(config), word_columns(config))
+        data = _pack(split.transpose(0, 2, 1, 3)).reshape(-1)
+    else:
+        data = ordered.reshape(-1).view(np.uint8)
+    groups = -(-count // lanes)
+    flat_scales = np.zeros(groups * lanes, dtype=np.uint8)
+    flat_scales[:count] = scales.reshape(-1, bundle, blocks).transpose(0, 2, 1).reshape(-1)
+    flat = np.zeros(groups * lanes * BLOCK * ELEMENT_BITS[form] // 8, dtype=np.uint8)
+    flat[: len(data)] = data
+    tape = np.concatenate([flat_scales.reshape(groups, -1), flat.reshape(groups, -1)], axis=1)
+    return tape.reshape(-1)[: matrix_words(config, rows, blocks, form) * lanes]
 
 
-def from_tape(tape: Bytes, config: EngineConfig, rows: int, blocks: int) -> BlockMatrix:
-    """Reads a matrix back from its tape words (inverse of :func:`to_tape`)."""
-    count, bundle = matrix_blocks(config, rows, blocks), config.rows_parallel
-    groups = -(-count // config.lanes)
-    padded = np.zeros(groups * config.lanes * (BLOCK + 1), dtype=np.uint8)
-    used = matrix_words(config, rows, blocks) * config.lanes
+def from_tape(
+    tape: Bytes, config: EngineConfig, rows: int, blocks: int, form: Format = Format.MXINT8
+) -> BlockMatrix:
+    """Reads a matrix back from its tape words (inverse of :func:`to_tape`).
+
+    A negative zero comes back as zero.
+    """
+    bundle, lanes = rows_together(config, form), config.lanes
+    count = matrix_blocks(config, rows, blocks, form)
+    groups = -(-count // lanes)
+    padded = np.zeros(groups * group_words(form) * lanes, dtype=np.uint8)
+    used = matrix_words(config, rows, blocks, form) * lanes
     padded[:used] = tape[:used]
     table = padded.reshape(groups, -1)
-    scales = table[:, : config.lanes].reshape(-1)[:count]
-    elements = table[:, config.lanes :].reshape(-1, BLOCK)[:count].view(np.int8)
-    elements = elements.reshape(-1, blocks, bundle, BLOCK).transpose(0, 2, 1, 3)
-    scales = scales.reshape(-1, blocks, bundle).transpose(0, 2, 1)
+    scales = table[:, :lanes].reshape(-1)[:count].reshape(-1, blocks, bundle).transpose(0, 2, 1)
+    data = table[:, lanes:].reshape(-1)[: count * BLOCK * ELEMENT_BITS[form] // 8]
+    if form is Format.MXFP4:
+        columns = word_columns(config)
+        split = _unpack(data.reshape(-1, BLOCK // columns, bundle, columns // 2))
+        ordered = split.transpose(0, 2, 1, 3).reshape(-1, blocks, bundle, BLOCK)
+    else:
+        ordered = data.view(np.int8).reshape(-1, blocks, bundle, BLOCK)
+    elements = ordered.transpose(0, 2, 1, 3).reshape(-1, blocks, BLOCK)
     return BlockMatrix(
-        np.ascontiguousarray(elements.reshape(-1, blocks, BLOCK)[:rows]),
+        np.ascontiguousarray(elements[:rows]),
         np.ascontiguousarray(scales.reshape(-1, blocks)[:rows]),
+        form,
     )

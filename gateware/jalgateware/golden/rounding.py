@@ -19,6 +19,9 @@ class Tally:
 
 def rounding_shift(value: Integers, shift: Integers | int) -> Integers:
     """``floor(value / 2**shift + 1/2)``; a negative shift multiplies. Shifts are -24 to 62."""
+    if isinstance(shift, int):
+        value = np.asarray(value, dtype=np.int64)
+        return (value + (1 << (shift - 1))) >> shift if shift > 0 else value << -shift
     amount = np.asarray(shift, dtype=np.int64)
     right = np.maximum(amount, 0)
     half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
@@ -27,7 +30,7 @@ def rounding_shift(value: Integers, shift: Integers | int) -> Integers:
 
 def saturate(value: Integers, form: Fixed, tally: Tally | None = None) -> Integers:
     """Clips to the range of a format and counts what was clipped."""
-    clipped = np.clip(value, form.minimum, form.maximum)
+    clipped: Integers = np.minimum(np.maximum(value, form.minimum), form.maximum)
     if tally is not None:
         tally.saturations += int(np.count_nonzero(clipped != value))
     return clipped

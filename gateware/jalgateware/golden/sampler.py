@@ -8,7 +8,7 @@ domain).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,10 @@ class Sampling:
                 f"{MIN_TEMPERATURE:.3f} to {MAX_TEMPERATURE:.0f}"
             )
         return cls(value, seed & _MASK)
+
+    def of_stream(self, stream: int) -> "Sampling":
+        """How stream ``stream`` of a run samples: as a run of its own would with the next seed."""
+        return replace(self, seed=(self.seed + stream) & _MASK)
 
 
 MIN_TEMPERATURE = (

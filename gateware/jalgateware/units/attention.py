@@ -13,10 +13,12 @@ from jalgateware.contract.formats import (
 )
 from jalgateware.contract.isa import FIELDS
 from jalgateware.units.attention_lanes import ScoreSum, SlotLanes, ValueSums, slot_steps
-from jalgateware.units.attention_memory import HeadRows
+from jalgateware.units.attention_members import Members
+from jalgateware.units.attention_memory import PassRows
 from jalgateware.units.delay_line import DelayLine
 from jalgateware.units.pipeline import delayed
 from jalgateware.units.reciprocal import Reciprocal
+from jalgateware.units.row_packer import RowPacker
 from jalgateware.units.softmax import Softmax
 
 PRODUCTS = Softmax.LATENCY + SlotLanes.LATENCY
@@ -24,36 +26,44 @@ PRODUCTS = Softmax.LATENCY + SlotLanes.LATENCY
 
 
 class Attention(LiteXModule):
-    """Softmax attention of all query heads of a position, key/value head by key/value head.
+    """Softmax attention of all query heads of a pass, key/value head by key/value head.
 
     ``out = sum(2**(score - max) * value) / sum(2**(score - max))``, the division left to the output
     scaler.
 
     Two passes per key/value head: over its keys, for the scores of its query heads, and over its
-    values. Earlier positions come from DRAM, the current one from local buffers, so nothing is read
-    that was just written. A word serves ``attention_slots`` query heads per cycle and stays until
-    the group is done. While the results of a head leave, the next head's keys come in.
+    values. Earlier positions come from DRAM, those of the pass from local memories, so nothing is
+    read that was just written. A word serves ``attention_slots`` query heads per cycle and stays
+    until all that want it are done. While the results of a head leave, the next head's keys come
+    in.
 
-    Interface: ``query_write``, ``key_write``, ``value_write`` {valid, index, data}: rows of the
-    current position, in order, before ``start`` (pulse) with ``position`` (earlier positions),
-    ``score_shift``, ``value_shift``; ``kv_heads``, ``group``, ``head_dim``, ``head_words``:
-    constant for a model; ``sink`` {data}: per key/value head ``position`` x ``head_words`` words of
-    keys, then of values -> ``source`` {accumulator, mantissa, shift}: elements of all query heads
-    in order, valid-only, ``last`` with the last one of all. ``busy``; ``stall``: ``sink`` is
-    awaited. Latency: a pass drains ``self.key_drain`` cycles. Throughput: one word per ceil(group /
-    attention_slots) cycles. Overflow: scores saturate (``saturated`` counts per cycle). Golden
-    model: :func:`jalgateware.golden.attention.attend_head`.
+    Token rows that are consecutive positions of one sequence (``shared``) go through the cache
+    together, and of the pass' own positions each sees those up to itself. Token rows of different
+    sequences take turns.
+
+    Interface: ``packer``: words of the rows of the pass, before ``start`` (pulse) with
+    ``positions`` (earlier positions of each token row), ``last_row``, ``shared``, ``score_shift``,
+    ``value_shift``; ``kv_heads``, ``group``, ``head_words``, ``head_dim``: constant for a model;
+    ``sink`` {data}: per turn and key/value head ``position`` x ``head_words`` words of keys, then
+    of values -> ``source`` {accumulator, mantissa, shift, row}: elements of all query heads in
+    order, valid-only, the token rows of a key/value head one behind the other, ``last`` with the
+    last one of a token row. ``busy``; ``stall``: ``sink`` is awaited. Latency: a pass drains
+    ``self.key_drain`` cycles. Throughput: one word per ceil(query heads / attention_slots) cycles.
+    Overflow: scores saturate (``saturated`` counts per cycle). Golden model:
+    :func:`jalgateware.golden.attention.attend_head`.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, packer: RowPacker) -> None:
         head_words = -(-config.max_head_dim // config.kv_lanes)
         self.start = Signal()
         self.busy = Signal()
         self.kv_heads = Signal(max=config.max_kv_heads + 1)
-        self.group = Signal(max=config.max_group + 1)
-        self.head_dim = Signal(max=config.max_head_dim + 1)
+        self.group = packer.group
+        self.head_dim = packer.head_dim
         self.head_words = Signal(max=head_words + 1)
-        self.position = Signal(POSITION_BITS)
+        self.positions = [Signal(POSITION_BITS) for _ in range(config.tokens)]
+        self.last_row = Signal(max=max(2, config.tokens))
+        self.shared = Signal(reset=config.tokens == 1)
         self.score_shift = Signal(FIELDS["out_shift"][1])
         self.value_shift = Signal(FIELDS["fraction"][1])
         self.sink = stream.Endpoint([("data", config.word_bits)])
@@ -62,6 +72,7 @@ class Attention(LiteXModule):
                 ("accumulator", (VALUE_ACCUMULATOR.bits, True)),
                 ("mantissa", MANTISSA.bits),
                 ("shift", (7, True)),
+                ("row", len(self.last_row)),
             ]
         )
         self.saturated = Signal(max=config.attention_slots + 1)
@@ -70,45 +81,38 @@ class Attention(LiteXModule):
         # # #
 
         steps = slot_steps(config)
-        self.queries = HeadRows(
-            config,
-            config.max_kv_heads * steps * head_words,
-            config.attention_slots,
-        )
-        self.keys = HeadRows(config, config.max_kv_heads * head_words)
-        self.values = HeadRows(config, config.max_kv_heads * head_words)
-        self.query_write, self.key_write, self.value_write = self.queries, self.keys, self.values
-        self.comb += [
-            self.queries.head_dim.eq(self.head_dim),
-            self.queries.group.eq(self.group),
-            self.keys.head_dim.eq(self.head_dim),
-            self.keys.group.eq(1),
-            self.values.head_dim.eq(self.head_dim),
-            self.values.group.eq(1),
-        ]
-        self._control(config, steps)
-        self._issue(config, steps, head_words)
+        self.rows = PassRows(config, packer)
+        self.members = members = Members(config, self.group)
+        self._control(config)
+        self.comb += [members.turn.eq(self.turn), members.last_row.eq(self.last_row)]
+        self.comb += members.shared.eq(self.shared)
+        self._issue(config, head_words)
         self._operands(config)
         self._sums(config, steps, head_words)
         self._leave(config, steps, head_words)
 
-    def _control(self, config: EngineConfig, steps: int) -> None:
-        """Which pass is on: keys, drain, values, head by head."""
+    def _control(self, config: EngineConfig) -> None:
+        """Which pass is on: keys, drain, values, head by head, sequence by sequence."""
         self.is_value, self.running = Signal(), Signal()
         self.pass_start, self.issued_all = Signal(), Signal()
-        self.heads_left = Signal.like(self.kv_heads)
-        self.first_head = Signal()
+        self.head, last_head, last_turn = Signal.like(self.rows.head), Signal(), Signal()
+        self.turn = Signal.like(self.last_row)
+        self.last_head, self.last_turn = last_head, last_turn
         self.leaving = Signal()
         self.left_all = Signal()
         self.key_drain = PRODUCTS + ScoreSum.latency_of(config.kv_lanes)
         drain = Signal(max=self.key_drain + 1)
         self.fsm = fsm = FSM(reset_state="IDLE")
-        self.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+        self.comb += [
+            self.busy.eq(~fsm.ongoing("IDLE")),
+            last_head.eq(self.head == self.kv_heads - 1),
+            last_turn.eq(self.shared | (self.turn == self.last_row)),
+        ]
         fsm.act(
             "IDLE",
             NextValue(self.is_value, 0),
-            NextValue(self.heads_left, self.kv_heads),
-            NextValue(self.first_head, 1),
+            NextValue(self.head, 0),
+            NextValue(self.turn, 0),
             If(self.start, NextState("BEGIN")),
         )
         fsm.act("BEGIN", self.pass_start.eq(1), NextState("KEYS"))
@@ -131,68 +135,70 @@ class Attention(LiteXModule):
             If(
                 self.issued_all,
                 NextValue(self.is_value, 0),
-                NextValue(self.heads_left, self.heads_left - 1),
-                NextValue(self.first_head, 0),
-                If(self.heads_left == 1, NextState("LEAVE")).Else(NextState("BEGIN")),
+                NextValue(self.head, self.head + 1),
+                NextState("BEGIN"),
+                If(
+                    last_head,
+                    NextValue(self.head, 0),
+                    NextValue(self.turn, self.turn + 1),
+                    If(last_turn, NextState("LEAVE")),
+                ),
             ),
         )
         fsm.act("LEAVE", If(self.left_all, NextState("IDLE")))
 
-    def _issue(self, config: EngineConfig, steps: int, head_words: int) -> None:
-        """Walks positions, words and steps of a pass; words come from DRAM or local buffers."""
-        step_bits = max(2, steps)
-        self.step, word = Signal(max=step_bits), Signal(max=max(2, head_words))
-        place = Signal(POSITION_BITS)
-        self.steps = Signal(max=steps + 1)
-        slots = config.attention_slots
-        self.sync += self.steps.eq(
-            Array([-(-g // slots) if g else 1 for g in range(config.max_group + 1)])[self.group]
-        )
-        local, go = Signal(), Signal()
+    def _issue(self, config: EngineConfig, head_words: int) -> None:
+        """Walks positions, words and steps of a pass; words come from DRAM or local memories."""
+        self.step, word = Signal.like(self.rows.step), Signal(max=max(2, head_words))
+        place, position = Signal(POSITION_BITS), Signal(POSITION_BITS)
+        local, go, final = Signal(), Signal(), Signal()
         last_step, last_word = Signal(), Signal()
+        # The pass' own position that is on, counted from the first one of the turn.
+        own = Signal.like(self.turn)
+        members = self.members
         self.comb += [
-            local.eq(place == self.position),
-            last_step.eq(self.step == self.steps - 1),
+            position.eq(Array(self.positions)[self.turn]),
+            last_step.eq(self.step == members.last_step),
             last_word.eq(word == self.head_words - 1),
+            final.eq(local & (~self.shared | (own == self.last_row))),
             go.eq(self.running & (local | self.sink.valid)),
             self.sink.ready.eq(self.running & ~local & last_step),
             self.stall.eq(self.running & ~local & ~self.sink.valid),
-            self.issued_all.eq(go & local & last_step & last_word),
+            self.issued_all.eq(go & final & last_step & last_word),
+            members.cached.eq(~local),
+            members.own.eq(own),
+            members.step.eq(self.step),
         ]
+        # Registered ahead: whether the next position is one of the pass'.
         self.sync += [
             If(
                 go,
                 self.step.eq(self.step + 1),
                 If(
                     last_step,
-                    self.step.eq(0),
+                    self.step.eq(members.first_step),
                     word.eq(word + 1),
-                    If(last_word, word.eq(0), place.eq(place + 1)),
+                    If(
+                        last_word,
+                        word.eq(0),
+                        place.eq(place + 1),
+                        local.eq(local | (place + 1 == position)),
+                        own.eq(own + local),
+                    ),
                 ),
             ),
-            If(self.pass_start, self.step.eq(0), word.eq(0), place.eq(0)),
-        ]
-        # Local buffers and queries: word `word` of the head, of the step.
-        # A head's queries start behind the one before.
-        query_base, row_base = Signal.like(self.queries.address), Signal.like(self.keys.address)
-        query_address, row_address = Signal.like(query_base), Signal.like(row_base)
-        step_offset = Signal.like(query_base)
-        self.sync += [
-            If(go, step_offset.eq(step_offset + self.head_words), If(last_step, step_offset.eq(0))),
-            If(self.pass_start, step_offset.eq(0)),
             If(
-                self.issued_all & self.is_value,
-                row_base.eq(row_base + self.head_words),
-                query_base.eq(query_base + step_offset + self.head_words),
+                self.pass_start,
+                self.step.eq(members.first_step),
+                word.eq(0),
+                place.eq(0),
+                local.eq(position == 0),
+                own.eq(0),
             ),
-            If(self.start, row_base.eq(0), query_base.eq(0)),
-        ]
-        self.comb += [
-            query_address.eq(query_base + step_offset + word),
-            row_address.eq(row_base + word),
         ]
         self.go, self.local, self.word, self.place = go, local, word, place
-        self.last_word, self.query_address, self.row_address = last_word, query_address, row_address
+        self.last_word, self.own = last_word, Signal.like(own)
+        self.comb += self.own.eq(Mux(self.shared, own, self.turn))
 
     def _operands(self, config: EngineConfig) -> None:
         """Brings word, query and probability together, ``Softmax.LATENCY`` behind the issue."""
@@ -202,24 +208,23 @@ class Attention(LiteXModule):
         self.line = line = DelayLine(config.word_bits, wait - 1)
         word = Signal(config.word_bits)
         is_value, local = delayed(self, self.is_value, wait), delayed(self, self.local, wait)
-        address = delayed(self, self.row_address, wait - 1)
+        rows = self.rows
         self.comb += [
             line.input.eq(captured),
-            self.keys.address.eq(address),
-            self.values.address.eq(address),
-            self.queries.address.eq(delayed(self, self.query_address, wait - 1)),
-            word.eq(
-                Mux(local, Mux(is_value, self.values.words[0], self.keys.words[0]), line.output)
+            Cat(rows.chunk, rows.head, rows.row, rows.step).eq(
+                delayed(self, Cat(self.word, self.head, self.own, self.step), wait - 1)
             ),
+            word.eq(Mux(local, Mux(is_value, rows.value, rows.key), line.output)),
         ]
         self.softmaxes, self.lanes = [], []
-        for slot, query in enumerate(self.queries.words):
+        for slot, query in enumerate(rows.queries):
             softmax, lanes = Softmax(config), SlotLanes(config.kv_lanes)
             self.add_module(f"softmax{slot}", softmax)
             self.add_module(f"lanes{slot}", lanes)
             self.comb += [
                 softmax.step.eq(self.step),
                 softmax.position.eq(self.place),
+                softmax.visible.eq(self.members.visible[slot]),
                 lanes.query.eq(query),
                 lanes.probability.eq(softmax.probability),
                 lanes.use_probability.eq(is_value),
@@ -240,13 +245,7 @@ class Attention(LiteXModule):
         step8, word8 = (delayed(self, s, SlotLanes.LATENCY) for s in (step6, word6))
         place8 = delayed(self, place6, SlotLanes.LATENCY)
         self.value_sums, saturated = [], []
-        # The last step may leave slots without a query head; what they hold is of an older run.
-        slots = config.attention_slots
-        in_last = Signal(max=slots + 1)
-        groups = range(config.max_group + 1)
-        self.sync += in_last.eq(
-            Array([(g - 1) % slots + 1 if g else 0 for g in groups])[self.group]
-        )
+        visible = delayed(self, self.members.visible, PRODUCTS)
         stride = 1 << (max(2, head_words) - 1).bit_length()
         for slot, (softmax, lanes) in enumerate(zip(self.softmaxes, self.lanes, strict=True)):
             score = ScoreSum(lanes.products, steps)
@@ -255,7 +254,7 @@ class Attention(LiteXModule):
             self.add_module(f"values{slot}", values)
             self.comb += [
                 score.step.eq(step8),
-                score.valid.eq(flags8[0]),
+                score.valid.eq(flags8[0] & visible[slot]),
                 score.first.eq(flags8[2]),
                 score.last.eq(flags8[3]),
                 score.shift.eq(self.score_shift),
@@ -271,49 +270,59 @@ class Attention(LiteXModule):
                 values.valid.eq(flags8[1]),
             ]
             self.value_sums.append(values)
-            used = (softmax.score_step != self.steps - 1) | (slot < in_last)
-            saturated.append(score.saturated & used)
+            saturated.append(score.saturated)
         self.comb += self.saturated.eq(sum(saturated))
         self.values_done = delayed(self, self.issued_all & self.is_value, PRODUCTS + 1)
 
     def _leave(self, config: EngineConfig, steps: int, head_words: int) -> None:
-        """After a value pass: reciprocals of the sums, then the heads' elements one by one."""
+        """After a value pass: reciprocals of the sums, then the members' elements one by one."""
         slots, lanes = config.attention_slots, config.kv_lanes
-        stride_bits = (max(2, head_words) - 1).bit_length()
+        count = config.max_group * config.tokens
         self.reciprocal = reciprocal = Reciprocal()
-        asked, answered = Signal(max=config.max_group + 1), Signal(max=config.max_group + 1)
-        asking = Signal()
-        mantissas = Array([Signal(MANTISSA.bits) for _ in range(config.max_group)])
-        exponents = Array([Signal(max=SUM_BITS) for _ in range(config.max_group)])
-        sums = Array([self.softmaxes[g % slots].sums[g // slots] for g in range(config.max_group)])
-        final = Signal()
+        first, last = Signal(max=max(2, count)), Signal(max=max(2, count))
+        asked, answered, member = Signal.like(first), Signal.like(first), Signal.like(first)
+        asking, emitting, final, final_turn = Signal(), Signal(), Signal(), Signal()
+        row, head = Signal.like(self.last_row), Signal(max=max(2, config.max_group))
+        mantissas = Array([Signal(MANTISSA.bits) for _ in range(count)])
+        exponents = Array([Signal(max=SUM_BITS) for _ in range(count)])
+        sums = Array([self.softmaxes[m % slots].sums[m // slots] for m in range(count)])
         self.sync += [
-            If(self.issued_all & self.is_value, self.leaving.eq(1), final.eq(self.heads_left == 1)),
-            If(self.values_done, asking.eq(1), asked.eq(0), answered.eq(0)),
+            If(
+                self.issued_all & self.is_value,
+                self.leaving.eq(1),
+                final.eq(self.last_head),
+                final_turn.eq(self.last_turn),
+                first.eq(self.members.first),
+                last.eq(self.members.last),
+                row.eq(self.turn),
+            ),
+            If(self.values_done, asking.eq(1), asked.eq(first), answered.eq(first)),
             reciprocal.valid_in.eq(asking),
             reciprocal.value.eq(sums[asked]),
-            If(asking, asked.eq(asked + 1), If(asked == self.group - 1, asking.eq(0))),
+            If(asking, asked.eq(asked + 1), If(asked == last, asking.eq(0))),
             If(
                 reciprocal.valid_out,
                 mantissas[answered].eq(reciprocal.mantissa),
                 exponents[answered].eq(reciprocal.exponent),
                 answered.eq(answered + 1),
+                If(answered == last, emitting.eq(1), member.eq(first), head.eq(0)),
             ),
         ]
         # An element is read at t and leaves at t + 1.
-        member, element = Signal(max=max(2, config.max_group)), Signal.like(self.head_dim)
+        element = Signal.like(self.head_dim)
         lane, word = Signal(max=max(2, lanes)), Signal(max=max(2, head_words))
-        emitting, last_element, last_member = Signal(), Signal(), Signal()
+        last_element, last_member, row_end = Signal(), Signal(), Signal()
         slot, step = Signal(max=max(2, slots)), Signal(max=max(2, steps))
         self.comb += [
             last_element.eq(element == self.head_dim - 1),
-            last_member.eq(member == self.group - 1),
-            slot.eq(Array([g % slots for g in range(config.max_group)])[member]),
-            step.eq(Array([g // slots for g in range(config.max_group)])[member]),
+            last_member.eq(member == last),
+            row_end.eq(last_element & (head == self.group - 1)),
+            slot.eq(Array([m % slots for m in range(count)])[member]),
+            step.eq(Array([m // slots for m in range(count)])[member]),
         ]
         for values in self.value_sums:
             self.comb += [
-                values.read_address.eq(Cat(word[:stride_bits], step)),
+                values.read_address.eq(Cat(word[: (max(2, head_words) - 1).bit_length()], step)),
                 values.read_lane.eq(lane),
             ]
         self.sync += [
@@ -328,17 +337,17 @@ class Attention(LiteXModule):
                     lane.eq(0),
                     word.eq(0),
                     member.eq(member + 1),
-                    If(last_member, member.eq(0), emitting.eq(0), self.leaving.eq(0)),
+                    head.eq(head + 1),
+                    If(last_member, emitting.eq(0), self.leaving.eq(0)),
                 ),
+                If(row_end, head.eq(0), row.eq(row + 1)),
             ),
-            If(reciprocal.valid_out & (answered == self.group - 1), emitting.eq(1)),
             self.source.valid.eq(emitting),
-            self.source.last.eq(emitting & last_element & last_member & final),
+            self.source.row.eq(row),
+            self.source.last.eq(emitting & row_end & final),
+            self.left_all.eq(emitting & last_element & last_member & final & final_turn),
             self.source.mantissa.eq(mantissas[member]),
             self.source.shift.eq(exponents[member] - self.value_shift - 1),
         ]
         results = Array([values.result for values in self.value_sums])
-        self.comb += [
-            self.source.accumulator.eq(results[delayed(self, slot, 1)]),
-            self.left_all.eq(self.source.valid & self.source.last),
-        ]
+        self.comb += self.source.accumulator.eq(results[delayed(self, slot, 1)])

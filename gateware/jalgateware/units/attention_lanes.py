@@ -148,5 +148,5 @@ class ValueSums(LiteXModule):
 
 
 def slot_steps(config: EngineConfig) -> int:
-    """Query heads of a group that one slot serves in turn, at most."""
-    return -(-config.max_group // config.attention_slots)
+    """Query heads of a key/value head, of all token rows, that one slot serves in turn, at most."""
+    return -(-config.max_group * config.tokens // config.attention_slots)

@@ -1,111 +1,84 @@
-"""Row buffers of attention: elements arrive one by one and are read back as words."""
+"""Memories of attention: the rows of a pass, read back as words."""
+
+from typing import Any
 
 from litex.gen import LiteXModule
-from migen import READ_FIRST, If, Memory, Signal
+from migen import READ_FIRST, Array, Cat, Memory, Signal
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import KV
-from jalgateware.contract.isa import FIELDS
+from jalgateware.contract.isa import Destination
+from jalgateware.units.attention_lanes import slot_steps
 from jalgateware.units.fifo import NEVER_COLLIDES
+from jalgateware.units.row_packer import RowPacker
 
 
-class HeadRows(LiteXModule):
-    """Keeps heads of 16-bit elements as words of ``kv_lanes`` elements, in ``banks`` side by side.
+def word_memory(module: LiteXModule, config: EngineConfig, fields: list[Signal]) -> tuple[Any, Any]:
+    """A memory of words whose address consists of these fields: (write port, read port)."""
+    depth = 1 << sum(len(field) for field in fields)
+    memory = Memory(config.word_bits, depth)
+    memory.attr = {NEVER_COLLIDES}
+    write = memory.get_port(write_capable=True, mode=READ_FIRST)
+    read = memory.get_port(mode=READ_FIRST)
+    module.specials += memory, write, read
+    return write, read
 
-    Head ``n`` goes to bank ``(n % group) % banks``; each head starts a new word and the rest of its
-    last word is zero. Words count up as heads come, ``chunk`` words apart, so that a bank's word
-    ``(n // group * steps + n % group // banks) * head_words + c`` is word c of head n, with steps =
-    ceil(group / banks).
 
-    Interface: ``valid``, ``index``, ``data``: elements in order, index 0 starts anew; ``head_dim``,
-    ``group``: constant; ``address`` -> ``words`` (one per bank) one cycle later. Latency: 2 cycles
-    from an element to its word. Throughput: one element per cycle. Overflow: none.
+class PassRows(LiteXModule):
+    """Keeps queries, keys and values of a pass' positions.
+
+    The query heads of a key/value head, of all token rows, are its *members*: number ``row * group
+    + head of the group``. Member m belongs to slot ``m % attention_slots`` and is served in step
+    ``m // attention_slots``.
+
+    Interface: ``packer``: the words that come in; ``group``: constant; ``head``, ``chunk`` with
+    ``step`` (queries) and ``row`` (keys, values) -> ``queries`` (one word per slot), ``key``,
+    ``value`` one cycle later. Latency: 1 cycle from a word to its memory. Throughput: one word per
+    cycle. Overflow: none.
     """
 
-    def __init__(self, config: EngineConfig, depth: int, banks: int = 1) -> None:
-        lanes = config.kv_lanes
-        self.valid = Signal()
-        self.index = Signal(FIELDS["rows"][1])
-        self.data = Signal((KV.bits, True))
-        self.head_dim = Signal(max=config.max_head_dim + 1)
-        self.group = Signal(max=config.max_group + 1)
-        self.address = Signal(max=max(2, depth))
-        self.words = [Signal(config.word_bits) for _ in range(banks)]
+    def __init__(self, config: EngineConfig, packer: RowPacker) -> None:
+        slots, tokens = config.attention_slots, config.tokens
+        self.group = packer.group
+        self.head = Signal.like(packer.head)
+        self.chunk = Signal.like(packer.chunk)
+        self.row = Signal.like(packer.row)
+        self.step = Signal(max=max(2, slot_steps(config)))
+        self.queries = [Signal(config.word_bits) for _ in range(slots)]
+        self.key = Signal(config.word_bits)
+        self.value = Signal(config.word_bits)
 
         # # #
 
-        word = Signal(config.word_bits)
-        lane = Signal(max=max(2, lanes))
-        element = Signal.like(self.head_dim)
-        member = Signal(max=config.max_group + 1)
-        bank = Signal(max=max(2, banks))
-        first = self.valid & (self.index == 0)
-        # Counters as they apply to the element that is here now.
-        now_lane, now_element = Signal.like(lane), Signal.like(element)
-        now_member, now_bank = Signal.like(member), Signal.like(bank)
-        base, chunk = Signal.like(self.address), Signal.like(self.address)
-        now_base, now_chunk = Signal.like(base), Signal.like(chunk)
-        for now, kept in (
-            (now_lane, lane),
-            (now_element, element),
-            (now_member, member),
-            (now_bank, bank),
-            (now_base, base),
-            (now_chunk, chunk),
-        ):
-            self.comb += If(~first, now.eq(kept))
-        head_end, word_end = Signal(), Signal()
-        self.comb += [
-            head_end.eq(now_element == self.head_dim - 1),
-            word_end.eq(head_end | (now_lane == lanes - 1)),
-        ]
-        # A step is one head for each bank; it ends with the last bank or the group's last head.
-        step_end = (now_bank == banks - 1) | (now_member == self.group - 1)
-        write_bank, write_address, write = Signal.like(bank), Signal.like(self.address), Signal()
-        self.sync += [
-            write.eq(self.valid & word_end),
-            write_bank.eq(now_bank),
-            write_address.eq(now_base + now_chunk),
-        ]
-        self.sync += If(
-            self.valid,
-            lane.eq(now_lane + 1),
-            element.eq(now_element + 1),
-            bank.eq(now_bank),
-            member.eq(now_member),
-            base.eq(now_base),
-            chunk.eq(now_chunk),
-            If(
-                word_end,
-                lane.eq(0),
-                chunk.eq(now_chunk + 1),
-                If(
-                    head_end,
-                    element.eq(0),
-                    chunk.eq(0),
-                    bank.eq(now_bank + 1),
-                    member.eq(now_member + 1),
-                    If(now_member == self.group - 1, member.eq(0)),
-                    If(step_end, bank.eq(0), base.eq(now_base + now_chunk + 1)),
-                ),
-            ),
+        members = config.max_group * tokens
+        member = Signal(max=max(2, members))
+        self.comb += member.eq(
+            packer.member
+            if tokens == 1
+            else Array([row * packer.group for row in range(tokens)])[packer.word_row]
+            + packer.member
         )
-        for i in range(lanes):
-            part = word[KV.bits * i : KV.bits * (i + 1)]
-            self.sync += If(
-                self.valid,
-                If(now_lane == i, part.eq(self.data)).Elif(now_lane == 0, part.eq(0)),
-            )
-        for i, output in enumerate(self.words):
-            memory = Memory(config.word_bits, max(2, depth))
-            memory.attr = {NEVER_COLLIDES}
-            port = memory.get_port(write_capable=True, mode=READ_FIRST)
-            read = memory.get_port(mode=READ_FIRST)
-            self.specials += memory, port, read
+        slot, step = Signal(max=max(2, slots)), Signal.like(self.step)
+        self.comb += [
+            slot.eq(Array([m % slots for m in range(members)])[member]),
+            step.eq(Array([m // slots for m in range(members)])[member]),
+        ]
+        is_query = packer.word_valid & (packer.word_kind == Destination.QUERY)
+        for i, query in enumerate(self.queries):
+            write, read = word_memory(self, config, [self.chunk, self.step, self.head])
             self.comb += [
-                port.adr.eq(write_address),
-                port.dat_w.eq(word),
-                port.we.eq(write & (write_bank == i)),
-                read.adr.eq(self.address),
+                write.adr.eq(Cat(packer.chunk, step, packer.head)),
+                write.dat_w.eq(packer.word),
+                write.we.eq(is_query & (slot == i)),
+                read.adr.eq(Cat(self.chunk, self.step, self.head)),
+                query.eq(read.dat_r),
+            ]
+        for kind, output in ((Destination.KEY, self.key), (Destination.VALUE, self.value)):
+            rows = [self.row] if tokens > 1 else []
+            write, read = word_memory(self, config, [self.chunk, self.head, *rows])
+            self.comb += [
+                write.adr.eq(Cat(packer.chunk, packer.head, packer.word_row)),
+                write.dat_w.eq(packer.word),
+                write.we.eq(packer.word_valid & (packer.word_kind == kind)),
+                read.adr.eq(Cat(self.chunk, self.head, self.row)),
                 output.eq(read.dat_r),
             ]

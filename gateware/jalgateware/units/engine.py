@@ -1,17 +1,21 @@
 """The decode engine: from a program and a tape of weights in DRAM to sampled tokens."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from litedram.common import LiteDRAMNativePort
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import If, ResetInserter, Signal
+from migen import Cat, If, Mux, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
 from jalgateware.contract.isa import Destination, EngineError, Register
+from jalgateware.contract.mailbox import STREAM_SHIFT
 from jalgateware.units.attention import Attention
-from jalgateware.units.engine_registers import EngineRegisters
+from jalgateware.units.engine_registers import EVENT_BITS, EngineRegisters
 from jalgateware.units.fetch import Fetch
 from jalgateware.units.kv_writer import KVWriter
 from jalgateware.units.lanes import Lanes
@@ -19,9 +23,10 @@ from jalgateware.units.lanes import command_layout as lanes_layout
 from jalgateware.units.loader import Loader
 from jalgateware.units.quantiser import Quantiser
 from jalgateware.units.reader import ADDRESS_BITS
+from jalgateware.units.row_packer import RowPacker
 from jalgateware.units.sampler import Sampler
 from jalgateware.units.sequencer import Sequencer
-from jalgateware.units.token_loop import OUTPUT_DEPTH, PROMPT_DEPTH, TokenLoop
+from jalgateware.units.token_loop import OUTPUT_DEPTH, PROMPT_DEPTH, STREAM_BITS, TokenLoop
 from jalgateware.units.vector_unit import VectorUnit
 from jalgateware.units.vector_unit import command_layout as vector_layout
 
@@ -29,10 +34,11 @@ from jalgateware.units.vector_unit import command_layout as vector_layout
 class Datapath(LiteXModule):
     """Everything that a pass runs through behind the fetch unit; cut-off runs reset it as a whole.
 
-    Interface: ``instructions``, ``words``: from the fetch unit; ``token``, ``position``: of the
-    pass; ``registers``: the model's constants; ``kv_base`` (absolute word address), ``seed``,
-    ``inverse_temperature``; ``pass_start``; ``pass_done``, ``sampled_token``; ``write_port``: for
-    keys and values; stall and saturation signals for counters. Latency: see the units. Throughput:
+    Interface: ``instructions``, ``words``: from the fetch unit; ``tokens``, ``positions``,
+    ``kv_bases`` (absolute word addresses), ``seeds``: of each token row, ``last_row``, ``shared``,
+    ``sample``: of the pass; ``registers``: the model's constants; ``inverse_temperature``;
+    ``pass_start``; ``pass_done``; ``write_port``: for keys and values; stall and saturation
+    signals for counters. Latency: see the units. Throughput:
     one tape word per cycle. Golden model: :class:`jalgateware.golden.machine.Machine`.
     """
 
@@ -44,24 +50,29 @@ class Datapath(LiteXModule):
         words: stream.Endpoint,
         write_port: LiteDRAMNativePort,
     ) -> None:
-        self.loop_token = Signal(24)
-        self.position = Signal(16)
+        rows = config.tokens
+        self.tokens = [Signal(TOKEN_BITS) for _ in range(rows)]
+        self.positions = [Signal(POSITION_BITS) for _ in range(rows)]
+        self.kv_bases = [Signal(ADDRESS_BITS) for _ in range(rows)]
+        self.seeds = [Signal(32) for _ in range(rows)]
+        self.last_row = Signal(max=max(2, rows))
+        self.shared = Signal()
         self.sample = Signal()
         self.pass_start = Signal()
-        self.kv_base = Signal(ADDRESS_BITS)
-        self.seed = Signal(32)
         self.inverse_temperature = Signal(17)
-        self.saturated = Signal(5)
+        self.saturated = Signal(EVENT_BITS)
         self.pass_done = Signal()
 
         # # #
 
         self.sequencer = sequencer = Sequencer(config)
         self.lanes = lanes = Lanes(config)
-        self.quantiser = quantiser = Quantiser(config)
+        self.quantisers = [Quantiser(config) for _ in range(rows)]
+        self.submodules += self.quantisers
         self.vector = vector = VectorUnit(config)
         self.loader = loader = Loader(config)
-        self.attention = attention = Attention(config)
+        self.packer = packer = RowPacker(config)
+        self.attention = attention = Attention(config, packer)
         self.sampler = sampler = Sampler(config)
         self.writer = KVWriter(config, write_port)
         # Whether a word can go is known late; the FIFO that it comes from is far away.
@@ -85,40 +96,60 @@ class Datapath(LiteXModule):
         self._matvec(current)
         self._tables(current, registers)
         self._attend(current, registers)
-        # Lanes read, rows come back, the quantiser keeps what the next matrix reads.
+        self._activations(registers)
         self.comb += [
-            quantiser.read_buffer.eq(lanes.buffer),
-            quantiser.read_address.eq(lanes.address),
-            lanes.activations.eq(quantiser.activations),
-            lanes.shift.eq(quantiser.shift),
-            lanes.ready_blocks.eq(quantiser.ready_x),
-            If(lanes.buffer, lanes.ready_blocks.eq(quantiser.ready_h)),
-            lanes.source.connect(vector.rows),
-            quantiser.invalidate.eq(sequencer.invalidate),
-            quantiser.invalidate_buffer.eq(sequencer.invalidate_buffer),
-            quantiser.value.eq(vector.vector_value),
-            quantiser.buffer.eq(vector.vector_buffer),
-            quantiser.last.eq(vector.vector_last),
-            quantiser.valid.eq(vector.vector_valid),
-            vector.norm.square_sum.eq(quantiser.square_sum),
-            vector.norm.square_sum_valid.eq(quantiser.square_sum_valid),
-            vector.norm.epsilon.eq(registers[Register.EPSILON]),
             vector.embed_start.eq(sequencer.start_embed),
+            *[
+                unit.last_row.eq(self.last_row)
+                for unit in (vector, loader, packer, attention, sampler)
+            ],
         ]
         # Sampler.
         sampled = Signal()
         self.sync += [If(self.pass_start, sampled.eq(0)), If(sampler.done, sampled.eq(1))]
         self.comb += [
             sampler.start.eq(self.pass_start),
-            sampler.seed.eq(self.seed),
-            sampler.position.eq(self.position),
+            *_each(sampler.seeds, self.seeds),
+            *_each(sampler.positions, self.positions),
             sampler.inverse_temperature.eq(self.inverse_temperature),
             sampler.valid.eq(vector.logit_valid),
             sampler.logit.eq(vector.logit_value),
             sampler.index.eq(vector.logit_index),
+            sampler.row.eq(vector.logit_row),
             sampler.last.eq(vector.logit_last),
             sequencer.sampled.eq(sampled),
             self.saturated.eq(vector.saturated + lanes.saturated + attention.saturated),
+        ]
+
+    def _activations(self, registers: dict[Register, Signal]) -> None:
+        """Lanes read, rows come back, the quantisers keep what the next matrix reads."""
+        lanes, vector, sequencer = self.lanes, self.vector, self.sequencer
+        ready = []
+        for row, quantiser in enumerate(self.quantisers):
+            blocks = Signal.like(quantiser.ready_x)
+            used = Signal()
+            self.comb += [
+                quantiser.read_buffer.eq(lanes.buffer),
+                quantiser.read_address.eq(lanes.address),
+                lanes.activations[row].eq(quantiser.activations),
+                lanes.shifts[row].eq(quantiser.shift),
+                blocks.eq(Mux(lanes.buffer, quantiser.ready_h, quantiser.ready_x)),
+                quantiser.invalidate.eq(sequencer.invalidate),
+                quantiser.invalidate_buffer.eq(sequencer.invalidate_buffer),
+                quantiser.value.eq(vector.vector_value),
+                quantiser.buffer.eq(vector.vector_buffer),
+                quantiser.last.eq(vector.vector_last),
+                quantiser.valid.eq(vector.vector_valid & (vector.vector_row == row)),
+                vector.norm.square_sums[row].eq(quantiser.square_sum),
+                vector.norm.square_sum_valid[row].eq(quantiser.square_sum_valid),
+                used.eq(self.last_row >= row),
+                lanes.active[row].eq(used),
+            ]
+            ready.append((lanes.block < blocks) | ~used)
+        self.comb += [
+            lanes.ready.eq(reduce(and_, ready)),
+            lanes.source.connect(vector.rows),
+            vector.norm.epsilon.eq(registers[Register.EPSILON]),
         ]
 
     def _matvec(self, current: dict[str, Signal]) -> None:
@@ -138,15 +169,17 @@ class Datapath(LiteXModule):
         self.comb += [
             loader.start_embed.eq(sequencer.start_embed),
             loader.start_rope.eq(sequencer.start_rope),
-            loader.token.eq(self.loop_token),
+            *_each(loader.tokens, self.tokens),
             loader.blocks.eq(current["blocks"]),
             loader.words.eq(current["words"]),
             loader.head_dim.eq(registers[Register.HEAD_DIM]),
             vector.embed_value.eq(loader.value),
             vector.embed_index.eq(loader.index),
+            vector.embed_row.eq(loader.row),
             vector.embed_last.eq(loader.last),
             vector.embed_valid.eq(loader.valid),
             loader.pair.eq(vector.pair),
+            loader.pair_row.eq(vector.pair_row),
             vector.cosine.eq(loader.cosine),
             vector.sine.eq(loader.sine),
             vector.head_dim.eq(registers[Register.HEAD_DIM]),
@@ -155,36 +188,42 @@ class Datapath(LiteXModule):
     def _attend(self, current: dict[str, Signal], registers: dict[Register, Signal]) -> None:
         """Queries, keys and values to attention; keys and values to DRAM as well."""
         attention, vector, writer = self.attention, self.vector, self.writer
-        for buffer, kind in (
-            (attention.query_write, Destination.QUERY),
-            (attention.key_write, Destination.KEY),
-            (attention.value_write, Destination.VALUE),
-        ):
-            self.comb += [
-                buffer.valid.eq(vector.kv_valid & (vector.kv_kind == kind)),
-                buffer.index.eq(vector.kv_index),
-                buffer.data.eq(vector.kv_data),
-            ]
+        packer = self.packer
         self.comb += [
+            packer.valid.eq(vector.kv_valid),
+            packer.kind.eq(vector.kv_kind),
+            packer.index.eq(vector.kv_index),
+            packer.row.eq(vector.kv_row),
+            packer.data.eq(vector.kv_data),
+            packer.head_dim.eq(registers[Register.HEAD_DIM]),
+            packer.group.eq(registers[Register.GROUP]),
             attention.start.eq(self.sequencer.start_attention),
             attention.kv_heads.eq(registers[Register.KV_HEADS]),
-            attention.group.eq(registers[Register.GROUP]),
-            attention.head_dim.eq(registers[Register.HEAD_DIM]),
             attention.head_words.eq(registers[Register.HEAD_WORDS]),
-            attention.position.eq(self.position),
+            *_each(attention.positions, self.positions),
+            attention.shared.eq(self.shared),
             attention.score_shift.eq(current["out_shift"]),
             attention.value_shift.eq(current["fraction"]),
             attention.source.connect(vector.attention),
-            writer.begin.eq(vector.kv_begin),
-            writer.base.eq(self.kv_base + vector.kv_base),
-            writer.position.eq(self.position),
-            writer.head_dim.eq(registers[Register.HEAD_DIM]),
+            *_each(writer.kv_bases, self.kv_bases),
+            *_each(writer.positions, self.positions),
             writer.head_words.eq(registers[Register.HEAD_WORDS]),
             writer.head_stride.eq(registers[Register.HEAD_STRIDE]),
-            writer.valid.eq(vector.kv_valid & (vector.kv_kind != Destination.QUERY)),
-            writer.data.eq(vector.kv_data),
+            writer.valid.eq(packer.word_valid & (packer.word_kind != Destination.QUERY)),
+            writer.word.eq(packer.word),
+            writer.row.eq(packer.word_row),
+            writer.head.eq(packer.head),
+            writer.chunk.eq(packer.chunk),
+            writer.base.eq(
+                Mux(packer.word_kind == Destination.VALUE, vector.value_base, vector.key_base)
+            ),
             vector.kv_room.eq(writer.room),
         ]
+
+
+def _each(targets: Sequence[Signal], sources: Sequence[Signal]) -> list[Any]:
+    """Assigns signal by signal."""
+    return [target.eq(source) for target, source in zip(targets, sources, strict=True)]
 
 
 class Engine(LiteXModule):
@@ -214,7 +253,7 @@ class Engine(LiteXModule):
         # # #
 
         self.fetch = fetch = Fetch(config, read_ports)
-        self.token_loop = loop = ResetInserter()(TokenLoop())
+        self.token_loop = loop = ResetInserter()(TokenLoop(config))
         self.prompt = prompt = ResetInserter()(
             stream.SyncFIFO(loop.prompt.description, PROMPT_DEPTH, buffered=True)
         )
@@ -247,38 +286,38 @@ class Engine(LiteXModule):
             fetch.program_address.eq(registers.program_address),
             fetch.program_data.eq(registers.program_data),
             fetch.tape_base.eq(registers.tape_base),
-            fetch.kv_base.eq(registers.kv_base),
-            datapath.kv_base.eq(registers.kv_base),
-            datapath.seed.eq(registers.seed),
             datapath.inverse_temperature.eq(registers.inverse_temperature),
             prompt.sink.valid.eq(registers.prompt_write),
             prompt.sink.token.eq(registers.prompt_data),
+            prompt.sink.stream.eq(registers.prompt_data[STREAM_SHIFT : STREAM_SHIFT + STREAM_BITS]),
             prompt.sink.final.eq(registers.prompt_data[31]),
             prompt.source.connect(loop.prompt),
             loop.output.connect(output.sink),
             output.source.ready.eq(registers.output_pop),
         ]
+        if loop.drafter:
+            self.comb += [
+                loop.drafter.table_write.eq(registers.draft_write),
+                loop.drafter.table_address.eq(registers.draft_address),
+                loop.drafter.table_data.eq(registers.draft_data),
+            ]
         # A pass.
         self.comb += [
             loop.start.eq(registers.start),
             loop.first_position.eq(registers.position),
             loop.generate_count.eq(registers.generate_count),
             loop.context.eq(registers.context),
-            *[a.eq(b) for a, b in zip(loop.stop_tokens, registers.stop_tokens, strict=True)],
+            loop.streams.eq(registers.streams),
+            loop.most_drafts.eq(registers.drafts),
+            *_each(loop.stop_tokens, registers.stop_tokens),
             # The next pass reads what this one wrote to the cache.
             loop.pass_ready.eq(~fetch.walking & datapath.writer.idle),
             fetch.start.eq(loop.pass_start),
             datapath.pass_start.eq(loop.pass_start),
             loop.pass_done.eq(datapath.pass_done),
-            loop.sampled_token.eq(datapath.sampler.token),
+            *_each(loop.sampled_tokens, datapath.sampler.tokens),
         ]
-        for unit in (fetch, datapath):
-            token = unit.token if unit is fetch else unit.loop_token
-            self.comb += [
-                token.eq(loop.token),
-                unit.position.eq(loop.position),
-                unit.sample.eq(loop.sample),
-            ]
+        self._rows(config)
         done = Signal()
         self.sync += [
             If(registers.start | registers.reset, done.eq(0)),
@@ -291,16 +330,44 @@ class Engine(LiteXModule):
             registers.error.eq(error),
             registers.prompt_ready.eq(prompt.sink.ready),
             registers.output_valid.eq(output.source.valid),
-            registers.output_token.eq(output.source.token),
+            registers.output_token.eq(Cat(output.source.token, output.source.stream)),
             registers.output_cycles.eq(output.source.cycles),
         ]
-        self._count(config)
+        self._count()
 
     def get_csrs(self, sort: bool = False) -> list[Any]:
         """The registers, named after the engine instead of the module that holds them."""
         return list(self.registers.get_csrs(sort))
 
-    def _count(self, config: EngineConfig) -> None:
+    def _rows(self, config: EngineConfig) -> None:
+        """Token rows of the pass: to the fetch unit and to the datapath."""
+        loop, registers = self.token_loop, self.registers
+        stride = self.fetch.registers[Register.SEQUENCE_STRIDE]
+        for unit in (self.fetch, self.datapath):
+            self.comb += [
+                *_each(unit.tokens, loop.tokens),
+                *_each(unit.positions, loop.positions),
+                unit.last_row.eq(loop.last_row),
+                unit.shared.eq(loop.shared),
+                unit.sample.eq(loop.sample),
+            ]
+        for row, sequence in enumerate(loop.sequences):
+            # Registered: the program's registers are set long before a second sequence is used.
+            base, seed = registers.kv_base, registers.seed
+            if config.tokens > 1:
+                base, seed = Signal(ADDRESS_BITS), Signal(32)
+                offset = sum(Mux(sequence[bit], stride << bit, 0) for bit in range(len(sequence)))
+                self.sync += [
+                    base.eq(registers.kv_base + offset),
+                    seed.eq(registers.seed + sequence),
+                ]
+            self.comb += [
+                self.fetch.kv_bases[row].eq(base),
+                self.datapath.kv_bases[row].eq(base),
+                self.datapath.seeds[row].eq(seed),
+            ]
+
+    def _count(self) -> None:
         """Feeds the counters."""
         loop, data = self.token_loop, self.datapath
         attending = data.attention.busy

@@ -5,11 +5,12 @@ from litex.soc.interconnect.csr import CSRField, CSRStatus, CSRStorage
 from migen import If, Signal
 
 from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.drafting import TABLE_WORDS
 from jalgateware.contract.isa import INSTRUCTION_WORDS, VERSION
 from jalgateware.contract.mailbox import COUNTERS
 
 COUNTER_BITS = 64
-EVENT_BITS = 5
+EVENT_BITS = 6
 
 COUNTER_TEXT = {
     "cycles": "Cycles since the start of the run.",
@@ -29,7 +30,7 @@ class EngineRegisters(LiteXModule):
     """CSRs of the engine, and the plain signals behind them.
 
     Interface: ``start``, ``stop``, ``reset`` (pulses); parameters as signals; ``program_write``
-    (pulse) with address and data; ``prompt_write`` (pulse) with ``prompt_data``; ``output_pop``
+    (pulse) with address and data, ``draft_write`` likewise; ``prompt_write`` (pulse) with ``prompt_data``; ``output_pop``
     (pulse); inputs ``busy``, ``done``, ``error``, ``prompt_ready``, ``output_valid``,
     ``output_token``, ``output_cycles``; ``events`` (by counter name): what a counter counts up by
     this cycle. A ``start`` clears the counters; writing ``counters_latch`` copies them to their
@@ -39,12 +40,14 @@ class EngineRegisters(LiteXModule):
     def __init__(self, config: EngineConfig) -> None:
         self.busy, self.done, self.prompt_ready, self.output_valid = (Signal() for _ in range(4))
         self.error = Signal(8)
-        self.output_token, self.output_cycles = Signal(24), Signal(64)
+        self.output_token, self.output_cycles = Signal(32), Signal(64)
         self.events = {name: Signal(EVENT_BITS) for name in COUNTERS}
 
         # # #
 
         self._control(config)
+        if config.tokens > 1:
+            self._draft_table()
         self._parameters()
         self._samples()
         self._counters()
@@ -97,6 +100,23 @@ class EngineRegisters(LiteXModule):
             status.error.eq(self.error),
         ]
 
+    def _draft_table(self) -> None:
+        """The drafter's preloaded entries."""
+        bits = (TABLE_WORDS - 1).bit_length()
+        address = CSRStorage(
+            bits, name="draft_address", description="Entry of the drafter's table to write next."
+        )
+        data = CSRStorage(
+            32, name="draft_data", description="Writes an entry of the table, and advances."
+        )
+        self.draft_address_csr, self.draft_data_csr = address, data
+        self.draft_address, self.draft_data, self.draft_write = Signal(bits), Signal(32), Signal()
+        self.sync += [
+            If(self.draft_write, self.draft_address.eq(self.draft_address + 1)),
+            If(address.re, self.draft_address.eq(address.storage)),
+        ]
+        self.comb += [self.draft_write.eq(data.re), self.draft_data.eq(data.storage)]
+
     def _parameter(self, name: str, bits: int, description: str) -> Signal:
         csr = CSRStorage(bits, name=name, description=description)
         setattr(self, f"{name}_csr", csr)
@@ -123,10 +143,14 @@ class EngineRegisters(LiteXModule):
 
     def _samples(self) -> None:
         self.prompt_csr = CSRStorage(
-            32, name="prompt", description="Appends a prompt token; bit 31: sample behind it."
+            32,
+            name="prompt",
+            description="Appends a prompt token; from bit 24: its stream, bit 31: the last.",
         )
         self.output_token_csr = CSRStatus(
-            32, name="output_token", description="Oldest sample not yet taken."
+            32,
+            name="output_token",
+            description="Oldest sample not yet taken; from bit 24 its stream.",
         )
         self.output_low = CSRStatus(
             32, name="output_cycles_low", description="Cycle of its drawing, low half."

@@ -8,7 +8,6 @@ from litex.soc.interconnect import stream
 from migen import FSM, Case, If, Mux, NextState, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
 from jalgateware.contract.isa import FIELDS, INSTRUCTION_WORDS, Opcode, Register
 from jalgateware.units.program import ProgramMemory
 from jalgateware.units.read_commands import REGISTER_BITS, ReadCommands
@@ -29,11 +28,12 @@ class Fetch(LiteXModule):
 
     Interface: ``program_write``, ``program_address``, ``program_data``: writes the program while
     idle; ``reset_program`` (pulse, while idle): the next pass starts at instruction 0. ``start``
-    (pulse, while not ``walking``) with ``token``, ``position`` and ``sample``; ``tape_base``,
-    ``kv_base``: stable during a pass. ``registers``: as written by SET. ``instructions``: stream of
-    the fields, all but SET; ``source``: stream of words; ``word_pulse``: a word was handed over.
-    ``abort`` (pulse) ends the pass and forgets what was fetched; the next one starts where this one
-    did. ``idle``: nothing fetched, nothing on its way.
+    (pulse, while not ``walking``) with ``tokens``, ``positions``, ``kv_bases`` (one per token row),
+    ``last_row``, ``shared`` and ``sample``, which stay while ``walking``; ``tape_base``: stable.
+    ``registers``: as written by SET. ``instructions``: stream of the fields, all but SET;
+    ``source``: stream of words; ``word_pulse``: a word was handed over. ``abort`` (pulse) ends the
+    pass and forgets what was fetched; the next one starts where this one did. ``idle``: nothing
+    fetched, nothing on its way.
     Latency: ``LATENCY`` cycles from ``start`` to the DRAM request of a MATVEC that comes first, 3
     more for an EMBED and one per significant bit of its ``blocks``. Throughput: one word per cycle;
     an instruction takes 10 cycles, hidden behind the words of the ones before.
@@ -51,11 +51,8 @@ class Fetch(LiteXModule):
         self.program_data = Signal(32)
         self.reset_program = Signal()
         self.start = Signal()
-        self.token = Signal(TOKEN_BITS)
-        self.position = Signal(POSITION_BITS)
         self.sample = Signal()
         self.tape_base = Signal(ADDRESS_BITS)
-        self.kv_base = Signal(ADDRESS_BITS)
         self.abort = Signal()
         self.walking = Signal()
         self.idle = Signal()
@@ -68,7 +65,10 @@ class Fetch(LiteXModule):
         # # #
 
         self.program = ProgramMemory(config)
-        self.read_commands = ReadCommands(config, self.program.field, self.registers)
+        self.read_commands = commands = ReadCommands(config, self.program.field, self.registers)
+        self.tokens, self.positions = commands.tokens, commands.positions
+        self.kv_bases, self.last_row = commands.kv_bases, commands.last_row
+        self.shared = commands.shared
         self.queue = ResetInserter()(
             stream.SyncFIFO(self.instructions.description, INSTRUCTION_DEPTH)
         )
@@ -104,20 +104,12 @@ class Fetch(LiteXModule):
         self._set, self._stop = Signal(), Signal()
         # One bit more than an index, so that running off the end shows.
         self._counter, self._first = (Signal(len(self.program.index) + 1) for _ in range(2))
-        self._sample = Signal()
         self.comb += [
             self.program.index.eq(self._counter),
             self.read_commands.tape_base.eq(self.tape_base),
-            self.read_commands.memory_kv_base.eq(self.kv_base),
         ]
         self.sync += [
-            If(
-                self._accept,
-                self.read_commands.token.eq(self.token),
-                self.read_commands.position.eq(self.position),
-                self._sample.eq(self.sample),
-                self._counter.eq(self._first),
-            ),
+            If(self._accept, self._counter.eq(self._first)),
             If(self._advance, self._counter.eq(self._counter + 1)),
             If(self._end, self._first.eq(field["base"])),
             If(self._stop, self.illegal.eq(1)),
@@ -150,7 +142,7 @@ class Fetch(LiteXModule):
                 {
                     int(Opcode.SET): [self._set.eq(1), *next_instruction],
                     int(Opcode.MATVEC): If(
-                        field["sampled_only"] & ~self._sample, *next_instruction
+                        field["sampled_only"] & ~self.sample, *next_instruction
                     ).Else(NextState("PUSH")),
                     **dict.fromkeys(hand_over, NextState("PUSH")),
                     "default": [self._stop.eq(1), NextState("IDLE")],

@@ -60,21 +60,23 @@ class Dequantiser(LiteXModule):
 
 
 class Loader(LiteXModule):
-    """Executes EMBED and ROPE: unpacks their words, one element per cycle.
+    """Executes EMBED and ROPE: unpacks their words, one element per cycle, token row by token row.
 
-    Interface: ``start_embed`` with ``token``, ``blocks``; ``start_rope`` with ``words``,
-    ``head_dim``; ``busy``; ``sink`` {data}: the instruction's words, for EMBED a word of scales
-    before the words of each block; EMBED's elements leave as ``value`` {VECTOR}, ``index``,
-    ``last``, ``valid`` (valid-only); ROPE's stay in a table: ``pair`` -> ``cosine``, ``sine``
-    {ROTATION} one cycle later. Latency: ``Dequantiser.LATENCY`` + 1 cycles from a word to its first
-    element. Throughput: one element per cycle. Overflow: none. Golden model:
-    ``Machine._embedding``, ``Machine._rotation`` in :mod:`jalgateware.golden.machine`.
+    Interface: ``start_embed`` with ``tokens``, ``blocks``; ``start_rope`` with ``words``,
+    ``head_dim``; ``last_row``: the last token row in use; ``busy``; ``sink`` {data}: the
+    instruction's words, for EMBED a word of scales before the words of each block; EMBED's elements
+    leave as ``value`` {VECTOR}, ``index``, ``row``, ``last``, ``valid`` (valid-only); ROPE's stay
+    in a table: ``pair``, ``pair_row`` -> ``cosine``, ``sine`` {ROTATION} one cycle later. Latency:
+    ``Dequantiser.LATENCY`` + 1 cycles from a word to its first element. Throughput: one element per
+    cycle. Overflow: none. Golden model: ``Machine._embedding``, ``Machine._rotation`` in
+    :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.start_embed = Signal()
         self.start_rope = Signal()
-        self.token = Signal(TOKEN_BITS)
+        self.tokens = [Signal(TOKEN_BITS) for _ in range(config.tokens)]
+        self.last_row = Signal(max=max(2, config.tokens))
         self.blocks = Signal(FIELDS["blocks"][1])
         self.words = Signal(8)
         self.head_dim = Signal(max=config.max_head_dim + 1)
@@ -82,9 +84,11 @@ class Loader(LiteXModule):
         self.sink = stream.Endpoint([("data", config.word_bits)])
         self.value = Signal((VECTOR.bits, True))
         self.index = Signal(max=config.max_dim)
+        self.row = Signal.like(self.last_row)
         self.last = Signal()
         self.valid = Signal()
         self.pair = Signal(max=max(2, config.max_head_dim // 2))
+        self.pair_row = Signal.like(self.last_row)
         self.cosine = Signal((ROTATION.bits, True))
         self.sine = Signal((ROTATION.bits, True))
 
@@ -96,7 +100,10 @@ class Loader(LiteXModule):
         chunks = Signal(max=max(512, BLOCK * 2))
         scale, member = Signal(SCALE.bits), Signal(max=config.lanes)
         words_left = Signal(max=max(2, config.words_per_block + 1))
-        self._first_member = self._member(config)
+        # The token row whose words come, and that whose elements leave.
+        row, begin = Signal.like(self.last_row), Signal()
+        self._leaving, word_last = Signal.like(row), Signal()
+        self._first_member = self._member(config, row)
         element_done = Signal()
         per_word = min(config.lanes, BLOCK)
         data = self.sink.data
@@ -108,7 +115,7 @@ class Loader(LiteXModule):
         self.comb += [
             self.sink.ready.eq((left <= 1) & (chunks != 0)),
             taken.eq(self.sink.valid & self.sink.ready),
-            self.busy.eq((chunks != 0) | (left != 0)),
+            self.busy.eq((chunks != 0) | (left != 0) | begin),
             element_done.eq(left != 0),
         ]
         scales = Array([self.sink.data[8 * i : 8 * i + 8] for i in range(config.lanes)])
@@ -125,37 +132,44 @@ class Loader(LiteXModule):
                 word.eq(data),
                 left.eq(Mux(embed, per_word, config.kv_lanes)),
                 words_left.eq(words_left - 1),
+                word_last.eq(0),
+                self._leaving.eq(row),
                 If(
                     ~embed | (words_left == 1),
                     chunks.eq(chunks - 1),
                     need_scale.eq(embed & (chunks != 1)),
                     member.eq(member + config.rows_parallel),
+                    If(
+                        chunks == 1,
+                        word_last.eq(1),
+                        If(row != self.last_row, begin.eq(1), row.eq(row + 1)),
+                    ),
                 ),
             ),
             If(
-                self.start_embed,
-                embed.eq(1),
-                need_scale.eq(1),
-                chunks.eq(self.blocks),
+                begin,
+                begin.eq(0),
+                need_scale.eq(embed),
+                chunks.eq(Mux(embed, self.blocks, self.words)),
                 member.eq(self._first_member),
             ),
-            If(self.start_rope, embed.eq(0), need_scale.eq(0), chunks.eq(self.words)),
+            If(self.start_embed | self.start_rope, embed.eq(self.start_embed), row.eq(0)),
+            If(self.start_embed | self.start_rope, begin.eq(1)),
         ]
-        self._deliver(config, embed & element_done, word, scale, (left == 1) & (chunks == 0))
-        self._store(config, ~embed & element_done, word)
+        last = (left == 1) & word_last
+        self._deliver(config, embed & element_done, word, scale, last)
+        self._store(config, ~embed & element_done, word, last)
 
-    def _member(self, config: EngineConfig) -> Signal:
+    def _member(self, config: EngineConfig, row: Signal) -> Signal:
         """Place within its group of the first block of the token's row, modulo lanes."""
         bundle_bits = log2_int(config.rows_parallel)
         lane_bits = log2_int(config.lanes)
         product, member = Signal(lane_bits), Signal(lane_bits)
-        self.comb += product.eq(
-            self.token[bundle_bits : bundle_bits + lane_bits] * self.blocks[:lane_bits]
-        )
+        token = Signal(bundle_bits + lane_bits)
+        self.comb += token.eq(Array(self.tokens)[row])
+        self.comb += product.eq(token[bundle_bits:] * self.blocks[:lane_bits])
         self.comb += member.eq(
-            Cat(self.token[:bundle_bits], product[: lane_bits - bundle_bits])
-            if bundle_bits
-            else product
+            Cat(token[:bundle_bits], product[: lane_bits - bundle_bits]) if bundle_bits else product
         )
         return member
 
@@ -166,7 +180,7 @@ class Loader(LiteXModule):
         index = Signal(max=config.max_dim)
         self.sync += [
             If(valid, index.eq(index + 1)),
-            If(self.start_embed, index.eq(0)),
+            If((valid & last) | self.start_embed, index.eq(0)),
         ]
         wait = Dequantiser.LATENCY
         self.comb += [
@@ -175,12 +189,15 @@ class Loader(LiteXModule):
             self.value.eq(dequantiser.value),
             self.valid.eq(delayed(self, valid, wait)),
             self.index.eq(delayed(self, index, wait)),
+            self.row.eq(delayed(self, self._leaving, wait)),
             self.last.eq(delayed(self, last, wait)),
         ]
 
-    def _store(self, config: EngineConfig, valid: Signal, word: Signal) -> None:
+    def _store(self, config: EngineConfig, valid: Signal, word: Signal, last: Signal) -> None:
         """Rotary table: cosine and sine of a pair in one entry."""
-        table = Memory(2 * ROTATION.bits, max(2, config.max_head_dim // 2))
+        pairs = max(2, config.max_head_dim // 2)
+        depth = pairs if config.tokens == 1 else config.tokens << (pairs - 1).bit_length()
+        table = Memory(2 * ROTATION.bits, depth)
         table.attr = {NEVER_COLLIDES}
         write = table.get_port(write_capable=True, mode=READ_FIRST)
         read = table.get_port(mode=READ_FIRST)
@@ -189,13 +206,13 @@ class Loader(LiteXModule):
         cosine = Signal(ROTATION.bits)
         self.sync += [
             If(valid, position.eq(position + 1), cosine.eq(word[: ROTATION.bits])),
-            If(self.start_rope, position.eq(0)),
+            If((valid & last) | self.start_rope, position.eq(0)),
         ]
         self.comb += [
-            write.adr.eq(position[1:]),
+            write.adr.eq(Cat(position[1 : 1 + len(self.pair)], self._leaving)),
             write.dat_w.eq(Cat(cosine, word[: ROTATION.bits])),
             write.we.eq(valid & position[0] & (position < self.head_dim)),
-            read.adr.eq(self.pair),
+            read.adr.eq(Cat(self.pair, self.pair_row)),
             self.cosine.eq(read.dat_r[: ROTATION.bits]),
             self.sine.eq(read.dat_r[ROTATION.bits :]),
         ]

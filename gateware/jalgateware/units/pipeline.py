@@ -6,12 +6,13 @@ from operator import add
 from typing import Any
 
 from migen import Cat, Constant, Module, Replicate, Signal
+from migen.fhdl.bitcontainer import value_bits_sign
 
 
 def delayed(module: Module, signal: Any, cycles: int) -> Any:
     """``signal`` as it was ``cycles`` clock cycles ago (the signal itself for 0)."""
     for _ in range(cycles):
-        register = Signal.like(signal, reset=0)
+        register = Signal(value_bits_sign(signal))
         module.sync += register.eq(signal)
         signal = register
     return signal

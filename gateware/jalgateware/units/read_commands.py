@@ -2,7 +2,7 @@
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import FSM, Cat, If, Mux, NextState, ResetInserter, Signal
+from migen import FSM, Array, Cat, If, Mux, NextState, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import BLOCK, POSITION_BITS, TOKEN_BITS
@@ -22,11 +22,16 @@ class ReadCommands(LiteXModule):
     ATTEND  per key/value head ``position * HEAD_WORDS`` words of keys, then as many of values
     ======  ===================================================================================
 
-    Addresses count from ``tape_base`` (EMBED, ROPE, MATVEC) or from ``memory_kv_base`` (ATTEND).
+    EMBED and ROPE do so for each token row, ATTEND for the first one if the rows are consecutive
+    positions of one sequence (``shared``), else for each.
 
-    Interface: ``start`` (pulse, while ``idle``) with ``field`` (an instruction's), ``token``,
-    ``position``, ``tape_base``, ``memory_kv_base``, ``registers``, all stable until ``idle`` again
-    -> ``source`` {address, words}, valid/ready. ``reset``: forgets the instruction.
+    Addresses count from ``tape_base`` (EMBED, ROPE, MATVEC) or from the token row's ``kv_bases``
+    (ATTEND).
+
+    Interface: ``start`` (pulse, while ``idle``) with ``field`` (an instruction's), ``tokens``,
+    ``positions``, ``kv_bases`` (one per token row), ``last_row``, ``shared``, ``tape_base``,
+    ``registers``, all stable until ``idle`` again -> ``source`` {address, words}, valid/ready.
+    ``reset``: forgets the instruction.
     Latency: ``LATENCY`` cycles from ``start`` to the first command of MATVEC; the others multiply
     first, one cycle per significant bit of ``blocks``, ``words`` or ``HEAD_WORDS``.
     Throughput: a command per cycle for ATTEND, two in 4 cycles for EMBED.
@@ -47,10 +52,12 @@ class ReadCommands(LiteXModule):
         self.start = Signal()
         self.reset = Signal()
         self.idle = Signal()
-        self.token = Signal(TOKEN_BITS)
-        self.position = Signal(POSITION_BITS)
+        self.tokens = [Signal(TOKEN_BITS) for _ in range(config.tokens)]
+        self.positions = [Signal(POSITION_BITS) for _ in range(config.tokens)]
+        self.kv_bases = [Signal(ADDRESS_BITS) for _ in range(config.tokens)]
+        self.last_row = Signal(max=max(2, config.tokens))
+        self.shared = Signal()
         self.tape_base = Signal(ADDRESS_BITS)
-        self.memory_kv_base = Signal(ADDRESS_BITS)
         self.source = stream.Endpoint([("address", ADDRESS_BITS), ("words", WORDS_BITS)])
 
         # # #
@@ -74,6 +81,10 @@ class ReadCommands(LiteXModule):
         ``next_head`` count down what is left over.
         """
         rows_bits = (config.rows_parallel - 1).bit_length()
+        # The token row whose turn it is; the last row's end is the instruction's.
+        self._row = Signal.like(self.last_row)
+        self._done, self._load = Signal(), Signal()
+        self._token, position = Signal(TOKEN_BITS), Signal(POSITION_BITS)
         self._left, self._right = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         self._add, self._keep = Signal(), Signal()
         self._step, self._next_block, self._next_head = Signal(), Signal(), Signal()
@@ -88,8 +99,14 @@ class ReadCommands(LiteXModule):
         self._attend = field["opcode"] == Opcode.ATTEND
         self._embed = field["opcode"] == Opcode.EMBED
         head_words = self.registers[Register.HEAD_WORDS]
-        self.comb += total.eq(self._left + self._right)
+        self.comb += [
+            total.eq(self._left + self._right),
+            self._token.eq(Array(self.tokens)[self._row]),
+            position.eq(Array(self.positions)[self._row]),
+        ]
         self.sync += [
+            If(self.start, self._row.eq(0)),
+            If(self._done, self._row.eq(self._row + 1)),
             If(self._add, self.source.address.eq(total)),
             If(self._keep, self._origin.eq(total)),
             If(
@@ -103,11 +120,9 @@ class ReadCommands(LiteXModule):
             ),
             If(self._next_block | self._next_head, self._left_over.eq(self._left_over - 1)),
             If(
-                self.start,
+                self._load,
                 self._product.eq(0),
-                self._multiplicand.eq(
-                    Mux(self._embed, self.token[rows_bits:], self.position),
-                ),
+                self._multiplicand.eq(Mux(self._embed, self._token[rows_bits:], position)),
                 self._multiplier.eq(field["words"]),
                 self._left_over.eq(field["blocks"]),
                 If(self._embed, self._multiplier.eq(field["blocks"])),
@@ -120,27 +135,38 @@ class ReadCommands(LiteXModule):
         ]
 
     def _begin(self) -> None:
-        """The instruction's own address, and the product that it needs."""
+        """The instruction's own address, and the product that it needs, for each token row."""
         field = self.field
+        kv_base = Array(self.kv_bases)[self._row]
         self.control.act(
             "IDLE",
-            self._left.eq(Mux(self._attend, self.memory_kv_base, self.tape_base)),
-            self._right.eq(Mux(self._attend, field["kv_base"], field["base"])),
+            self._left.eq(self.tape_base),
+            self._right.eq(field["base"]),
             If(
                 self.start,
                 self._add.eq(1),
-                self._keep.eq(1),
-                NextState("MULTIPLY"),
+                NextState("ROW"),
                 If(field["opcode"] == Opcode.MATVEC, NextState("COMMAND")),
                 If(field["opcode"] == Opcode.END, NextState("IDLE")),
             ),
         )
         self.control.act(
+            "ROW",
+            self._load.eq(1),
+            self._left.eq(Mux(self._attend, kv_base, self.tape_base)),
+            self._right.eq(Mux(self._attend, field["kv_base"], field["base"])),
+            self._add.eq(1),
+            self._keep.eq(1),
+            NextState("MULTIPLY"),
+        )
+        only = (self._row == self.last_row) | (self._attend & self.shared)
+        self._next_row = [self._done.eq(1), NextState("ROW"), If(only, NextState("IDLE"))]
+        self.control.act(
             "MULTIPLY",
             If(self._multiplier != 0, self._step.eq(1))
             .Elif(self._embed, NextState("GROUP"))
             .Elif(~self._attend, NextState("ROTATION"))
-            .Elif(self._product == 0, NextState("IDLE"))
+            .Elif(self._product == 0, *self._next_row)
             .Else(NextState("KEYS")),
         )
 
@@ -153,7 +179,14 @@ class ReadCommands(LiteXModule):
         ]
 
     def _matrix_and_rotation(self) -> None:
-        self.control.act("COMMAND", *self._issue(self.field["words"], NextState("IDLE")))
+        self.control.act(
+            "COMMAND",
+            *self._issue(
+                self.field["words"],
+                NextState("IDLE"),
+                If(self.field["opcode"] == Opcode.ROPE, *self._next_row),
+            ),
+        )
         self.control.act(
             "ROTATION",
             self._left.eq(self.source.address),
@@ -170,7 +203,7 @@ class ReadCommands(LiteXModule):
         member, place = Signal(lane_bits), Signal(block_bits + 1)
         group = index[lane_bits:]
         self.comb += [
-            index.eq(Cat(*[self.token[bit] for bit in range(rows_bits)], self._product)),
+            index.eq(Cat(*[self._token[bit] for bit in range(rows_bits)], self._product)),
             member.eq(index[:lane_bits]),
             # The member's first word behind the scales: member * BLOCK // lanes + 1.
             place.eq((Cat(*[0] * block_bits, member) >> lane_bits) + 1),
@@ -201,7 +234,7 @@ class ReadCommands(LiteXModule):
                 config.words_per_block,
                 self._next_block.eq(1),
                 NextState("GROUP"),
-                If(self._left_over == 1, NextState("IDLE")),
+                If(self._left_over == 1, *self._next_row),
             ),
         )
 
@@ -225,6 +258,6 @@ class ReadCommands(LiteXModule):
                 self._keep.eq(1),
                 self._next_head.eq(1),
                 NextState("KEYS"),
-                If(self._left_over == 1, NextState("IDLE")),
+                If(self._left_over == 1, *self._next_row),
             ),
         )

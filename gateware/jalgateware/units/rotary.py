@@ -1,7 +1,7 @@
 """Rotary embedding of adjacent rows, and narrowing of rows to 16 bits."""
 
 from litex.gen import LiteXModule
-from migen import If, Mux, Signal
+from migen import Cat, If, Mux, Signal
 
 from jalgateware.contract.formats import KV, ROTATION, VECTOR
 from jalgateware.contract.isa import FIELDS
@@ -46,22 +46,25 @@ class Rotary(LiteXModule):
     ``sat(round(y / 2**(14 + shift)))``. With ``rotate`` low rows pass through: ``sat(round(x /
     2**shift))``.
 
-    Interface: ``value`` {VECTOR}, ``index`` (row), ``rotate``, ``shift`` (5 bits), ``valid``: rows
-    in order, valid-only, at most one per cycle; ``pair`` -> ``cosine``, ``sine`` {ROTATION} one
-    cycle later (rotary table of the position, indexed by row within its head / 2); ``head_dim``; ->
-    ``result`` {KV}, ``result_index``, ``result_valid``. Latency: ``LATENCY`` cycles, for the first
-    row of a pair counted from the second one; the second row follows one cycle behind the first.
-    Throughput: one row per cycle. Overflow: saturates; ``saturated`` is high with such a result.
-    Golden model: :func:`jalgateware.golden.vector.rotate`,
-    :func:`jalgateware.golden.vector.narrow`.
+    Interface: ``value`` {VECTOR}, ``index`` (row), ``row`` (token row), ``rotate``, ``shift`` (5
+    bits), ``valid``: pairs of rows in order, each for all token rows up to ``last_row``,
+    valid-only, at most one element per cycle; ``pair`` -> ``cosine``, ``sine`` {ROTATION} one
+    cycle later (rotary table of the token row's position, indexed by row within its head / 2);
+    ``head_dim`` -> ``result`` {KV}, ``result_index``, ``result_row``, ``result_valid``. Latency:
+    ``LATENCY`` cycles, for the first row of a pair counted from the second one; the second row
+    follows one cycle behind the first. Throughput: one element per cycle. Overflow: saturates;
+    ``saturated`` is high with such a result. Golden model:
+    :func:`jalgateware.golden.vector.rotate`, :func:`jalgateware.golden.vector.narrow`.
     """
 
     LATENCY = 8
 
-    def __init__(self, max_head_dim: int) -> None:
-        index_bits = FIELDS["rows"][1]
+    def __init__(self, max_head_dim: int, row_bits: int = 1) -> None:
+        rows_bits = FIELDS["rows"][1]
+        index_bits = rows_bits + row_bits
         self.value = Signal((VECTOR.bits, True))
-        self.index = Signal(index_bits)
+        self.index = Signal(rows_bits)
+        self.row, self.last_row = Signal(row_bits), Signal(row_bits)
         self.rotate = Signal()
         self.shift = Signal(FIELDS["out_shift"][1])
         self.valid = Signal()
@@ -70,21 +73,14 @@ class Rotary(LiteXModule):
         self.cosine = Signal((ROTATION.bits, True))
         self.sine = Signal((ROTATION.bits, True))
         self.result = Signal((KV.bits, True))
-        self.result_index = Signal(index_bits)
+        self.result_index = Signal(rows_bits)
+        self.result_row = Signal(row_bits)
         self.result_valid = Signal()
         self.saturated = Signal()
 
         # # #
 
-        # Position within the head: even rows look up, both rows of a pair use the same angle.
-        within = Signal(max=max_head_dim)
-        self.sync += If(
-            self.valid,
-            within.eq(within + 1),
-            If(within == self.head_dim - 1, within.eq(0)),
-            If(self.index == 0, within.eq(1)),
-        )
-        self.comb += self.pair.eq(Mux(self.index == 0, 0, within[1:]))
+        self._look_up(max_head_dim)
         # Stage 1: rows behind the table look-up; an odd row meets the even row before it.
         value, even = Signal.like(self.value), Signal.like(self.value)
         valid, odd, rotate = Signal(), Signal(), Signal()
@@ -96,7 +92,7 @@ class Rotary(LiteXModule):
                 value.eq(self.value),
                 odd.eq(self.index[0]),
                 rotate.eq(self.rotate),
-                index.eq(self.index),
+                index.eq(Cat(self.index, self.row)),
                 shift.eq(self.shift),
                 If(~self.index[0], even.eq(self.value)),
             ),
@@ -162,6 +158,17 @@ class Rotary(LiteXModule):
         self.comb += [left.a.eq(a0), left.b.eq(b0), right.a.eq(a1), right.b.eq(b1)]
         self._narrow(left.product, right.product, stage_valid, stage_index, stage_shift)
 
+    def _look_up(self, max_head_dim: int) -> None:
+        """Position within the head: both rows of a pair use the same angle."""
+        within = Signal(max=max_head_dim)
+        self.sync += If(
+            self.valid & (self.row == self.last_row),
+            within.eq(within + 1),
+            If(within == self.head_dim - 1, within.eq(0)),
+            If(self.index == 0, within.eq(1)),
+        )
+        self.comb += self.pair.eq(Mux(self.index[1:] == 0, 0, within[1:]))
+
     def _narrow(
         self, left: Signal, right: Signal, valid: Signal, index: Signal, shift: Signal
     ) -> None:
@@ -182,5 +189,5 @@ class Rotary(LiteXModule):
                 self.saturated.eq(delayed(self, valid, 5)),
             ),
             self.result_valid.eq(delayed(self, valid, 5)),
-            self.result_index.eq(delayed(self, index, 5)),
+            Cat(self.result_index, self.result_row).eq(delayed(self, index, 5)),
         ]

@@ -1,7 +1,7 @@
 """Sampler: picks a token while the logits stream by."""
 
 from litex.gen import LiteXModule
-from migen import Cat, Constant, If, Mux, Signal
+from migen import Array, Cat, Constant, If, Mux, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import (
@@ -27,46 +27,49 @@ class Sampler(LiteXModule):
     """Argmax of the logits, or of ``logit / temperature`` plus Gumbel noise: an exact sample.
 
     ``token = argmax(round(logit * inverse_temperature / 2**12) + gumbel(hash(index ^ key)))``
-    with ``key = hash(hash(seed) + position)``
+    with ``key = hash(hash(seed) + position)``, for each token row
 
-    Interface: ``start`` (pulse) takes ``seed``, ``position`` and ``inverse_temperature``
+    Interface: ``start`` (pulse) takes ``seeds``, ``positions`` and ``inverse_temperature``
     {INVERSE_TEMPERATURE; 0: argmax of the logits alone} and forgets whatever went before, also
-    unfinished passes; ``ready`` rises ``KEY_LATENCY`` cycles later and falls behind the last row.
-    Then rows ``valid`` {``logit`` {VECTOR}, ``index`` (token), ``last``}, valid-only, in ascending
-    order of ``index``: of equals the first wins. ``done`` pulses ``LATENCY`` cycles behind the last
-    row; ``token`` stays until the first row of the next pass arrives there.
-    Latency: ``KEY_LATENCY``, ``LATENCY``. Throughput: one row per cycle.
+    unfinished passes; ``ready`` rises ``key_latency`` cycles later and falls behind the last logit.
+    Then logits ``valid`` {``logit`` {VECTOR}, ``index`` (token), ``row`` (token row), ``last``},
+    valid-only, for each token row in ascending order of ``index``: of equals the first wins.
+    ``done`` pulses ``LATENCY`` cycles behind the last logit of token row ``last_row``; ``tokens``
+    stay until the first logit of the next pass arrives there.
+    Latency: ``key_latency``, ``LATENCY``. Throughput: one logit per cycle.
     Overflow: none.
     Cost: 1411 LUTs, 1518 flip-flops, 11 multipliers, 2 block RAMs. 118 MHz (ECP5 speed
     6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.sampler.sample`.
-
-    ``config`` is what every unit of the engine is made from; the sampler is the same for all.
     """
 
-    KEY_LATENCY = 2 * (1 + Hash32.LATENCY) + 1
     NOISE_LATENCY = 1 + Hash32.LATENCY + Gumbel.LATENCY
     LATENCY = NOISE_LATENCY + 2
 
     def __init__(self, config: EngineConfig) -> None:
         self.start = Signal()
-        self.seed = Signal(SEED_BITS)
-        self.position = Signal(POSITION_BITS)
+        self.seeds = [Signal(SEED_BITS) for _ in range(config.tokens)]
+        self.positions = [Signal(POSITION_BITS) for _ in range(config.tokens)]
         self.inverse_temperature = Signal(INVERSE_TEMPERATURE.bits)
         self.ready = Signal()
         self.valid = Signal()
         self.logit = Signal((VECTOR.bits, True))
         self.index = Signal(FIELDS["rows"][1])
+        self.row = Signal(max=max(2, config.tokens))
+        self.last_row = Signal.like(self.row)
         self.last = Signal()
         self.done = Signal()
-        self.token = Signal(TOKEN_BITS)
+        self.tokens = [Signal(TOKEN_BITS) for _ in range(config.tokens)]
 
         # # #
 
         total = Signal((SCALED_LOGIT.bits, True))
-        self._steps = Signal(self.KEY_LATENCY - 1)
+        # The token rows' keys follow each other through the hash.
+        self.key_latency = 2 * (1 + Hash32.LATENCY) + config.tokens
+        assert config.tokens <= Hash32.LATENCY, "the hash is free again for the second round"
+        self._steps = Signal(self.key_latency - 1)
         self._rows = Signal(self.LATENCY - 1)
-        self._first = Signal()
+        self._first = Signal(config.tokens)
         self._make_noise()
         self._add_noise(total)
         self._compare(total)
@@ -75,24 +78,23 @@ class Sampler(LiteXModule):
     def _make_noise(self) -> None:
         """Key of the pass, then noise of each row, ``NOISE_LATENCY`` cycles behind it."""
         self.hash, self.gumbel = Hash32(), Gumbel()
-        key, operand = Signal(SEED_BITS), Signal(SEED_BITS)
-        position = Signal(POSITION_BITS)
-        # A one travels along with the seed through the hash, and a second time with the sum.
-        steps = self._steps
-        again = steps[Hash32.LATENCY]
+        keys = Array([Signal(SEED_BITS) for _ in self.seeds])
+        operand = Signal(SEED_BITS)
+        # A one travels along with the first seed through the hash, and again with its sum.
+        steps, rows = self._steps, range(len(self.seeds))
+        again = 1 + Hash32.LATENCY
         self.sync += [
             steps.eq(Cat(0, steps)),
-            operand.eq(self.index ^ key),
-            If(again, operand.eq(self.hash.result + position)),
-            If(steps[-1], key.eq(self.hash.result), self.ready.eq(1)),
-            If(self.valid & self.last, self.ready.eq(0)),
-            If(
-                self.start,
-                steps.eq(1),
-                operand.eq(self.seed),
-                position.eq(self.position),
-                self.ready.eq(0),
-            ),
+            operand.eq(self.index ^ keys[self.row]),
+            *[If(steps[t - 1], operand.eq(self.seeds[t])) for t in rows if t],
+            *[
+                If(steps[again - 1 + t], operand.eq(self.hash.result + self.positions[t]))
+                for t in rows
+            ],
+            *[If(steps[2 * again - 1 + t], keys[t].eq(self.hash.result)) for t in rows],
+            If(steps[-1], self.ready.eq(1)),
+            If(self.valid & self.last & (self.row == self.last_row), self.ready.eq(0)),
+            If(self.start, steps.eq(1), operand.eq(self.seeds[0]), self.ready.eq(0)),
         ]
         self.comb += [self.hash.value.eq(operand), self.gumbel.uniform.eq(self.hash.result)]
 
@@ -106,7 +108,7 @@ class Sampler(LiteXModule):
             factor.eq(Mux(self.inverse_temperature == 0, one, self.inverse_temperature)),
         )
         # The logit waits until its product meets the noise; so do index and last.
-        tag = Cat(self.index, self.last)
+        tag = Cat(self.index, self.row, self.last)
         self.wait = DelayLine(VECTOR.bits + len(tag), self.NOISE_LATENCY - WideProduct.LATENCY)
         self.product = WideProduct()
         self.comb += [
@@ -128,18 +130,25 @@ class Sampler(LiteXModule):
     def _compare(self, total: Signal) -> None:
         """Keeps the largest total and its index."""
         rows, first = self._rows, self._first
-        index, last = Signal.like(self.index), Signal()
+        index, row, last = Signal.like(self.index), Signal.like(self.row), Signal()
         tag = self.wait.output[VECTOR.bits :]
-        self.comb += Cat(index, last).eq(delayed(self, tag, WideProduct.LATENCY + 1))
-        best, best_index = Signal.like(total), Signal.like(self.index)
+        self.comb += Cat(index, row, last).eq(delayed(self, tag, WideProduct.LATENCY + 1))
+        best = Array([Signal.like(total) for _ in self.tokens])
+        best_index = Array([Signal.like(self.index) for _ in self.tokens])
+        larger, fresh = Signal(), Signal()
+        self.comb += [
+            larger.eq(total > best[row]),
+            fresh.eq(Array(list(first))[row]),
+        ]
         self.sync += [
             rows.eq(Cat(self.valid, rows)),
-            self.done.eq(rows[-1] & last),
+            self.done.eq(rows[-1] & last & (row == self.last_row)),
             If(
-                rows[-1],
-                first.eq(0),
-                If(first | (total > best), best.eq(total), best_index.eq(index)),
+                rows[-1] & (fresh | larger),
+                best[row].eq(total),
+                best_index[row].eq(index),
             ),
-            If(self.start, rows.eq(0), first.eq(1), self.done.eq(0)),
+            *[If(rows[-1] & (row == t), first[t].eq(0)) for t in range(len(self.tokens))],
+            If(self.start, rows.eq(0), first.eq((1 << len(first)) - 1), self.done.eq(0)),
         ]
-        self.comb += self.token.eq(best_index)
+        self.comb += [token.eq(kept) for token, kept in zip(self.tokens, best_index, strict=True)]

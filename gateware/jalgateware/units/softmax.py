@@ -15,10 +15,11 @@ class Softmax(LiteXModule):
     """Unnormalised softmax of one slot: ``2**(score - maximum)`` for each position, and their sum.
 
     Interface: ``score`` {SCORE}, ``score_step``, ``score_position``, ``score_valid``: keeps a
-    score; position 0 starts a query head anew. ``step``, ``position`` -> ``probability``
-    {PROBABILITY} ``LATENCY`` cycles later, once all scores of the head are kept. ``sum_step``,
-    ``sum_first``, ``sum_valid``, aligned with ``probability``: adds it up -> ``sums`` (per step).
-    Latency: ``LATENCY``. Throughput: one score and one probability per cycle. Overflow: none.
+    score; position 0 starts a query head anew. ``step``, ``position``, ``visible`` ->
+    ``probability`` {PROBABILITY} ``LATENCY`` cycles later, once all scores of the head are kept; 0
+    for a position that the head does not see. ``sum_step``, ``sum_first``, ``sum_valid``, aligned
+    with ``probability``: adds it up -> ``sums`` (per step). Latency: ``LATENCY``. Throughput: one
+    score and one probability per cycle. Overflow: none.
     Golden model: :func:`jalgateware.golden.functions.exp2_negative`.
     """
 
@@ -33,6 +34,7 @@ class Softmax(LiteXModule):
         self.score_valid = Signal()
         self.step = Signal(max=step_bits)
         self.position = Signal(max=config.max_context)
+        self.visible = Signal()
         self.probability = Signal(PROBABILITY.bits)
         self.sum_step = Signal(max=step_bits)
         self.sum_first = Signal()
@@ -71,12 +73,13 @@ class Softmax(LiteXModule):
         look_up = table.get_port(mode=READ_FIRST)
         self.specials += table, look_up
         power = Signal(PROBABILITY.bits)
+        visible = delayed(self, self.visible, self.LATENCY - 1)
         whole = delayed(self, distance[SCORE.fraction :], 2)
         self.comb += look_up.adr.eq(distance[: SCORE.fraction])
         self.sync += [
             power.eq(look_up.dat_r),
             self.probability.eq(Array([power >> i for i in range(PROBABILITY.bits)])[whole[:5]]),
-            If(whole >= PROBABILITY.bits, self.probability.eq(0)),
+            If((whole >= PROBABILITY.bits) | ~visible, self.probability.eq(0)),
             If(
                 self.sum_valid,
                 self.sums[self.sum_step].eq(self.sums[self.sum_step] + self.probability),

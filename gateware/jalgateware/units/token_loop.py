@@ -1,114 +1,296 @@
 """Runs passes: prompt tokens as they come, then the engine's own samples."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import FSM, If, NextState, NextValue, Signal
+from migen import FSM, Array, If, NextState, NextValue, Signal
 
+from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
+from jalgateware.units.drafter import Drafter
 
 PROMPT_DEPTH = 64
 OUTPUT_DEPTH = 64
 STOP_TOKENS = 4
 CYCLE_BITS = 64
+STREAM_BITS = 3
 
 
 class TokenLoop(LiteXModule):
-    """One pass per token until enough samples were drawn, a stop token was, or the context is full.
+    """Passes of up to ``tokens`` token rows, until every stream has ended.
 
-    Interface: ``start`` (pulse) with ``first_position``, ``generate_count`` (at least 1),
-    ``context``, ``stop_tokens`` (bit 31 enables one); ``prompt`` {token, final}: stream of prompt
-    tokens, a sample follows the ``final`` one; ``pass_start`` (pulse) with ``token``, ``position``,
-    ``sample``; ``pass_ready`` before, ``pass_done`` and ``sampled_token`` after; ``output`` {token,
-    cycles}: samples with the cycle in which they were drawn; ``cycles``: since the start.
-    Latency: 3 cycles from a sample to the next pass. Throughput: one pass at a time. Overflow:
-    none; a full output FIFO holds the next pass back.
+    A stream is a sequence with its own KV cache. It ends when it has drawn enough samples or a stop
+    token, or when its context is full. A pass takes either
+
+    - consecutive prompt tokens of one stream, up to its last one, behind which a sample is drawn,
+    - one token of each stream, once all have a sample of their own to go on from, or
+    - where there is one stream and drafts are wanted, its last sample and drafted tokens behind it.
+      All rows are sampled, and a draft counts if it is what the row before has sampled. What the
+      rows behind a wrong draft have computed is forgotten: the next pass writes over their
+      positions.
+
+    Interface: ``start`` (pulse) with ``first_position``, ``generate_count`` (at least 1; of each
+    stream), ``context``, ``streams``, ``most_drafts``, ``stop_tokens`` (bit 31 enables one);
+    ``prompt`` {token, stream, final}; ``pass_start`` (pulse) with ``last_row``, ``shared``,
+    ``sample`` and ``tokens``, ``positions``, ``sequences`` of each token row; ``pass_ready``
+    before, ``pass_done`` and ``sampled_tokens`` after; ``output`` {token, stream, cycles}: samples
+    with the cycle in which they were drawn; ``cycles``: since the start.
+    Latency: 6 cycles from a sample to the next pass, and 2 for each row more. Throughput: one pass
+    at a time. Overflow: none; a full output FIFO holds the next pass back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: EngineConfig) -> None:
+        rows = config.tokens
         self.start = Signal()
         self.first_position = Signal(POSITION_BITS)
         self.generate_count = Signal(32)
         self.context = Signal(POSITION_BITS + 1)
+        self.streams = Signal(STREAM_BITS)
+        self.most_drafts = Signal(2)
         self.stop_tokens = [Signal(32) for _ in range(STOP_TOKENS)]
-        self.prompt = stream.Endpoint([("token", TOKEN_BITS), ("final", 1)])
-        self.output = stream.Endpoint([("token", TOKEN_BITS), ("cycles", CYCLE_BITS)])
+        self.prompt = stream.Endpoint(
+            [("token", TOKEN_BITS), ("stream", STREAM_BITS), ("final", 1)]
+        )
+        self.output = stream.Endpoint(
+            [("token", TOKEN_BITS), ("stream", STREAM_BITS), ("cycles", CYCLE_BITS)]
+        )
         self.pass_start = Signal()
         self.pass_ready = Signal()
         self.pass_done = Signal()
-        self.token = Signal(TOKEN_BITS)
-        self.position = Signal(POSITION_BITS)
+        self.last_row = Signal(max=max(2, rows))
+        self.shared = Signal()
         self.sample = Signal()
-        self.sampled_token = Signal(TOKEN_BITS)
+        self.tokens = [Signal(TOKEN_BITS) for _ in range(rows)]
+        self.positions = [Signal(POSITION_BITS) for _ in range(rows)]
+        self.sequences = [Signal(max=max(2, rows)) for _ in range(rows)]
+        self.sampled_tokens = [Signal(TOKEN_BITS) for _ in range(rows)]
         self.running = Signal()
         self.waits = Signal()
         self.cycles = Signal(CYCLE_BITS)
 
         # # #
 
-        generated, pending = Signal(32), Signal()
-        drawn = Signal(CYCLE_BITS)
-        position = Signal(POSITION_BITS + 1)
-        stops = Signal()
-        for entry in self.stop_tokens:
-            self.comb += If(entry[31] & (entry[:TOKEN_BITS] == self.sampled_token), stops.eq(1))
+        # Of each stream: what it has, and whether it has not ended.
+        self._position = Array([Signal(POSITION_BITS + 1) for _ in range(rows)])
+        self._pending = Array([Signal(TOKEN_BITS) for _ in range(rows)])
+        self._generated = Array([Signal(32) for _ in range(rows)])
+        self._alive, self._waiting = Signal(rows), Signal(rows)
+        # The row that is being made or emitted, and its stream.
+        self._row, self._stream = Signal(max=max(2, rows)), Signal(max=max(2, rows))
+        self._prompting, self._some = Signal(), Signal()
+        self._single = self.streams <= 1
+        self._speculates = self._single & (self.most_drafts != 0) if rows > 1 else 0
+        self._drawn = Signal(CYCLE_BITS)
+        self.drafter = Drafter(rows - 1) if rows > 1 else None
+        self._learnt = (self.drafter.learn.ready | ~self._speculates) if self.drafter else 1
+        self.fsm = FSM(reset_state="IDLE")
+        self._begin(rows)
+        self._gather(rows)
+        self._collect(rows)
+        self._run()
+        self._emit()
+
+    def _begin(self, rows: int) -> None:
+        """Start of a run, and what comes next in it."""
+        self.comb += self.running.eq(~self.fsm.ongoing("IDLE"))
         self.sync += [
             If(self.running, self.cycles.eq(self.cycles + 1)),
             If(self.start & ~self.running, self.cycles.eq(0)),
         ]
-        self.comb += self.position.eq(position)
-        self.fsm = fsm = FSM(reset_state="IDLE")
-        self.comb += self.running.eq(~fsm.ongoing("IDLE"))
-        fsm.act(
+        alive, waiting = self._alive, self._waiting
+        each = [*self._position, *self._generated]
+        first = [self.first_position] * rows + [0] * rows
+        self.fsm.act(
             "IDLE",
             If(
                 self.start,
-                NextValue(position, self.first_position),
-                NextValue(generated, 0),
-                NextValue(pending, 0),
+                *[NextValue(signal, value) for signal, value in zip(each, first, strict=True)],
+                *[NextValue(alive[s], (self.streams > s) | (s == 0)) for s in range(rows)],
+                NextValue(waiting, (1 << rows) - 1),
                 NextState("NEXT"),
             ),
         )
-        fsm.act(
+        self.fsm.act(
             "NEXT",
-            If(self.prompt.valid | pending, NextState("CHOOSE")).Else(self.waits.eq(1)),
+            NextValue(self._row, 0),
+            NextValue(self._stream, 0),
+            NextValue(self._some, 0),
+            NextValue(self._prompting, 0),
+            If(alive == 0, NextState("IDLE"))
+            .Elif((alive & waiting) == 0, NextState("COLLECT"))
+            .Elif(
+                self.prompt.valid,
+                NextValue(self._stream, self.prompt.stream),
+                NextValue(self._prompting, 1),
+                NextState("GATHER"),
+            )
+            .Else(self.waits.eq(1)),
         )
-        fsm.act(
-            "CHOOSE",
-            If(position >= self.context, NextState("IDLE")).Elif(
-                self.pass_ready,
-                NextValue(self.token, self.sampled_token),
-                NextValue(self.sample, 1),
-                NextValue(pending, 0),
-                If(
-                    self.prompt.valid,
-                    self.prompt.ready.eq(1),
-                    NextValue(self.token, self.prompt.token),
-                    NextValue(self.sample, self.prompt.final),
+
+    def _put(self, token: Any, position: Any, sequence: Any) -> list[Any]:
+        """Makes a row of the pass."""
+        row = self._row
+        return [
+            NextValue(Array(self.tokens)[row], token),
+            NextValue(Array(self.positions)[row], position),
+            NextValue(Array(self.sequences)[row], sequence),
+            NextValue(self.last_row, row),
+            NextValue(row, row + 1),
+        ]
+
+    def _gather(self, rows: int) -> None:
+        """Consecutive prompt tokens of a stream."""
+        position, prompt = self._position[self._stream], self.prompt
+        accept = Signal()
+        self.fsm.act(
+            "GATHER",
+            NextValue(self.shared, 1),
+            If(position >= self.context, NextValue(self._alive, 0), NextState("NEXT"))
+            .Elif(
+                prompt.valid & self._learnt,
+                accept.eq(1),
+                prompt.ready.eq(1),
+                *self._put(prompt.token, position, self._stream),
+                NextValue(position, position + 1),
+                NextValue(self.sample, prompt.final),
+                If(prompt.final | (self._row == rows - 1), NextState("READY")),
+            )
+            .Else(self.waits.eq(1)),
+        )
+        self._learn(accept, prompt.token)
+
+    def _collect(self, rows: int) -> None:
+        """The last sample of each stream."""
+        stream, position = self._stream, self._position[self._stream]
+        full, live = Signal(), Signal()
+        self.comb += [
+            full.eq(position >= self.context),
+            live.eq(Array([self._alive[s] for s in range(rows)])[stream]),
+        ]
+        then = [NextState("READY")]
+        if self.drafter:
+            then.append(If(self._speculates, NextState("LIMIT")))
+        end = [If(stream == s, NextValue(self._alive[s], 0)) for s in range(rows)]
+        self.fsm.act(
+            "COLLECT",
+            NextValue(self.shared, self._single),
+            NextValue(self.sample, 1),
+            NextValue(stream, stream + 1),
+            If(
+                live,
+                If(full, *end).Else(
+                    *self._put(self._pending[stream], position, stream), NextValue(self._some, 1)
                 ),
-                NextState("START"),
+            ),
+            If(
+                stream == rows - 1,
+                NextState("NEXT"),
+                If(self._some | (live & ~full), *then),
             ),
         )
-        fsm.act("START", self.pass_start.eq(1), NextState("RUN"))
-        fsm.act(
+        if self.drafter:
+            self._draft(self.drafter)
+
+    def _draft(self, drafter: Drafter) -> None:
+        """Drafted tokens behind the one stream's last sample, as far as they may be wanted."""
+        by_context, by_count = Signal(POSITION_BITS + 1), Signal(32)
+        wanted, position = Signal.like(drafter.most), self._position[0]
+        self.comb += [
+            drafter.clear.eq(self.start & ~self.running & self._speculates),
+            wanted.eq(self.most_drafts),
+            If(self.most_drafts > len(drafter.tokens), wanted.eq(len(drafter.tokens))),
+            by_context.eq(self.context - position - 1),
+            by_count.eq(self.generate_count - self._generated[0] - 1),
+        ]
+        # Registered: they are as they were behind the last sample.
+        fewer = Signal.like(wanted)
+        self.sync += [
+            fewer.eq(wanted),
+            If(by_context < wanted, fewer.eq(by_context)),
+            drafter.most.eq(fewer),
+            If(by_count < fewer, drafter.most.eq(by_count)),
+        ]
+        self.fsm.act("LIMIT", NextState("DRAFT"))
+        self.fsm.act("DRAFT", drafter.draft.eq(1), NextState("DRAFTING"))
+        self.fsm.act(
+            "DRAFTING",
+            If(
+                drafter.done,
+                *[
+                    If(
+                        drafter.count > i,
+                        NextValue(self.tokens[i + 1], token),
+                        NextValue(self.positions[i + 1], position + i + 1),
+                        NextValue(self.sequences[i + 1], 0),
+                    )
+                    for i, token in enumerate(drafter.tokens)
+                ],
+                NextValue(self.last_row, drafter.count),
+                NextState("READY"),
+            ),
+        )
+
+    def _learn(self, accept: Signal, token: Signal) -> None:
+        """Tells the drafter an accepted token."""
+        if self.drafter:
+            learn = self.drafter.learn
+            self.comb += If(accept, learn.valid.eq(self._speculates), learn.token.eq(token))
+
+    def _run(self) -> None:
+        self.fsm.act("READY", If(self.pass_ready, NextState("START")))
+        self.fsm.act("START", self.pass_start.eq(1), NextState("RUN"))
+        self.fsm.act(
             "RUN",
+            NextValue(self._row, 0),
+            If(self._prompting, NextValue(self._row, self.last_row)),
             If(
                 self.pass_done,
-                NextValue(position, position + 1),
-                NextValue(drawn, self.cycles),
-                If(self.sample, NextState("EMIT")).Else(NextState("NEXT")),
+                NextValue(self._drawn, self.cycles),
+                NextState("NEXT"),
+                If(self.sample, NextState("EMIT")),
             ),
         )
-        fsm.act(
+
+    def _emit(self) -> None:
+        """Hands samples over: the prompt's, each stream's, or as many as the drafts were right."""
+        row, rows = self._row, len(self.tokens)
+        sampled, stream = Signal(TOKEN_BITS), Signal.like(self._stream)
+        stops, ends, accept, right = Signal(), Signal(), Signal(), Signal()
+        position, generated = self._position[stream], self._generated[stream]
+        for entry in self.stop_tokens:
+            self.comb += If(entry[31] & (entry[:TOKEN_BITS] == sampled), stops.eq(1))
+        self.comb += [
+            sampled.eq(Array(self.sampled_tokens)[row]),
+            stream.eq(Array(self.sequences)[row]),
+            ends.eq(stops | (generated + 1 >= self.generate_count)),
+            # Whether the row behind this one has computed what is wanted.
+            right.eq(Array([*self.tokens[1:], 0])[row] == sampled),
+            self.output.token.eq(sampled),
+            self.output.stream.eq(stream),
+            self.output.cycles.eq(self._drawn),
+        ]
+        more = (row != self.last_row) & ~self._prompting & (~self.shared | (right & ~ends))
+        self.fsm.act(
             "EMIT",
-            self.output.valid.eq(1),
-            self.output.token.eq(self.sampled_token),
-            self.output.cycles.eq(drawn),
+            self.output.valid.eq(self._learnt),
             self.waits.eq(~self.output.ready),
             If(
-                self.output.ready,
+                self.output.ready & self._learnt,
+                accept.eq(1),
                 NextValue(generated, generated + 1),
-                NextValue(pending, 1),
+                NextValue(self._pending[stream], sampled),
+                If(~self._prompting, NextValue(position, position + 1)),
+                *[
+                    If(
+                        stream == s,
+                        NextValue(self._waiting[s], 0),
+                        If(ends, NextValue(self._alive[s], 0)),
+                    )
+                    for s in range(rows)
+                ],
                 NextState("NEXT"),
-                If(stops | (generated + 1 >= self.generate_count), NextState("IDLE")),
+                If(more, NextValue(row, row + 1), NextState("EMIT")),
             ),
         )
+        self._learn(accept, sampled)

@@ -35,6 +35,12 @@ def bench(
     n_depth: Annotated[
         str, typer.Option("--n-depth", "-d", help="Tokens in the KV cache before; a list.")
     ] = "0",
+    streams: Annotated[
+        str, typer.Option("--streams", help="Texts to generate together (tg); a list.")
+    ] = "1",
+    speculate: Annotated[
+        bool, typer.Option("--speculate", help="Let the engine guess tokens ahead (tg).")
+    ] = False,
     repetitions: Annotated[
         int, typer.Option("--repetitions", "-r", min=1, help="How often each test runs.")
     ] = 3,
@@ -62,7 +68,7 @@ def bench(
         _numbers(option, text)
         for option, text in (("--n-prompt", n_prompt), ("--n-gen", n_gen), ("--n-depth", n_depth))
     )
-    tests = make_tests(prompts, generates, depths)
+    tests = make_tests(prompts, generates, depths, _streams(streams), speculate)
     if not tests:
         raise UsageError("there is nothing to measure", "give -p or -n a number above 0")
     image = open_model(model, tokenizer)
@@ -79,6 +85,18 @@ def bench(
                 say(f"{test.name} ({number} of {len(tests)}) ...")
             results.append(runner.run(test, repetitions, breakdown))
     print_results(image, results, output)
+
+
+def _streams(text: str) -> list[int]:
+    """Numbers of streams.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    numbers = _numbers("--streams", text)
+    if min(numbers) < 1:
+        raise UsageError("--streams takes numbers from 1, not 0")
+    return numbers
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,15 +21,18 @@ from jalhost.cli.options import (
 )
 from jalhost.cli.render import printable, summary_line
 from jalhost.engine import defaults
+from jalhost.errors import UsageError
 
 if TYPE_CHECKING:
-    from jalhost.engine.generation import Generation, Summary
+    from jalhost.engine.generation import Generation
+    from jalhost.engine.summary import Summary
 
 
 def generate(
     prompt: Annotated[
-        str, typer.Argument(help="Text to continue.", show_default=True)
-    ] = defaults.PROMPT,
+        list[str] | None,
+        typer.Argument(help="Text to continue; one for each stream.", show_default=defaults.PROMPT),
+    ] = None,
     target: TargetName = None,
     model: ModelFile = None,
     tokenizer: TokenizerFile = None,
@@ -46,23 +50,58 @@ def generate(
             show_default="any build",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Start of the random numbers (temperature > 0).")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(help="Start of the random numbers (temperature > 0); plus 1 for each stream."),
+    ] = 0,
+    streams: Annotated[
+        int,
+        typer.Option(min=1, help="Texts to generate together; they take the prompts in turn."),
+    ] = 1,
+    speculate: Annotated[
+        bool | None,
+        typer.Option(
+            help="Let the engine guess tokens ahead: the same text, sooner.",
+            show_default="if there is one stream and the gateware can",
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Continue a prompt and print the text as its tokens arrive."""
+    """Continue a prompt, or several together, and print the text as its tokens arrive."""
+    from jalhost.cli.streams import show_streams
     from jalhost.engine.generation import Generation
+    from jalhost.engine.target import choose_drafts
     from jalhost.engine.targets import open_target
 
+    prompts = _in_turn(prompt or [defaults.PROMPT], streams)
     image = open_model(model, tokenizer)
     with open_target(target or default_target(), say, soc) as engine:
-        generation = Generation(engine, image, prompt, max_tokens, temperature, seed)
+        drafts = choose_drafts(speculate, streams, engine.info.token_rows)
+        generation = Generation(engine, image, prompts, max_tokens, temperature, seed, drafts)
         engine.load(image)
-        summary = _collect(generation) if as_json else _stream(generation)
+        if as_json:
+            summary = _collect(generation)
+        else:
+            summary = _stream(generation) if streams == 1 else show_streams(generation)
     if as_json:
         print(json.dumps(summary.as_dict(), indent=2))
     else:
         say(summary_line(summary))
+
+
+def _in_turn(prompts: Sequence[str], streams: int) -> list[str]:
+    """The prompt of each stream.
+
+    Raises:
+        UsageError: there are more prompts than streams.
+    """
+    if len(prompts) > streams:
+        raise UsageError(
+            f"{len(prompts)} prompts need as many streams, not {streams}",
+            f"add --streams {len(prompts)}, or put a prompt of several words in quotes",
+        )
+    return [prompts[index % len(prompts)] for index in range(streams)]
 
 
 def _collect(generation: "Generation") -> "Summary":
@@ -73,12 +112,13 @@ def _collect(generation: "Generation") -> "Summary":
 
 def _stream(generation: "Generation") -> "Summary":
     """Prints the text while it comes in, and ends the line whatever happens."""
+    (stream,) = generation.streams
     try:
-        _put(generation.prompt)
+        _put(stream.prompt)
         with closing(iter(generation)) as events:
             for event in events:
                 _put(event.text)
-        _put(generation.tail)
+        _put(stream.tail)
     finally:
         _put("\n")
     return generation.summary()

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,9 +19,14 @@ from jalhost.cli.options import (
     show_help_alone,
 )
 from jalhost.cli.render import table
+from jalhost.errors import UsageError
 
 if TYPE_CHECKING:
+    from jalgateware.contract.isa import Format
+    from jalhost.models.architecture import Model
     from jalhost.models.image import Image
+    from jalhost.models.plan import Formats
+    from jalhost.models.quality import Text
 
 app = typer.Typer(
     help="Convert, inspect and measure models.",
@@ -27,6 +34,21 @@ app = typer.Typer(
     invoke_without_command=True,
     callback=show_help_alone,
 )
+
+
+class MatrixFormat(StrEnum):
+    """Formats as options name them."""
+
+    MXINT8 = "mxint8"
+    MXFP4 = "mxfp4"
+
+
+class WeightFormats(StrEnum):
+    """What --weights takes."""
+
+    MXINT8 = "mxint8"
+    MXFP4 = "mxfp4"
+    AUTO = "auto"
 
 
 @app.command()
@@ -38,6 +60,24 @@ def convert(
     output: Annotated[Path, typer.Option("--output", "-o", help="The .jal image to write.")],
     name: Annotated[
         str | None, typer.Option(help="The model's name.", show_default="the checkpoint's name")
+    ] = None,
+    weights: Annotated[
+        WeightFormats, typer.Option(help="Format of the matrices; auto chooses for a target.")
+    ] = WeightFormats.MXINT8,
+    classifier: Annotated[
+        MatrixFormat | None,
+        typer.Option(
+            help="Format of the classifier.",
+            show_default="mxint8; with --weights auto chosen like the others",
+        ),
+    ] = None,
+    max_bytes_per_token: Annotated[
+        int | None,
+        typer.Option(min=1, help="With auto: the least loss that reads no more bytes per token."),
+    ] = None,
+    max_kl: Annotated[
+        float | None,
+        typer.Option(help="With auto: the fewest bytes at no more mean KL divergence (nats)."),
     ] = None,
     draft_tokens: Annotated[
         int | None,
@@ -59,16 +99,71 @@ def convert(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from jalhost.files import read_text
-    from jalhost.models.convert import read_model
+    from jalhost.models.convert import needed_bytes, read_model
     from jalhost.models.drafting import with_drafts
     from jalhost.models.image_file import save_image
 
+    choose = _chooser(weights, classifier, max_bytes_per_token, max_kl)
     text = read_text(draft_text) if draft_text else None
-    image = with_drafts(read_model(checkpoint, tokenizer, name), draft_tokens, text)
+    image = with_drafts(read_model(checkpoint, tokenizer, name, choose), draft_tokens, text)
     save_image(image, output)
     a = image.plan.architecture
-    size = output.stat().st_size
-    say(f"{output}: {image.name}, {a.parameters:,} parameters, {size:,} bytes")
+    size, traffic = output.stat().st_size, needed_bytes(image, 0)
+    say(
+        f"{output}: {image.name}, {a.parameters:,} parameters, {size:,} bytes, "
+        f"{traffic:,} of them per token"
+    )
+
+
+def _chooser(
+    weights: WeightFormats,
+    classifier: MatrixFormat | None,
+    max_bytes: int | None,
+    max_kl: float | None,
+) -> "Callable[[Model], Formats]":
+    """What chooses the formats that the options ask for.
+
+    Raises:
+        UsageError: the options contradict each other.
+    """
+    from jalgateware.contract.isa import Format
+    from jalhost.models.plan import uniform_formats
+
+    given = None if classifier is None else Format[classifier.name]
+    targets = sum(target is not None for target in (max_bytes, max_kl))
+    if weights is not WeightFormats.AUTO:
+        if targets:
+            raise UsageError("--max-bytes-per-token and --max-kl need --weights auto")
+        form = Format[weights.name]
+        return lambda model: uniform_formats(
+            model.architecture, form, Format.MXINT8 if given is None else given
+        )
+    if targets != 1:
+        raise UsageError(
+            "--weights auto needs one target", "give --max-bytes-per-token or --max-kl"
+        )
+    if max_kl is not None and not max_kl > 0:
+        raise UsageError(f"--max-kl is above 0, not {max_kl:g}")
+    return lambda model: _choose(model, given, max_bytes, max_kl)
+
+
+def _choose(
+    model: "Model", classifier: "Format | None", max_bytes: int | None, max_kl: float | None
+) -> "Formats":
+    from jalhost.models.choose_formats import choose_for_bytes, choose_for_divergence
+
+    if max_bytes is not None:
+        choice = choose_for_bytes(model, max_bytes, classifier, say)
+    else:
+        assert max_kl is not None, "there is one target"
+        choice = choose_for_divergence(model, max_kl, classifier, say)
+    quality = choice.quality
+    say(
+        f"{len(choice.formats)} matrices in MXFP4, {choice.bytes_per_token:,} bytes per token; "
+        f"perplexity {quality.ratio:.4f} times that of float32, mean KL divergence "
+        f"{quality.divergence:.5f} on {quality.tokens:,} tokens"
+    )
+    return choice.formats
 
 
 @app.command()
@@ -87,7 +182,7 @@ def info(
     if as_json:
         print(json.dumps(facts, indent=2))
     else:
-        print(table([(key.replace("_", " "), _text(value)) for key, value in facts.items()]))
+        print(table(_rows(facts)))
 
 
 def _facts(image: "Image", path: Path) -> dict[str, Any]:
@@ -107,7 +202,31 @@ def _facts(image: "Image", path: Path) -> dict[str, Any]:
         "instructions": len(image.program),
         "drafts": 0 if image.drafts is None else int((image.drafts != 0).sum()),
         "bytes_per_token": needed_bytes(image, 0),
+        "matrices": _matrices(image),
     }
+
+
+def _matrices(image: "Image") -> dict[str, dict[str, int]]:
+    """By kind: matrices of each format, and what a token reads of them."""
+    from jalhost.models.plan import EMBEDDING
+
+    kinds: dict[str, dict[str, int]] = {}
+    for shape in image.plan.matrices:
+        counts = kinds.setdefault(shape.kind, {item.value: 0 for item in MatrixFormat})
+        counts[MatrixFormat[shape.form.name]] += 1
+        read = shape.bytes // (shape.rows if shape.name == EMBEDDING else 1)
+        counts["bytes_per_token"] = counts.get("bytes_per_token", 0) + read
+    return kinds
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Facts for people."""
+    rows = [(key.replace("_", " "), _text(facts[key])) for key in facts if key != "matrices"]
+    for kind, counts in facts["matrices"].items():
+        formats = [f"{counts[item]} x {item.name}" for item in MatrixFormat if counts[item]]
+        traffic = f"{counts['bytes_per_token']:,} bytes per token"
+        rows.append((kind.replace("_", " and "), f"{', '.join(formats)}: {traffic}"))
+    return rows
 
 
 def _text(value: object) -> str:
@@ -123,25 +242,48 @@ def evaluate(
         Path, typer.Option(help="The llama2.c checkpoint that it was converted from.")
     ],
     tokenizer: TokenizerFile = None,
-    sequences: Annotated[int, typer.Option(min=1, help="Sequences to measure on.")] = 16,
-    length: Annotated[int, typer.Option(min=2, help="Tokens per sequence.")] = 160,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="A text file (UTF-8) to measure on.",
+            show_default="text that the checkpoint samples from itself",
+        ),
+    ] = None,
+    sequences: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most sequences to measure on.", show_default="16, or the whole text"
+        ),
+    ] = None,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Tokens per sequence.",
+            show_default="160, or the model's context for a text",
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure an image's quality against its checkpoint in float32 (on the emulator)."""
-    from dataclasses import asdict
-
     from jalhost.models.llama2c import read_checkpoint
-    from jalhost.models.quality import measure
+    from jalhost.models.quality import SEQUENCES, measure, sample_texts
 
-    quality = measure(read_checkpoint(reference), open_model(model, tokenizer), sequences, length)
+    yardstick, image = read_checkpoint(reference), open_model(model, tokenizer)
+    if text is None:
+        texts = sample_texts(yardstick, sequences or SEQUENCES, length)
+    else:
+        texts = _read_text(text, image, length, sequences)
+    quality = measure(yardstick, image, texts)
     if as_json:
-        print(json.dumps(asdict(quality) | {"perplexity_ratio": quality.ratio}, indent=2))
+        facts = {"text": None if text is None else str(text), "sequences": len(texts)}
+        print(json.dumps(facts | quality.as_dict(), indent=2))
         return
     print(
         table(
             [
-                ("tokens", f"{quality.tokens:,}"),
+                ("tokens", f"{quality.tokens:,} in {len(texts)} sequences"),
                 ("perplexity, float32", f"{quality.reference_perplexity:.4f}"),
                 ("perplexity, engine", f"{quality.perplexity:.4f} ({quality.ratio:.4f} times)"),
                 ("same likeliest token", f"{quality.agreement:.2%}"),
@@ -150,3 +292,27 @@ def evaluate(
             ]
         )
     )
+
+
+def _read_text(
+    path: Path, image: "Image", length: int | None, sequences: int | None
+) -> "list[Text]":
+    """Sequences of a text file.
+
+    Raises:
+        UsageError: the file cannot be read, is not UTF-8, empty or too short.
+    """
+    from jalhost.models.quality import cut_text
+
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not valid UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
+        ) from error
+    if not text.strip():
+        raise UsageError(f"{path} is empty: there is no text to measure on")
+    context = image.plan.architecture.context
+    return cut_text(image.tokenizer.encode(text), context, length, sequences)

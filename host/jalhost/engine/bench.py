@@ -8,10 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from jalgateware.contract.config import MAX_TOKENS
 from jalgateware.golden.sampler import Sampling
-from jalhost.engine.target import Request, Sampled, Target, TargetInfo
+from jalhost.engine.figures import bytes_needed, decoding, prefill_passes
+from jalhost.engine.target import (
+    Request,
+    Sampled,
+    Target,
+    TargetInfo,
+    check_streams,
+    choose_drafts,
+)
 from jalhost.errors import DeviceError, UsageError
-from jalhost.models.convert import classifier_bytes, multiplications, needed_bytes
+from jalhost.models.convert import classifier_bytes, multiplications
 from jalhost.models.image import Image
 from jalhost.models.tokenizer import BOS, EOS
 
@@ -22,33 +31,41 @@ GREEDY = Sampling()
 class Workload:
     """What one line measures: ``prompt`` tokens read or ``generate`` tokens generated.
 
-    One of them is 0. ``depth``: tokens that are in the KV cache before.
+    One of them is 0. ``depth``: tokens that are in the KV cache before. ``streams``: how many
+    texts are generated together. ``speculate``: whether the engine guesses tokens ahead.
     """
 
     prompt: int
     generate: int
     depth: int = 0
+    streams: int = 1
+    speculate: bool = False
 
     @property
     def name(self) -> str:
-        """As llama-bench calls it: ``pp512``, ``tg128 @ d512``."""
-        kind = f"pp{self.prompt}" if self.prompt else f"tg{self.generate}"
-        return f"{kind} @ d{self.depth}" if self.depth else kind
+        """As llama-bench calls it: ``pp512``, ``tg128 @ d512``; ``tg128 x4`` are four streams."""
+        name = f"pp{self.prompt}" if self.prompt else f"tg{self.generate}"
+        name += f" x{self.streams}" if self.streams > 1 else ""
+        name += " drafts" if self.speculate else ""
+        return f"{name} @ d{self.depth}" if self.depth else name
 
     @property
     def tokens(self) -> int:
-        """Tokens whose time counts."""
-        return self.prompt or self.generate
+        """Tokens whose time counts, of all streams."""
+        return self.prompt or self.generate * self.streams
 
     @property
     def start(self) -> int:
-        """Prompt tokens before those that count; generation needs one."""
+        """Prompt tokens of a stream before those that count; generation needs one."""
         return self.depth if self.prompt else max(1, self.depth)
 
     @property
     def positions(self) -> int:
         """Positions of the context that it takes."""
-        return self.start + self.tokens
+        return self.start + (self.prompt or self.generate)
+
+
+WARM_UP = Workload(0, 1)
 
 
 @dataclass(frozen=True)
@@ -109,8 +126,9 @@ class Result:
 
     @property
     def lanes_utilisation(self) -> float | None:
-        """Share of the lanes' multiplications that matrices needed."""
-        return self._share(self.multiplications, self.info.lanes)
+        """Share of the lanes' multiplications, one per token row, that matrices needed."""
+        lanes = self.info.lanes
+        return self._share(self.multiplications, lanes * self.info.token_rows if lanes else None)
 
     @property
     def tokens_per_pass(self) -> float | None:
@@ -132,6 +150,8 @@ class Result:
             "n_prompt": self.test.prompt,
             "n_gen": self.test.generate,
             "n_depth": self.test.depth,
+            "streams": self.test.streams,
+            "speculate": self.test.speculate,
             "avg_ts": mean,
             "stddev_ts": deviation,
             "samples_ts": self.rates,
@@ -148,15 +168,27 @@ class Result:
 
 
 def make_tests(
-    prompts: Sequence[int], generates: Sequence[int], depths: Sequence[int]
+    prompts: Sequence[int],
+    generates: Sequence[int],
+    depths: Sequence[int],
+    streams: Sequence[int] = (1,),
+    speculate: bool = False,
 ) -> list[Workload]:
-    """All combinations, depth by depth; 0 tokens stand for no test of that kind."""
+    """All combinations, depth by depth; 0 tokens stand for no test of that kind.
+
+    ``streams`` and ``speculate`` concern generation.
+    """
     return [
         test
         for depth in depths
         for test in (
             *(Workload(prompt, 0, depth) for prompt in prompts if prompt),
-            *(Workload(0, generate, depth) for generate in generates if generate),
+            *(
+                Workload(0, generate, depth, number, speculate)
+                for generate in generates
+                if generate
+                for number in streams
+            ),
         )
     ]
 
@@ -177,8 +209,9 @@ class Bench:
         generator = np.random.default_rng(seed)
         context = image.plan.architecture.context
         # The special tokens come first.
-        tokens = generator.integers(min(EOS + 1, vocabulary - 1), vocabulary, context)
-        self._prompt = [BOS, *tokens.tolist()[1:]]
+        size = (MAX_TOKENS, context)
+        tokens = generator.integers(min(EOS + 1, vocabulary - 1), vocabulary, size)
+        self._prompts = [[BOS, *row[1:]] for row in tokens.tolist()]
 
     def load(self) -> None:
         """Makes the image the one that the target runs.
@@ -189,11 +222,15 @@ class Bench:
         self._target.load(self._image)
 
     def check(self, test: Workload) -> None:
-        """Refuses a test that does not fit the model.
+        """Refuses a test that does not fit the model or the gateware.
 
         Raises:
-            UsageError: it needs more positions than the context has.
+            UsageError: it needs more positions than the context has, or more token rows than there
+            are.
         """
+        rows = self._target.info.token_rows
+        check_streams(test.streams, rows)
+        choose_drafts(test.speculate, test.streams, rows)
         context = self._image.plan.architecture.context
         if test.positions > context:
             raise UsageError(
@@ -203,29 +240,32 @@ class Bench:
 
     def warm_up(self) -> None:
         """A short run whose time does not count."""
-        self._run(1, 2)
+        self._run(WARM_UP, 1, 2)
 
     def run(self, test: Workload, repetitions: int, breakdown: bool = False) -> Result:
         """Runs a test.
 
         Raises:
-            UsageError: it needs more positions than the context has.
+            UsageError: as :meth:`check`.
             JalError: the target failed.
         """
         self.check(test)
         measure = self._read if test.prompt else self._generate
         samples = tuple(measure(test) for _ in range(repetitions))
         counts = self._breakdown(test) if breakdown else None
-        needed, products = self._work(test)
+        needed, products = self._work(test, samples[0].passes)
         return Result(test, self._target.info, samples, needed, products, counts)
 
-    def _run(self, prompt: int, generate: int) -> list[Sampled]:
-        request = Request(tuple(self._prompt[:prompt]), generate, GREEDY)
-        with closing(self._target.run(request)) as samples:
+    def _run(self, test: Workload, prompt: int, generate: int) -> list[Sampled]:
+        prompts = tuple(tuple(tokens[:prompt]) for tokens in self._prompts[: test.streams])
+        rows = self._target.info.token_rows
+        drafts = choose_drafts(test.speculate, test.streams, rows)
+        with closing(self._target.run(Request(prompts, generate, GREEDY, drafts))) as samples:
             sampled = list(samples)
-        if len(sampled) != generate:
+        expected = test.streams * generate
+        if len(sampled) != expected:
             raise DeviceError(
-                f"{self._target.info.name} sampled {len(sampled)} tokens, not {generate}",
+                f"{self._target.info.name} sampled {len(sampled)} tokens, not {expected}",
                 "try again",
             )
         return sampled
@@ -236,24 +276,30 @@ class Bench:
 
     def _read(self, test: Workload) -> Sample:
         """Time to the first token, less that of the depth alone."""
-        (end,) = self._run(test.depth + test.prompt, 1)
+        (end,) = self._run(test, test.depth + test.prompt, 1)
         passes = self._passes()
         if test.depth == 0:
             return Sample(end.seconds, end.cycles, end.seconds, passes)
-        (start,) = self._run(test.depth, 1)
-        return _between(start, end, end.seconds, _minus(passes, self._passes()))
+        (start,) = self._run(test, test.depth, 1)
+        cycles = _minus(end.cycles, start.cycles)
+        passes = _minus(passes, self._passes())
+        return Sample(end.seconds - start.seconds, cycles, end.seconds, passes)
 
     def _generate(self, test: Workload) -> Sample:
-        """From the first sampled token to the last."""
-        sampled = self._run(test.start, test.generate + 1)
-        passes = _minus(self._passes(), test.start)
-        return _between(sampled[0], sampled[-1], sampled[0].seconds, passes)
+        """From the last stream's first sampled token to the last one of all."""
+        span = decoding(self._run(test, test.start, test.generate + 1))
+        assert span, "a run that samples has a first sample"
+        before = prefill_passes([test.start] * test.streams, self._target.info.token_rows)
+        return Sample(span.seconds, span.cycles, span.start_s, _minus(self._passes(), before))
 
-    def _work(self, test: Workload) -> tuple[int, int]:
-        """Bytes and multiplications that the tokens of a test need."""
+    def _work(self, test: Workload, passes: int | None) -> tuple[int, int]:
+        """Bytes and multiplications that the tokens of a test need, in so many passes.
+
+        Where the passes are not known there is no DRAM either; each token then has its own.
+        """
         sampled = bool(test.generate)
-        positions = range(test.start, test.positions)
-        needed = sum(needed_bytes(self._image, position, sampled) for position in positions)
+        streams = [range(test.start, test.positions)] * test.streams
+        needed = bytes_needed(self._image, streams, passes or test.tokens, sampled)
         products = test.tokens * multiplications(self._image, sampled)
         if test.prompt and test.depth == 0:
             # The token behind the prompt is sampled, too; with a depth that cancels out.
@@ -263,18 +309,13 @@ class Bench:
 
     def _breakdown(self, test: Workload) -> dict[str, int] | None:
         """Counters of a test's tokens: of a run with them less those of a run without."""
-        self._run(test.start + test.prompt, test.generate + 1)
+        self._run(test, test.start + test.prompt, test.generate + 1)
         counts = self._target.counters()
         if counts is None or test.start == 0:
             return counts
-        self._run(test.start, 1)
+        self._run(test, test.start, 1)
         before = self._target.counters()
         return before and {name: counts[name] - before[name] for name in counts}
-
-
-def _between(start: Sampled, end: Sampled, ttft_s: float, passes: int | None) -> Sample:
-    cycles = _minus(end.cycles, start.cycles)
-    return Sample(end.seconds - start.seconds, cycles, ttft_s, passes)
 
 
 def _minus(a: int | None, b: int | None) -> int | None:

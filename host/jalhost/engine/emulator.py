@@ -1,16 +1,16 @@
 """The target ``emu``: the golden model in this process, bit for bit what the gateware computes."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import MAX_TOKENS, EngineConfig
 from jalgateware.golden.machine import Machine
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import UsageError
 from jalhost.models.convert import prepare
 from jalhost.models.image import Image
 
-DEFAULT_CONFIG = EngineConfig()
+DEFAULT_CONFIG = EngineConfig(tokens=MAX_TOKENS, mxfp4=True)
 
 
 class Emulator:
@@ -24,7 +24,7 @@ class Emulator:
     @property
     def info(self) -> TargetInfo:
         """No clock, no DRAM: nothing that could be mistaken for hardware."""
-        return TargetInfo("emu", Provenance.EMULATED)
+        return TargetInfo("emu", Provenance.EMULATED, token_rows=self.config.tokens)
 
     def load(self, image: Image) -> None:
         """Lays the image out in memory.
@@ -38,23 +38,38 @@ class Emulator:
         self._stop_tokens = frozenset(image.stop_tokens)
 
     def run(self, request: Request) -> Generator[Sampled, None, None]:
-        """Yields sampled tokens; times are this computer's.
+        """Yields sampled tokens, in the gateware's order; times are this computer's.
+
+        Drafts change nothing here: there are no passes to save.
 
         Raises:
-            UsageError: no image is loaded.
+            UsageError: no image is loaded, or the gateware has too few token rows.
         """
         machine = self._machine
         if machine is None:
             raise UsageError("no model is loaded")
+        request.check(self.config.tokens)
         start = time.perf_counter()
-        *prefix, token = request.prompt
-        for position, prompt_token in enumerate(prefix):
-            machine.step(prompt_token, position, None)
-        last = min(len(prefix) + request.max_tokens, machine.context)
-        for position in range(len(prefix), last):
-            sampled = machine.step(token, position, request.sampling)
+        live = {i: self._stream(machine, request, i) for i in range(len(request.prompts))}
+        while live:
+            for stream, tokens in list(live.items()):
+                token = next(tokens, None)
+                if token is None:
+                    del live[stream]
+                else:
+                    yield Sampled(token, time.perf_counter() - start, stream=stream)
+
+    def _stream(self, machine: Machine, request: Request, stream: int) -> Iterator[int]:
+        """Sampled tokens of one stream; the first one takes its whole prompt."""
+        *prefix, token = request.prompts[stream]
+        sampling = request.sampling.of_stream(stream)
+        for position, prompt_token in enumerate(prefix, request.position):
+            machine.step(prompt_token, position, None, stream)
+        first = request.position + len(prefix)
+        for position in range(first, min(first + request.max_tokens, machine.context)):
+            sampled = machine.step(token, position, sampling, stream)
             assert sampled is not None, "a sampling pass samples"
-            yield Sampled(sampled, time.perf_counter() - start)
+            yield sampled
             if sampled in self._stop_tokens:
                 return
             token = sampled

@@ -1,26 +1,19 @@
-"""From a prompt to a stream of text on any target, and the figures that go with it."""
+"""From prompts to streams of text on any target, and the figures that go with them."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
 
 from jalgateware.golden.sampler import Sampling
 from jalhost.engine import defaults
-from jalhost.engine.target import Request, Sampled, Target, TargetInfo
+from jalhost.engine.figures import Span, bytes_needed, decoding, prefill_passes
+from jalhost.engine.summary import FinishReason, StreamSummary, Summary
+from jalhost.engine.target import Request, Sampled, Target
 from jalhost.errors import DeviceError, UsageError
-from jalhost.models.convert import needed_bytes
 from jalhost.models.image import Image
 from jalhost.models.tokenizer import StreamDecoder
 
-
-class FinishReason(StrEnum):
-    """Why a generation ended."""
-
-    LENGTH = "length"
-    STOP = "stop"
-    CONTEXT = "context"
+__all__ = ["FinishReason", "Generation", "Stream", "Summary", "TokenEvent"]
 
 
 @dataclass(frozen=True)
@@ -32,158 +25,178 @@ class TokenEvent:
     sampled: Sampled
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Everything about a finished generation.
+class Stream:
+    """A prompt on its way: what was sampled for it so far.
 
-    ``token_ids``: generated tokens, without the stop token that ended them. Rates and times come
-    from the device's cycle stamps, or from the emulator's clock where ``cycles_per_token`` is None.
-    None stands for what cannot be told: no token, or no hardware.
+    Raises:
+        UsageError: the prompt is empty, not valid Unicode or longer than the context.
     """
 
-    text: str
-    token_ids: list[int]
-    prompt_token_ids: list[int]
-    finish_reason: FinishReason
-    ttft_s: float | None
-    prefill_tokens_per_s: float | None
-    decode_tokens_per_s: float | None
-    cycles_per_token: float | None
-    dram_utilisation: float | None
-    target: TargetInfo
+    def __init__(self, image: Image, prompt: str) -> None:
+        self.prompt = prompt
+        self.prompt_tokens = _encode(image, prompt)
+        self.events: list[TokenEvent] = []
+        self.stopped = False
+        self.tail = ""
+        self._image = image
+        self._decoder = StreamDecoder(image.tokenizer)
+        for token in self.prompt_tokens:
+            self._decoder.feed(token)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "text": self.text,
-            "token_ids": self.token_ids,
-            "prompt_token_ids": self.prompt_token_ids,
-            "prompt_tokens": len(self.prompt_token_ids),
-            "generated_tokens": len(self.token_ids),
-            "finish_reason": self.finish_reason.value,
-            "ttft_s": self.ttft_s,
-            "prefill_tokens_per_s": self.prefill_tokens_per_s,
-            "decode_tokens_per_s": self.decode_tokens_per_s,
-            "cycles_per_token": self.cycles_per_token,
-            "dram_utilisation": self.dram_utilisation,
-            "clock_hz": self.target.clock_hz,
-            "provenance": self.target.provenance.value,
-            "target": self.target.name,
-        }
+    def feed(self, sampled: Sampled) -> TokenEvent:
+        """Takes the stream's next token."""
+        self.stopped = sampled.token in self._image.stop_tokens
+        text = "" if self.stopped else self._decoder.feed(sampled.token)
+        self.events.append(TokenEvent(sampled.token, text, sampled))
+        return self.events[-1]
+
+    def finish(self) -> None:
+        """Completes the text where no more tokens come."""
+        self.tail = self._decoder.finish()
+
+    @property
+    def text(self) -> str:
+        """Prompt and continuation."""
+        return self.prompt + "".join(event.text for event in self.events) + self.tail
+
+    def summary(self, seed: int, max_tokens: int) -> StreamSummary:
+        """What became of it."""
+        token_ids = [event.token for event in self.events]
+        reason = FinishReason.LENGTH if len(token_ids) >= max_tokens else FinishReason.CONTEXT
+        return StreamSummary(
+            prompt=self.prompt,
+            seed=seed,
+            text=self.text,
+            token_ids=token_ids[:-1] if self.stopped else token_ids,
+            prompt_token_ids=self.prompt_tokens,
+            finish_reason=FinishReason.STOP if self.stopped else reason,
+            ttft_s=self.events[0].sampled.seconds if self.events else None,
+        )
 
 
 class Generation:
-    """One prompt on its way: iterate over it for the tokens, then ask for the summary.
+    """One prompt or several on their way: iterate over it for the tokens, then ask for the summary.
+
+    Args:
+        target: where to run.
+        image: the model.
+        prompt: a text, or one for each stream.
+        max_tokens: most tokens to generate for each of them.
+        temperature: 0 takes the likeliest token.
+        seed: stream s draws with seed + s.
+        drafts: most tokens to guess in a pass, only with one stream.
 
     Raises:
-        UsageError: the prompt is empty, not valid Unicode or longer than the context, or a
-        parameter is out of range.
+        UsageError: a prompt is empty, not valid Unicode or longer than the context, a parameter is
+        out of range, or the target has too few token rows.
     """
 
     def __init__(
         self,
         target: Target,
         image: Image,
-        prompt: str = defaults.PROMPT,
+        prompt: str | Sequence[str] = defaults.PROMPT,
         max_tokens: int = defaults.MAX_TOKENS,
         temperature: float = 0.0,
         seed: int = 0,
+        drafts: int = 0,
     ) -> None:
-        self.prompt = prompt
         self._target = target
         self._image = image
-        self._max_tokens = max_tokens
         if max_tokens < 1:
             raise UsageError(f"the number of tokens is 1 or more, not {max_tokens}")
         if not 0 <= seed < 1 << 32:
             raise UsageError(f"the seed is 0 to {(1 << 32) - 1}, not {seed}")
         try:
-            self._sampling = Sampling.from_temperature(temperature, seed)
+            sampling = Sampling.from_temperature(temperature, seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self.prompt_tokens = _encode(image, prompt)
-        self._events: list[TokenEvent] = []
-        self._stopped = False
-        self.tail = ""
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        self.streams = tuple(Stream(image, text) for text in prompts)
+        tokens = tuple(tuple(stream.prompt_tokens) for stream in self.streams)
+        self._request = Request(tokens, max_tokens, sampling, drafts)
+        self._request.check(target.info.token_rows)
+        self._sampled: list[Sampled] = []
+        self._counters: dict[str, int] | None = None
 
     def __iter__(self) -> Generator[TokenEvent, None, None]:
-        """Runs the prompt; each event carries a token and the characters that it completes.
+        """Runs the prompts; each event carries a token and the characters that it completes.
 
         Close the iterator when you leave it early: that stops the engine.
         """
-        request = Request(tuple(self.prompt_tokens), self._max_tokens, self._sampling)
-        decoder = StreamDecoder(self._image.tokenizer)
-        for token in self.prompt_tokens:
-            decoder.feed(token)
-        with closing(self._target.run(request)) as samples:
+        with closing(self._target.run(self._request)) as samples:
             for sampled in samples:
-                self._check(sampled.token)
-                self._stopped = sampled.token in self._image.stop_tokens
-                text = "" if self._stopped else decoder.feed(sampled.token)
-                event = TokenEvent(sampled.token, text, sampled)
-                self._events.append(event)
-                yield event
-        self.tail = decoder.finish()
+                self._check(sampled)
+                self._sampled.append(sampled)
+                yield self.streams[sampled.stream].feed(sampled)
+        # Here, as they tell of the target's last run.
+        self._counters = self._target.counters()
+        for stream in self.streams:
+            stream.finish()
 
-    def _check(self, token: int) -> None:
+    def _check(self, sampled: Sampled) -> None:
         vocabulary = self._image.plan.architecture.vocabulary
-        if token >= vocabulary:
+        name = self._target.info.name
+        if sampled.token >= vocabulary:
             raise DeviceError(
-                f"{self._target.info.name} sampled token {token}, the vocabulary has {vocabulary}",
+                f"{name} sampled token {sampled.token}, the vocabulary has {vocabulary}",
+                "its engine computes nonsense",
+            )
+        if sampled.stream >= len(self.streams):
+            raise DeviceError(
+                f"{name} sampled for stream {sampled.stream} of {len(self.streams)}",
                 "its engine computes nonsense",
             )
 
     def summary(self) -> Summary:
         """Figures of what was generated so far."""
-        events = [event for event in self._events if not self._is_stop(event)]
-        sampled = [event.sampled for event in self._events]
-        first = sampled[0].seconds if sampled else None
-        span = sampled[-1].seconds - sampled[0].seconds if sampled else 0.0
-        text = self.prompt + "".join(event.text for event in events) + self.tail
+        span, info = decoding(self._sampled), self._target.info
+        start = span.start_s if span else None
+        tokens = span.tokens if span else 0
+        prompts = sum(len(stream.prompt_tokens) for stream in self.streams)
+        passes = self._passes()
         return Summary(
-            text=text,
-            token_ids=[event.token for event in events],
-            prompt_token_ids=self.prompt_tokens,
-            finish_reason=self._finish_reason(),
-            ttft_s=first,
-            prefill_tokens_per_s=len(self.prompt_tokens) / first if first else None,
-            decode_tokens_per_s=(len(sampled) - 1) / span if span > 0 else None,
-            cycles_per_token=_cycles_per_token(sampled),
-            dram_utilisation=self._utilisation(sampled),
-            target=self._target.info,
+            streams=tuple(self._stream_summaries()),
+            ttft_s=start,
+            prefill_tokens_per_s=prompts / start if start else None,
+            decode_tokens_per_s=tokens / span.seconds if span and span.seconds > 0 else None,
+            cycles_per_token=span.cycles / tokens if span and span.cycles and tokens else None,
+            dram_utilisation=self._utilisation(span, passes),
+            tokens_per_weight_pass=tokens / passes if passes else None,
+            target=info,
         )
 
-    def _is_stop(self, event: TokenEvent) -> bool:
-        return event.token in self._image.stop_tokens
+    def _stream_summaries(self) -> Generator[StreamSummary, None, None]:
+        for index, stream in enumerate(self.streams):
+            seed = self._request.sampling.of_stream(index).seed
+            yield stream.summary(seed, self._request.max_tokens)
 
-    def _finish_reason(self) -> FinishReason:
-        if self._stopped:
-            return FinishReason.STOP
-        if len(self._events) >= self._max_tokens:
-            return FinishReason.LENGTH
-        return FinishReason.CONTEXT
+    def _passes(self) -> int | None:
+        """How often decoding read the weights; None where nothing tells.
 
-    def _utilisation(self, sampled: list[Sampled]) -> float | None:
-        """Share of the DRAM port's bandwidth, while decoding, that moved what a token needs."""
-        port_bytes = self._target.info.port_bytes
-        cycles = _decode_cycles(sampled)
-        if not cycles or not port_bytes:
+        Without drafts each pass gives a token to every stream that still goes on.
+        """
+        if self._target.info.clock_hz is None:
             return None
-        start = len(self.prompt_tokens)
-        needed = sum(needed_bytes(self._image, start + i) for i in range(len(sampled) - 1))
-        return needed / (cycles * port_bytes)
+        if self._counters:
+            prompts = [len(stream.prompt_tokens) for stream in self.streams]
+            before = prefill_passes(prompts, self._target.info.token_rows)
+            return max(0, self._counters["tokens"] - before)
+        longest = max(len(stream.events) for stream in self.streams)
+        return max(0, longest - 1) if self._request.drafts == 0 else None
 
+    def _utilisation(self, span: Span | None, passes: int | None) -> float | None:
+        """Share of the DRAM port's bandwidth, while decoding, that moved what passes need."""
+        port_bytes = self._target.info.port_bytes
+        if not span or not span.cycles or not passes or not port_bytes:
+            return None
+        return bytes_needed(self._image, self._decoded(), passes) / (span.cycles * port_bytes)
 
-def _decode_cycles(sampled: list[Sampled]) -> int | None:
-    """Cycles from the first sampled token to the last."""
-    if len(sampled) < 2 or sampled[0].cycles is None or sampled[-1].cycles is None:
-        return None
-    return sampled[-1].cycles - sampled[0].cycles
-
-
-def _cycles_per_token(sampled: list[Sampled]) -> float | None:
-    cycles = _decode_cycles(sampled)
-    return None if cycles is None else cycles / (len(sampled) - 1)
+    def _decoded(self) -> Generator[range, None, None]:
+        """Positions of the tokens that decoding ran, of each stream."""
+        for stream in self.streams:
+            start = len(stream.prompt_tokens)
+            yield range(start, start + max(0, len(stream.events) - 1))
 
 
 def _encode(image: Image, prompt: str) -> list[int]:

@@ -15,16 +15,25 @@ def device_info(name: str, device: Device) -> TargetInfo:
     """What a target is whose device says who it is."""
     identity = device.identity
     provenance = Provenance.SIMULATED if identity.simulated else Provenance.MEASURED
+    config = identity.config
     return TargetInfo(
-        name, provenance, identity.clock_hz, identity.port_bytes, identity.config.lanes
+        name, provenance, identity.clock_hz, identity.port_bytes, config.lanes, config.tokens
     )
 
 
 def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
-    """Runs a request on a device that has its image loaded."""
+    """Runs a request on a device that has its image loaded.
+
+    Raises:
+        UsageError: the device has too few token rows.
+    """
+    request.check(device.identity.config.tokens)
     clock_hz = device.identity.clock_hz
-    for entry in device.run(request.prompt, request.max_tokens, request.sampling):
-        yield Sampled(entry.token, entry.cycles / clock_hz, entry.cycles)
+    entries = device.run(
+        request.prompts, request.max_tokens, request.sampling, request.drafts, request.position
+    )
+    for entry in entries:
+        yield Sampled(entry.token, entry.cycles / clock_hz, entry.cycles, entry.stream)
 
 
 class Board:

@@ -50,7 +50,8 @@ class Simulator:
     def info(self) -> TargetInfo:
         """Always simulated; the clock is known once an image is loaded."""
         if self.device is None:
-            return TargetInfo(self._name, Provenance.SIMULATED)
+            rows = self._config.tokens
+            return TargetInfo(self._name, Provenance.SIMULATED, token_rows=rows)
         return device_info(self._name, self.device)
 
     def load(self, image: Image) -> None:
@@ -116,7 +117,7 @@ class Simulator:
             if preload:
                 file.write(blob.data)
                 file.flush()
-            needed = IMAGE_OFFSET + blob.memory_bytes
+            needed = IMAGE_OFFSET + blob.memory_for(self._config.tokens)
             process = SimulatorProcess(self._config, preload, self._over_uart, needed)
             # In this object's hands before the wait: an interrupt closes it.
             self.process = process

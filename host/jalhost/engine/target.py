@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from jalgateware.golden.sampler import Sampling
+from jalhost.errors import UsageError
 from jalhost.models.image import Image
 
 
@@ -25,7 +26,8 @@ class TargetInfo:
     """What a target is.
 
     ``clock_hz``, ``port_bytes`` (bytes per cycle that the DRAM controller can deliver) and
-    ``lanes`` (weights per cycle) are None where there is no hardware.
+    ``lanes`` (weights per cycle) are None where there is no hardware. ``token_rows``: tokens that
+    share each weight, and so most streams of a request.
     """
 
     name: str
@@ -33,24 +35,51 @@ class TargetInfo:
     clock_hz: int | None = None
     port_bytes: int | None = None
     lanes: int | None = None
+    token_rows: int = 1
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to run: prompt tokens (BOS first), and how many tokens to sample and how."""
+    """What to run: prompts, and how many tokens to sample for each of them and how.
 
-    prompt: tuple[int, ...]
+    ``prompts``: tokens (BOS first) of each stream. ``sampling``: stream s draws with seed + s, so
+    its text is that of a request of its own. ``drafts``: most tokens that the engine guesses in a
+    pass, only with one stream; the tokens are the same, they only come sooner. ``position``: of
+    the prompts' first tokens.
+    """
+
+    prompts: tuple[tuple[int, ...], ...]
     max_tokens: int
     sampling: Sampling
+    drafts: int = 0
+    position: int = 0
+
+    def check(self, token_rows: int) -> None:
+        """Refuses what gateware with so many token rows cannot run.
+
+        Raises:
+            UsageError: too many streams or drafts.
+        """
+        check_streams(len(self.prompts), token_rows)
+        most = token_rows - 1 if len(self.prompts) == 1 else 0
+        if not 0 <= self.drafts <= most:
+            raise UsageError(
+                f"with {len(self.prompts)} of {token_rows} token rows in use, a pass has room for"
+                f" {most} drafted tokens, not {self.drafts}"
+            )
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A sampled token. ``cycles`` and ``seconds`` count from the start of the request."""
+    """A token sampled for a stream.
+
+    ``cycles`` and ``seconds`` count from the start of the request.
+    """
 
     token: int
     seconds: float
     cycles: int | None = None
+    stream: int = 0
 
 
 class Target(Protocol):
@@ -68,12 +97,14 @@ class Target(Protocol):
         """
 
     def run(self, request: Request) -> Generator[Sampled, None, None]:
-        """Yields tokens as they are sampled, a stop token included.
+        """Yields tokens as they are sampled, stop tokens included.
 
-        Ends at ``max_tokens``, at a stop token, or where the context is full. Closing the iterator
-        early stops the engine.
+        The first token of each stream comes first, stream by stream; then all streams go on
+        together. A stream ends at ``max_tokens``, at a stop token, or where the context is full.
+        Closing the iterator early stops the engine.
 
         Raises:
+            UsageError: the gateware has too few token rows.
             JalError: the target failed.
         """
 
@@ -82,3 +113,36 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Gives everything back: processes, ports. May be called twice."""
+
+
+def check_streams(streams: int, token_rows: int) -> None:
+    """Refuses more streams than the gateware has token rows.
+
+    Raises:
+        UsageError: it has too few.
+    """
+    if streams > token_rows:
+        raise UsageError(
+            f"this gateware decodes at most {token_rows} stream{'s'[: token_rows > 1]} together,"
+            f" not {streams}",
+            "lower --streams, or use gateware with more token rows",
+        )
+
+
+def choose_drafts(speculate: bool | None, streams: int, token_rows: int) -> int:
+    """Drafted tokens in a pass: as many as there is room for; None speculates where that is some.
+
+    Raises:
+        UsageError: there is no room, or for one token of each stream only.
+    """
+    if speculate and streams > 1:
+        raise UsageError(
+            f"--speculate works on one stream, not on {streams}",
+            "leave --speculate or --streams out",
+        )
+    if speculate and token_rows == 1:
+        raise UsageError(
+            "this gateware cannot speculate: it has one token row",
+            "leave --speculate out, or use gateware with more token rows",
+        )
+    return 0 if streams > 1 or speculate is False else token_rows - 1

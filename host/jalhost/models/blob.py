@@ -30,7 +30,11 @@ class Blob:
     @property
     def memory_bytes(self) -> int:
         """DRAM that blob and KV cache take together."""
-        return self.header.kv_offset + self.header.kv_bytes
+        return self.memory_for(1)
+
+    def memory_for(self, streams: int) -> int:
+        """The same, with a KV cache for each of several streams."""
+        return self.header.kv_offset + streams * self.header.kv_bytes
 
     def chunk(self, index: int) -> tuple[int, bytes]:
         """Offset and content of a chunk."""

@@ -11,107 +11,43 @@ nothing can saturate.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import BLOCK, KV, ROTATION, SCORE, VECTOR
+from jalgateware.contract.formats import BLOCK, KV, ROTATION, VECTOR
 from jalgateware.contract.isa import (
     Destination,
+    Format,
     Instruction,
     Opcode,
     Register,
     Source,
     set_register,
 )
-from jalgateware.contract.tape import matrix_words
 from jalgateware.golden.mx import BlockMatrix, Bytes, encode, to_tape
 from jalhost.errors import ModelError
 from jalhost.models.architecture import Architecture, Floats, Layer, Model
+from jalhost.models.plan import (
+    CLASSIFIER,
+    EMBEDDING,
+    MXINT8_ONLY,
+    Formats,
+    LayerShifts,
+    MatrixShape,
+    Plan,
+    matrix_shapes,
+)
 
 FRACTION = 20
 """Fraction bits of the matvec accumulators: +-2**19 in whole numbers, 2**-21 rounding per block."""
 
 MARGIN = 1 + 2**-8
 """Headroom over the Cauchy-Schwarz bound for the rounding of 1/rms and of the output scaler."""
-
-
-@dataclass(frozen=True)
-class LayerShifts:
-    """Bits of VECTOR dropped when a layer's queries, keys and values are narrowed to 16 bits."""
-
-    query: int
-    key: int
-    value: int
-
-    @property
-    def score(self) -> int:
-        """Right shift from a raw dot product of query and key to SCORE."""
-        return 2 * VECTOR.fraction - SCORE.fraction - self.query - self.key
-
-
-@dataclass(frozen=True)
-class MatrixShape:
-    """A matrix on the tape: its name, rows and blocks of 32 columns."""
-
-    name: str
-    rows: int
-    blocks: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that the program depends on; the weights' values are not needed any more."""
-
-    architecture: Architecture
-    shifts: tuple[LayerShifts, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For metadata."""
-        return {
-            "architecture": self.architecture.as_dict(),
-            "shifts": [asdict(item) for item in self.shifts],
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Plan":
-        """Inverse of :meth:`as_dict`.
-
-        Raises:
-            ModelError: fields are missing or of the wrong kind.
-        """
-        try:
-            architecture = Architecture(**data["architecture"])
-            shifts = tuple(LayerShifts(**item) for item in data["shifts"])
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"image metadata is damaged: {error}") from error
-        if len(shifts) != architecture.layers:
-            raise ModelError("image metadata is damaged: shifts do not match the layers")
-        return cls(architecture, shifts)
-
-
-def matrix_shapes(a: Architecture) -> list[MatrixShape]:
-    """Matrices in tape order: embedding, layers, classifier."""
-    dim, heads, keys = _blocks(a.dim), a.heads * a.head_dim, a.kv_heads * a.head_dim
-    shapes = [MatrixShape("embedding", a.vocabulary, dim)]
-    for index in range(a.layers):
-        shapes += [
-            MatrixShape(f"{index}.query", heads, dim),
-            MatrixShape(f"{index}.key", keys, dim),
-            MatrixShape(f"{index}.value", keys, dim),
-            MatrixShape(f"{index}.output", a.dim, _blocks(heads)),
-            MatrixShape(f"{index}.gate_up", 2 * a.hidden, dim),
-            MatrixShape(f"{index}.down", a.dim, _blocks(a.hidden)),
-        ]
-    return [*shapes, MatrixShape("classifier", a.vocabulary, dim)]
-
-
-def _blocks(columns: int) -> int:
-    return -(-columns // BLOCK)
 
 
 def fold(model: Model) -> Iterator[tuple[str, Floats]]:
@@ -122,18 +58,17 @@ def fold(model: Model) -> Iterator[tuple[str, Floats]]:
     """
     a = model.architecture
     root = math.sqrt(a.dim)
-    yield "embedding", model.embedding
+    yield EMBEDDING, model.embedding
     for index, layer in enumerate(model.layers):
         yield from _fold_layer(a, index, layer, root)
-    yield "classifier", np.asarray(model.classifier * (model.final_norm * root), dtype=np.float32)
+    yield CLASSIFIER, np.asarray(model.classifier * (model.final_norm * root), dtype=np.float32)
 
 
 def _fold_layer(
     a: Architecture, index: int, layer: Layer, root: float
 ) -> Iterator[tuple[str, Floats]]:
     attention = layer.attention_norm * root
-    score = math.log2(math.e) / math.sqrt(a.head_dim)
-    yield f"{index}.query", layer.query * attention * np.float32(score)
+    yield f"{index}.query", layer.query * attention * _score_factor(a)
     yield f"{index}.key", layer.key * attention
     yield f"{index}.value", layer.value * attention
     yield f"{index}.output", layer.output
@@ -143,6 +78,35 @@ def _fold_layer(
         np.stack([layer.gate * ffn, layer.up * ffn], axis=1).reshape(-1, a.dim),
     )
     yield f"{index}.down", layer.down
+
+
+def _score_factor(a: Architecture) -> np.float32:
+    """What turns a dot product of query and key into a power of two's exponent."""
+    return np.float32(math.log2(math.e) / math.sqrt(a.head_dim))
+
+
+def unfold(a: Architecture, matrices: Mapping[str, Floats]) -> Model:
+    """A model that computes with folded matrices: norms without gains, constants taken out again.
+
+    ``matrices``: as of :func:`fold`, by name; columns that fill up blocks are cut off.
+    """
+    unit = np.full(a.dim, 1 / math.sqrt(a.dim), dtype=np.float32)
+    layers = [
+        Layer(
+            attention_norm=unit,
+            query=matrices[f"{index}.query"][:, : a.dim] / _score_factor(a),
+            key=matrices[f"{index}.key"][:, : a.dim],
+            value=matrices[f"{index}.value"][:, : a.dim],
+            output=matrices[f"{index}.output"][:, : a.heads * a.head_dim],
+            ffn_norm=unit,
+            gate=matrices[f"{index}.gate_up"][0::2, : a.dim],
+            up=matrices[f"{index}.gate_up"][1::2, : a.dim],
+            down=matrices[f"{index}.down"][:, : a.hidden],
+        )
+        for index in range(a.layers)
+    ]
+    embedding, classifier = (matrices[name][:, : a.dim] for name in (EMBEDDING, CLASSIFIER))
+    return Model(a, embedding, layers, unit, classifier)
 
 
 def _shift(bound: float) -> int:
@@ -164,7 +128,7 @@ def layer_shifts(query: BlockMatrix, key: BlockMatrix, value: BlockMatrix) -> La
     return LayerShifts(_shift(pairs[0]), _shift(pairs[1]), _shift(_row_norms(value).max()))
 
 
-def quantise_model(model: Model) -> tuple[Plan, list[BlockMatrix]]:
+def quantise_model(model: Model, formats: Formats = MXINT8_ONLY) -> tuple[Plan, list[BlockMatrix]]:
     """Encodes all matrices (in tape order) and fixes the binary points.
 
     Raises:
@@ -176,7 +140,7 @@ def quantise_model(model: Model) -> tuple[Plan, list[BlockMatrix]]:
         names.append(name)
         if not np.isfinite(matrix).all():
             raise ModelError(f"the model's matrix {name} has values that are not finite")
-        matrices.append(encode(matrix))
+        matrices.append(encode(matrix, formats.get(name, Format.MXINT8)))
     by_name = dict(zip(names, matrices, strict=True))
     shifts = []
     for index in range(model.architecture.layers):
@@ -184,7 +148,8 @@ def quantise_model(model: Model) -> tuple[Plan, list[BlockMatrix]]:
         if item.score < 0:
             raise ModelError(f"layer {index}: queries and keys are too large for 16-bit scores")
         shifts.append(item)
-    return Plan(model.architecture, tuple(shifts)), matrices
+    others = {name: form for name, form in formats.items() if form is not Format.MXINT8}
+    return Plan(model.architecture, tuple(shifts), others), matrices
 
 
 def rope_table(a: Architecture) -> npt.NDArray[np.int16]:
@@ -210,26 +175,27 @@ class Layout:
     kv_words: int
 
 
-def layout(a: Architecture, config: EngineConfig) -> Layout:
+def layout(a: Architecture, config: EngineConfig, formats: Formats = MXINT8_ONLY) -> Layout:
     """Places rotary table, matrices and KV cache for a gateware."""
     rope_words = -(-a.head_dim * 2 // config.lanes)
     position = a.context * rope_words
     places = {}
-    for shape in matrix_shapes(a):
+    for shape in matrix_shapes(a, formats):
         places[shape.name] = (shape, position)
-        position += matrix_words(config, shape.rows, shape.blocks)
+        position += shape.words(config)
     head_words = -(-a.head_dim * KV.bits // config.word_bits)
     stride = head_words * a.context
     offset = stride * a.kv_heads
     return Layout(rope_words, places, position, head_words, stride, offset, 2 * offset * a.layers)
 
 
-def check_limits(a: Architecture, config: EngineConfig) -> None:
+def check_limits(plan: Plan, config: EngineConfig) -> None:
     """Refuses a model that the gateware cannot run.
 
     Raises:
         ModelError: names the first property beyond a limit, its value and the limit.
     """
+    a = plan.architecture
     pairs = (
         ("dim", a.dim, config.max_dim),
         ("hidden size", a.hidden, config.max_hidden),
@@ -249,6 +215,11 @@ def check_limits(a: Architecture, config: EngineConfig) -> None:
             )
     if a.dim % BLOCK:
         raise ModelError(f"the model's dim is {a.dim}, the engine needs a multiple of {BLOCK}")
+    if Format.MXFP4 in plan.formats.values() and not config.mxfp4:
+        raise ModelError(
+            "the model has MXFP4 matrices, this gateware takes MXINT8 only",
+            "build gateware with mxfp4 or convert the model with --weights mxint8",
+        )
 
 
 def program_length(a: Architecture) -> int:
@@ -258,7 +229,7 @@ def program_length(a: Architecture) -> int:
 
 def compile_program(plan: Plan, config: EngineConfig) -> list[Instruction]:
     """The program that runs one token of the model on a gateware of this geometry."""
-    a, place = plan.architecture, layout(plan.architecture, config)
+    a, place = plan.architecture, layout(plan.architecture, config, plan.formats)
     registers = {
         Register.KV_HEADS: a.kv_heads,
         Register.GROUP: a.group,
@@ -271,7 +242,7 @@ def compile_program(plan: Plan, config: EngineConfig) -> list[Instruction]:
     }
     program = [set_register(register, value) for register, value in registers.items()]
     start = len(program)
-    shape, address = place.matrices["embedding"]
+    shape, address = place.matrices[EMBEDDING]
     program += [
         Instruction(Opcode.EMBED, base=address, blocks=shape.blocks),
         Instruction(Opcode.ROPE, base=0, words=place.rope_words),
@@ -279,7 +250,7 @@ def compile_program(plan: Plan, config: EngineConfig) -> list[Instruction]:
     for index, shifts in enumerate(plan.shifts):
         program += _layer_program(place, config, index, shifts)
     program += [
-        _matvec(place, config, "classifier", Destination.LOGITS, norm=1, sampled_only=1),
+        _matvec(place, config, CLASSIFIER, Destination.LOGITS, norm=1, sampled_only=1),
         Instruction(Opcode.END, base=start),
     ]
     return program
@@ -292,10 +263,11 @@ def _matvec(
     return Instruction(
         Opcode.MATVEC,
         destination=destination,
+        format=shape.form,
         fraction=FRACTION,
         rows=shape.rows,
         blocks=shape.blocks,
-        words=matrix_words(config, shape.rows, shape.blocks),
+        words=shape.words(config),
         base=address,
         **extra,
     )
@@ -325,7 +297,7 @@ def build_tape(
     plan: Plan, matrices: list[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
 ) -> Bytes:
     """The tape region (tape_words * lanes,) bytes: rotary table, then the matrices."""
-    place = layout(plan.architecture, config)
+    place = layout(plan.architecture, config, plan.formats)
     tape = np.zeros(place.tape_words * config.lanes, dtype=np.uint8)
     rows = np.zeros((len(rope), place.rope_words * config.lanes), dtype=np.uint8)
     rows[:, : 2 * rope.shape[1]] = rope.astype("<i2").view(np.uint8)

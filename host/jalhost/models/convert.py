@@ -1,6 +1,6 @@
 """From a checkpoint and its tokenizer to an image, and from there to what an engine runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,21 +8,20 @@ import numpy as np
 
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import BLOCK
+from jalgateware.contract.formats import BLOCK, ELEMENT_BITS, WEIGHT
 from jalgateware.golden.mx import BlockMatrix, Bytes, from_tape
 from jalhost.errors import ModelError
 from jalhost.models.architecture import Model
 from jalhost.models.compiler import (
-    MatrixShape,
     build_tape,
     check_limits,
     compile_program,
     layout,
-    matrix_shapes,
     quantise_model,
     rope_table,
 )
 from jalhost.models.image import GEOMETRY, Image
+from jalhost.models.plan import MXINT8_ONLY, Formats, Plan
 from jalhost.models.tokenizer import Tokenizer
 
 
@@ -34,7 +33,7 @@ class Executable:
     memory: Bytes
 
 
-def convert(model: Model, tokenizer: Tokenizer, name: str) -> Image:
+def convert(model: Model, tokenizer: Tokenizer, name: str, formats: Formats = MXINT8_ONLY) -> Image:
     """Quantises a model and compiles its program.
 
     Raises:
@@ -45,20 +44,29 @@ def convert(model: Model, tokenizer: Tokenizer, name: str) -> Image:
         raise ModelError(
             f"the tokenizer has {len(tokenizer.pieces)} tokens, the model has {a.vocabulary}"
         )
-    plan, matrices = quantise_model(model)
-    rope = rope_table(a)
-    memory = build_tape(plan, matrices, rope, GEOMETRY)
+    plan, executable = assemble(model, formats, GEOMETRY)
     start = a.context * layout(a, GEOMETRY).rope_words * GEOMETRY.lanes
-    program = [isa.encode(item) for item in compile_program(plan, GEOMETRY)]
+    program = [isa.encode(item) for item in executable.program]
     return Image(
         name=name,
         source=model.source,
         plan=plan,
         program=np.array(program, dtype=np.uint32),
-        rope=rope,
-        tape=memory[start:],
+        rope=rope_table(a),
+        tape=executable.memory[start:],
         tokenizer=tokenizer,
     )
+
+
+def assemble(model: Model, formats: Formats, config: EngineConfig) -> tuple[Plan, Executable]:
+    """Quantises a model and lays it out for a gateware.
+
+    Raises:
+        ModelError: the engine cannot run the model.
+    """
+    plan, matrices = quantise_model(model, formats)
+    memory = build_tape(plan, matrices, rope_table(model.architecture), config)
+    return plan, Executable(compile_program(plan, config), memory)
 
 
 def prepare(image: Image, config: EngineConfig) -> Executable:
@@ -67,7 +75,7 @@ def prepare(image: Image, config: EngineConfig) -> Executable:
     Raises:
         ModelError: the gateware's limits are too small for the model, or the program is damaged.
     """
-    check_limits(image.plan.architecture, config)
+    check_limits(image.plan, config)
     if config.lanes != GEOMETRY.lanes:
         program = compile_program(image.plan, config)
         return Executable(
@@ -85,15 +93,11 @@ def prepare(image: Image, config: EngineConfig) -> Executable:
 
 def matrices(image: Image) -> Iterator[BlockMatrix]:
     """The image's matrices in tape order."""
-    place = layout(image.plan.architecture, GEOMETRY)
+    place = layout(image.plan.architecture, GEOMETRY, image.plan.formats)
     start = image.plan.architecture.context * place.rope_words
     for shape, address in place.matrices.values():
         tape = image.tape[(address - start) * GEOMETRY.lanes :]
-        yield from_tape(tape, GEOMETRY, shape.rows, shape.blocks)
-
-
-BLOCK_BYTES = BLOCK + 1
-"""A block of MXINT8: its elements and their scale."""
+        yield from_tape(tape, GEOMETRY, shape.rows, shape.blocks, shape.form)
 
 
 def needed_bytes(image: Image, position: int, sampled: bool = True) -> int:
@@ -102,11 +106,17 @@ def needed_bytes(image: Image, position: int, sampled: bool = True) -> int:
     Padding that this engine's layout adds does not count. ``position``: earlier positions in the KV
     cache; ``sampled``: whether the token behind it is wanted, which takes the classifier.
     """
-    a = image.plan.architecture
-    embedding, *matrices = matrix_shapes(a)
-    weights = BLOCK_BYTES * (embedding.blocks + _blocks(matrices, sampled))
-    per_position = 2 * 2 * a.layers * a.kv_heads * a.head_dim
-    return weights + 2 * a.head_dim + per_position * (position + 1)
+    return weight_bytes(image, sampled) + token_bytes(image, position)
+
+
+def weight_bytes(image: Image, sampled: bool = True) -> int:
+    """Of these, the matrices: what tokens in one pass share."""
+    return image.plan.weight_bytes(sampled)
+
+
+def token_bytes(image: Image, position: int) -> int:
+    """Of these, what is the token's own: embedding, rotary row, keys and values."""
+    return image.plan.token_bytes(position)
 
 
 def classifier_bytes(image: Image) -> int:
@@ -115,18 +125,26 @@ def classifier_bytes(image: Image) -> int:
 
 
 def multiplications(image: Image, sampled: bool = True) -> int:
-    """Products of weights that a token needs; ``sampled`` as in :func:`needed_bytes`."""
-    return BLOCK * _blocks(matrix_shapes(image.plan.architecture)[1:], sampled)
+    """Products of weights that a token needs, in those of MXINT8: lanes do two of MXFP4 at a time.
+
+    ``sampled`` as in :func:`needed_bytes`.
+    """
+    used = image.plan.matrices[1:] if sampled else image.plan.matrices[1:-1]
+    return sum(
+        shape.rows * shape.blocks * BLOCK * ELEMENT_BITS[shape.form] // WEIGHT.bits
+        for shape in used
+    )
 
 
-def _blocks(matrices: Sequence[MatrixShape], sampled: bool) -> int:
-    """Blocks of matrices of which the last is the classifier."""
-    used = matrices if sampled else matrices[:-1]
-    return sum(shape.rows * shape.blocks for shape in used)
-
-
-def read_model(path: Path, tokenizer: Path | None, name: str | None = None) -> Image:
+def read_model(
+    path: Path,
+    tokenizer: Path | None,
+    name: str | None = None,
+    choose: Callable[[Model], Formats] = lambda _: MXINT8_ONLY,
+) -> Image:
     """Reads and converts a llama2.c checkpoint.
+
+    ``choose``: chooses the matrices' formats.
 
     Raises:
         ModelError: checkpoint or tokenizer are missing, damaged or do not fit each other.
@@ -137,5 +155,5 @@ def read_model(path: Path, tokenizer: Path | None, name: str | None = None) -> I
     model = read_checkpoint(path)
     if tokenizer is None:
         raise ModelError(f"{path} is a checkpoint without its tokenizer", "name it by --tokenizer")
-    vocabulary = model.architecture.vocabulary
-    return convert(model, read_tokenizer(tokenizer, vocabulary), name or path.stem)
+    pieces = read_tokenizer(tokenizer, model.architecture.vocabulary)
+    return convert(model, pieces, name or path.stem, choose(model))

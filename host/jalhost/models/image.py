@@ -8,11 +8,11 @@ import numpy.typing as npt
 from jalgateware.contract.config import EngineConfig
 from jalgateware.golden.mx import Bytes
 from jalhost.models import tokenizer as tokens
-from jalhost.models.compiler import Plan
+from jalhost.models.plan import Plan
 from jalhost.models.tokenizer import Tokenizer
 
-GEOMETRY = EngineConfig(lanes=16)
-"""Gateware geometry that the tensors of an image are laid out for."""
+GEOMETRY = EngineConfig(lanes=16, mxfp4=True)
+"""Gateware that the tensors of an image are laid out for."""
 
 Tensors = dict[str, npt.NDArray[np.generic]]
 

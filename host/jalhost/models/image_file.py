@@ -23,11 +23,12 @@ from jalhost.errors import ModelError
 from jalhost.files import atomic_path
 from jalhost.models import tokenizer as tokens
 from jalhost.models.blob import build_blob
-from jalhost.models.compiler import Plan, layout, program_length
+from jalhost.models.compiler import layout, program_length
 from jalhost.models.image import GEOMETRY, Image, Tensors
+from jalhost.models.plan import Plan
 
 FORMAT = "jalhost image"
-VERSION = 1
+VERSION = 2
 METADATA_KEY = "jalhost"
 
 
@@ -166,7 +167,8 @@ def _check_header(path: Path, metadata: dict[str, Any]) -> None:
 
 
 def _check_consistency(path: Path, image: Image) -> None:
-    a, place = image.plan.architecture, layout(image.plan.architecture, GEOMETRY)
+    a = image.plan.architecture
+    place = layout(a, GEOMETRY, image.plan.formats)
     rope_words = a.context * place.rope_words
     expected = {
         "program": (image.program.shape, (program_length(a), isa.INSTRUCTION_WORDS)),

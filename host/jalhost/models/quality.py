@@ -1,6 +1,8 @@
 """How much an image's integers cost in quality, against the same model in float32."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +13,22 @@ from jalgateware.golden.machine import Machine
 from jalgateware.golden.sampler import Sampling
 from jalhost.errors import ModelError, UsageError
 from jalhost.models.architecture import Model
-from jalhost.models.convert import prepare
-from jalhost.models.image import Image
-from jalhost.models.reference import Reference
+from jalhost.models.convert import Executable, prepare
+from jalhost.models.image import GEOMETRY, Image
+from jalhost.models.reference import Reference, forward
 from jalhost.models.tokenizer import BOS
 
 Doubles = npt.NDArray[np.float64]
+
+Text = Sequence[int]
+"""Tokens, BOS first: each but the last is followed by a prediction, of the next one."""
+
+SEQUENCES = 16
+LENGTH = 160
+"""Predictions on self-sampled text where nothing else is asked for: 16 x 160."""
+
+LEAST_LENGTH = 2
+"""A single prediction tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,40 +47,91 @@ class Quality:
         """The engine's perplexity, in terms of the reference's."""
         return self.perplexity / self.reference_perplexity
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"perplexity_ratio": self.ratio}
 
-def measure(
+
+def sample_texts(
     model: Model,
-    image: Image,
-    sequences: int = 16,
-    length: int = 160,
+    sequences: int = SEQUENCES,
+    length: int | None = None,
     temperature: float = 0.9,
     seed: int = 0,
-    config: EngineConfig | None = None,
+) -> list[Text]:
+    """Texts of ``length`` predictions that the model samples from itself in float32.
+
+    Raises:
+        UsageError: they would be longer than the context.
+    """
+    context = model.architecture.context
+    length = min(LENGTH, context) if length is None else length
+    _check_length(length, context)
+    reference, random = Reference(model), np.random.default_rng(seed)
+    texts: list[Text] = []
+    for _ in range(sequences):
+        text = [BOS]
+        for position in range(length):
+            logits = log_softmax(reference.step([text[-1]], position)[0])
+            likely = np.exp(log_softmax(logits / temperature))
+            text.append(int(random.choice(len(likely), p=likely / likely.sum())))
+        texts.append(text)
+    return texts
+
+
+def cut_text(
+    tokens: Sequence[int], context: int, length: int | None = None, sequences: int | None = None
+) -> list[Text]:
+    """Cuts a text's tokens (BOS first) into sequences that start with BOS each.
+
+    ``length``: predictions per sequence, the context if None; the last sequence may be shorter.
+    ``sequences``: how many at most, all if None.
+
+    Raises:
+        UsageError: the text is empty or shorter than one sequence, or sequences would be longer
+            than the context.
+    """
+    _check_length(length or context, context)
+    body = list(tokens[1:])
+    if not body:
+        raise UsageError("the text is empty")
+    least = length or LEAST_LENGTH
+    if len(body) < least:
+        raise UsageError(
+            f"the text has {len(body)} token{'s' if len(body) > 1 else ''}, "
+            f"a sequence takes at least {least}",
+            "use a longer text or a smaller --length" if length else "use a longer text",
+        )
+    step = length or context
+    texts: list[Text] = [[BOS, *body[start : start + step]] for start in range(0, len(body), step)]
+    return texts[:sequences]
+
+
+def _check_length(length: int, context: int) -> None:
+    if length > context:
+        raise UsageError(f"{length} tokens exceed the context of {context}")
+
+
+def measure(
+    model: Model, image: Image, texts: Sequence[Text], config: EngineConfig = GEOMETRY
 ) -> Quality:
-    """Compares teacher-forced predictions on sequences that the reference samples from itself.
+    """Compares teacher-forced predictions of an image on the emulator with the float32 model's.
 
     Raises:
         ModelError: the image is not made from this model.
-        UsageError: the sequences are longer than the context.
     """
     if image.plan.architecture != model.architecture:
         raise ModelError("the image was not converted from this checkpoint")
-    if length > model.architecture.context:
-        raise UsageError(f"{length} tokens exceed the context of {model.architecture.context}")
-    config = config or EngineConfig()
-    executable = prepare(image, config)
-    machine = Machine(config, executable.memory, executable.program, model.architecture.context)
-    reference, random = Reference(model), np.random.default_rng(seed)
-    rows = []
-    for _ in range(sequences):
-        token = BOS
-        for position in range(length):
-            expected = _log_softmax(reference.step([token], position)[0].astype(np.float64))
-            machine.step(token, position, Sampling())
-            actual = _log_softmax(machine.logits / (1 << VECTOR.fraction))
-            likely = np.exp(_log_softmax(expected / temperature))
-            token = int(random.choice(len(likely), p=likely / likely.sum()))
-            rows.append(_compare(expected, actual, token))
+    return measure_program(model, prepare(image, config), texts, config)
+
+
+def measure_program(
+    model: Model, executable: Executable, texts: Sequence[Text], config: EngineConfig
+) -> Quality:
+    """As :func:`measure`, for what an image becomes."""
+    context = model.architecture.context
+    machine = Machine(config, executable.memory, executable.program, context)
+    rows = [row for text in texts for row in _compare_text(model, machine, text)]
     reference_loss, loss, agreement, divergence = np.mean(rows, axis=0).tolist()
     return Quality(
         tokens=len(rows),
@@ -80,8 +143,19 @@ def measure(
     )
 
 
-def _log_softmax(logits: Doubles) -> Doubles:
-    return np.asarray(logits - np.logaddexp.reduce(logits), dtype=np.float64)
+def _compare_text(
+    model: Model, machine: Machine, text: Text
+) -> Iterator[tuple[float, float, float, float]]:
+    for position, expected in enumerate(forward(model, text[:-1])):
+        machine.step(text[position], position, Sampling())
+        actual = log_softmax(machine.logits / (1 << VECTOR.fraction))
+        yield _compare(log_softmax(expected), actual, text[position + 1])
+
+
+def log_softmax(logits: npt.NDArray[np.floating]) -> Doubles:
+    """Logarithms of the probabilities that logits (..., vocabulary) stand for."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 def _compare(expected: Doubles, actual: Doubles, token: int) -> tuple[float, float, float, float]:

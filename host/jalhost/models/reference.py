@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from jalhost.models.architecture import Floats, Model
+from jalhost.models.architecture import Architecture, Floats, Model
 
 
 def _rms_norm(x: Floats, gain: Floats, epsilon: float) -> Floats:
@@ -18,6 +18,50 @@ def _rotate(x: Floats, angles: Floats) -> Floats:
     cosine, sine = np.cos(angles), np.sin(angles)
     first, second = pairs[..., 0], pairs[..., 1]
     turned = np.stack([first * cosine - second * sine, first * sine + second * cosine], axis=3)
+    return turned.reshape(x.shape)
+
+
+def _frequencies(a: Architecture) -> Floats:
+    """Angle per position of each rotated pair (head_dim / 2,)."""
+    exponents = np.arange(a.head_dim // 2) * 2 / a.head_dim
+    return np.asarray(a.rope_theta**-exponents, dtype=np.float32)
+
+
+def _softmax(score: Floats) -> Floats:
+    weight = np.exp(score - score.max(axis=-1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def _swiglu(gate: Floats, up: Floats) -> Floats:
+    return np.asarray(gate / (1 + np.exp(-gate)) * up, dtype=np.float32)
+
+
+def forward(model: Model, tokens: Sequence[int]) -> Floats:
+    """Logits (tokens, vocabulary) behind each token of a text: as of Reference, but at once."""
+    a, count = model.architecture, len(tokens)
+    angles = np.arange(count, dtype=np.float32)[:, None, None] * _frequencies(a)
+    future = np.triu(np.full((count, count), -np.inf, dtype=np.float32), 1)
+    x: Floats = model.embedding[list(tokens)].astype(np.float32)
+    for layer in model.layers:
+        normed = _rms_norm(x, layer.attention_norm, a.epsilon)
+        query = _rotate_heads((normed @ layer.query.T).reshape(count, a.heads, -1), angles)
+        key = _rotate_heads((normed @ layer.key.T).reshape(count, a.kv_heads, -1), angles)
+        value = (normed @ layer.value.T).reshape(count, a.kv_heads, -1)
+        query = query.reshape(count, a.kv_heads, a.group, -1).transpose(1, 2, 0, 3)
+        score = query @ key.transpose(1, 2, 0)[:, None] / np.sqrt(np.float32(a.head_dim))
+        mixed = _softmax(score + future) @ value.transpose(1, 0, 2)[:, None]
+        joined = mixed.transpose(2, 0, 1, 3).reshape(count, -1).astype(np.float32)
+        x = x + joined @ layer.output.T
+        normed = _rms_norm(x, layer.ffn_norm, a.epsilon)
+        x = x + _swiglu(normed @ layer.gate.T, normed @ layer.up.T) @ layer.down.T
+    return np.asarray(_rms_norm(x, model.final_norm, a.epsilon) @ model.classifier.T)
+
+
+def _rotate_heads(x: Floats, angles: Floats) -> Floats:
+    """Rotates (tokens, heads, head_dim) by (tokens, 1, head_dim / 2)."""
+    cosine, sine = np.cos(angles), np.sin(angles)
+    first, second = x[..., 0::2], x[..., 1::2]
+    turned = np.stack([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
     return turned.reshape(x.shape)
 
 
@@ -36,8 +80,7 @@ class Reference:
         shape = (a.layers, texts, a.kv_heads, positions or a.context, a.head_dim)
         self.keys = np.zeros(shape, dtype=np.float32)
         self.values = np.zeros_like(self.keys)
-        exponents = np.arange(a.head_dim // 2) * 2 / a.head_dim
-        self.frequencies = (a.rope_theta**-exponents).astype(np.float32)
+        self.frequencies = _frequencies(a)
 
     def step(self, tokens: Sequence[int] | npt.NDArray[np.int64], position: int) -> Floats:
         """Logits (texts, vocabulary) behind ``tokens`` (texts,) at ``position``, each in turn."""
@@ -53,11 +96,8 @@ class Reference:
             self.values[index, :, :, position] = (normed @ layer.value.T).reshape(heads)
             keys = self.keys[index, :, :, : position + 1]
             score = np.matmul(query, keys.swapaxes(2, 3)) / np.sqrt(np.float32(a.head_dim))
-            weight = np.exp(score - score.max(axis=3, keepdims=True))
-            weight /= weight.sum(axis=3, keepdims=True)
             values = self.values[index, :, :, : position + 1]
-            x = x + np.matmul(weight, values).reshape(len(x), -1) @ layer.output.T
+            x = x + np.matmul(_softmax(score), values).reshape(len(x), -1) @ layer.output.T
             normed = _rms_norm(x, layer.ffn_norm, a.epsilon)
-            gate = normed @ layer.gate.T
-            x = x + (gate / (1 + np.exp(-gate)) * (normed @ layer.up.T)) @ layer.down.T
+            x = x + _swiglu(normed @ layer.gate.T, normed @ layer.up.T) @ layer.down.T
         return _rms_norm(x, self.model.final_norm, a.epsilon) @ self.model.classifier.T

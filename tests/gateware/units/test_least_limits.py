@@ -1,5 +1,7 @@
 """Engines at the lower ends of their limits can be elaborated."""
 
+from typing import Any
+
 import pytest
 from litedram.common import LiteDRAMNativePort
 from migen.fhdl.verilog import convert
@@ -7,7 +9,13 @@ from migen.fhdl.verilog import convert
 from jalgateware.contract.config import EngineConfig
 from jalgateware.units.engine import Engine
 
-LEAST = {"max_dim": 64, "max_hidden": 64, "max_heads": 1, "max_kv_heads": 1, "max_group": 1}
+LEAST: dict[str, Any] = {
+    "max_dim": 64,
+    "max_hidden": 64,
+    "max_heads": 1,
+    "max_kv_heads": 1,
+    "max_group": 1,
+}
 
 
 @pytest.mark.parametrize(("lanes", "head_dim"), [(16, 2), (64, 16), (64, 2)])

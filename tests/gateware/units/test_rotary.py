@@ -22,21 +22,37 @@ def test_wide_product_is_exact() -> None:
     assert answers == [(a * b,) for a, b in rows]
 
 
+def elements(rows: np.ndarray) -> list[tuple[int, int, int]]:
+    """(index, token row, value) of rows (token rows, count): pairs, each for all token rows."""
+    count = rows.shape[1]
+    return [
+        (index, row, int(rows[row, index]))
+        for pair in range(0, count, 2)
+        for row in range(len(rows))
+        for index in range(pair, min(pair + 2, count))
+    ]
+
+
 def run(
-    rows: list[int], rotates: bool, shift: int, angles: Angles, gap: int
-) -> tuple[list[tuple[int, int]], int, list[int]]:
-    """(index, result) of all rows, saturations, and cycles from an odd row to its first result."""
+    rows: np.ndarray, rotates: bool, shift: int, angles: Angles, gap: int
+) -> tuple[list[list[tuple[int, int]]], int, list[int]]:
+    """(index, result) by token row, saturations, and cycles from each odd element to its pair.
+
+    ``angles``: cosines and sines (token rows, pairs of a head).
+    """
     cosine, sine = angles
-    unit = Rotary(128)
-    results: list[tuple[int, int]] = []
+    unit = Rotary(128, 2)
+    results: list[list[tuple[int, int]]] = [[] for _ in rows]
     saturated, sent, arrived = [0], [], []
     clock = [0]
 
     def feed() -> Process:
-        yield unit.head_dim.eq(2 * len(cosine))
-        for index, value in enumerate(rows):
+        yield unit.head_dim.eq(2 * cosine.shape[1])
+        yield unit.last_row.eq(len(rows) - 1)
+        for index, row, value in elements(rows):
             yield unit.value.eq(value)
             yield unit.index.eq(index)
+            yield unit.row.eq(row)
             yield unit.rotate.eq(rotates)
             yield unit.shift.eq(shift)
             yield unit.valid.eq(1)
@@ -50,52 +66,60 @@ def run(
             yield
 
     def watch() -> Process:
-        """The rotary table, and what comes out."""
+        """The rotary tables, and what comes out."""
         yield "passive"
         while True:
-            pair = yield unit.pair
-            yield unit.cosine.eq(int(cosine[pair % len(cosine)]))
-            yield unit.sine.eq(int(sine[pair % len(sine)]))
+            pair, row = (yield unit.pair), min((yield unit.row), len(rows) - 1)
+            yield unit.cosine.eq(int(cosine[row, pair % cosine.shape[1]]))
+            yield unit.sine.eq(int(sine[row, pair % sine.shape[1]]))
             if (yield unit.result_valid):
-                results.append(((yield unit.result_index), (yield unit.result)))
+                result = (yield unit.result_index), (yield unit.result)
+                results[(yield unit.result_row)].append(result)
                 arrived.append(clock[0])
                 saturated[0] += yield unit.saturated
             clock[0] += 1
             yield
 
     run_simulation(unit, [watch(), feed()])
-    firsts = arrived[::2] if rotates else arrived
+    firsts = arrived
+    if rotates:
+        firsts = arrived[::2]
+        assert [b - a for a, b in zip(firsts, arrived[1::2], strict=True)] == [1] * len(firsts)
     return results, saturated[0], [a - s for a, s in zip(firsts, sent, strict=True)]
 
 
-@pytest.mark.parametrize("head_dim", [2, 6, 8, 64])
-@pytest.mark.parametrize("gap", [0, 2])
+@pytest.mark.parametrize("tokens", [1, 3, 4])
+@pytest.mark.parametrize(("head_dim", "gap"), [(2, 0), (2, 2), (6, 0), (8, 1), (64, 0), (64, 2)])
 @pytest.mark.parametrize("shift", [0, 4, 15])
-def test_rotation(head_dim: int, gap: int, shift: int) -> None:
+def test_rotation(head_dim: int, gap: int, shift: int, tokens: int) -> None:
     generator = np.random.default_rng(head_dim + shift)
-    angle = generator.uniform(0, 7, head_dim // 2)
+    angle = generator.uniform(0, 7, (tokens, head_dim // 2))
     one = 1 << ROTATION.fraction
     cosine = np.rint(np.cos(angle) * one).astype(np.int64)
     sine = np.rint(np.sin(angle) * one).astype(np.int64)
-    rows = generator.integers(-(1 << (15 + shift)), 1 << (15 + shift), 2 * head_dim)
-    rows[0], rows[1], rows[-2], rows[-1] = (
+    rows = generator.integers(-(1 << (15 + shift)), 1 << (15 + shift), (tokens, 2 * head_dim))
+    rows[-1, 0], rows[-1, 1], rows[0, -2], rows[0, -1] = (
         VECTOR.minimum, VECTOR.maximum, VECTOR.maximum, VECTOR.minimum
     )  # fmt: skip
-    results, saturated, latencies = run(rows.tolist(), True, shift, (cosine, sine), gap)
+    results, saturated, latencies = run(rows, True, shift, (cosine, sine), gap)
     tally = Tally()
-    expected = rotate(rows, cosine, sine, shift, tally).tolist()
-    assert results == list(enumerate(expected))
+    for row, result in enumerate(results):
+        expected = rotate(rows[row], cosine[row], sine[row], shift, tally).tolist()
+        assert result == list(enumerate(expected))
     assert saturated == tally.saturations
     assert set(latencies) == {Rotary.LATENCY}
 
 
+@pytest.mark.parametrize("tokens", [1, 2])
 @pytest.mark.parametrize("shift", [0, 1, 7, 16, 31])
-def test_narrowing(shift: int) -> None:
+def test_narrowing(shift: int, tokens: int) -> None:
     ends = [VECTOR.minimum, -1, 0, 1, KV.minimum << 1, KV.maximum, (KV.maximum << 1) + 1]
-    rows = [*ends, *(sign << bit for bit in range(31) for sign in (1, -1)), VECTOR.maximum]
-    angles = np.array([1]), np.array([1])
+    row = [*ends, *(sign << bit for bit in range(31) for sign in (1, -1)), VECTOR.maximum]
+    rows = np.array([row, row[::-1]][:tokens])
+    angles = np.ones((tokens, 1), dtype=int), np.ones((tokens, 1), dtype=int)
     results, saturated, latencies = run(rows, False, shift, angles, 0)
     tally = Tally()
-    assert results == list(enumerate(narrow(np.array(rows), shift, tally).tolist()))
+    for values, result in zip(rows, results, strict=True):
+        assert result == list(enumerate(narrow(values, shift, tally).tolist()))
     assert saturated == tally.saturations
     assert set(latencies) == {Rotary.LATENCY}

@@ -24,10 +24,10 @@ class Bench:
         self.steps = steps
         self.pick = np.random.default_rng(seed)
 
-    def keep(self, heads: Heads, gaps: float) -> Process:
+    def keep(self, heads: Heads, gaps: float, first_step: int = 0) -> Process:
         unit = self.unit
         for position in range(len(heads[0])):
-            for step, scores in enumerate(heads):
+            for step, scores in enumerate(heads, first_step):
                 while self.pick.random() < gaps:
                     yield unit.score_valid.eq(0)
                     yield unit.score.eq(SCORE.maximum)
@@ -40,8 +40,16 @@ class Bench:
         yield unit.score_valid.eq(0)
         yield
 
-    def weigh(self, heads: Heads, gaps: float) -> Process:
-        """Asks for all probabilities; returns them, sampled exactly ``LATENCY`` cycles later."""
+    def keep_visible(self, heads: Heads, seen: list[int], gaps: float) -> Process:
+        """As attention does for the positions of a pass: a head's last ones are not kept."""
+        for step, scores in enumerate(heads):
+            yield from self.keep([scores[: seen[step]]], gaps, step)
+
+    def weigh(self, heads: Heads, gaps: float, seen: list[int] | None = None) -> Process:
+        """Asks for all probabilities; returns them, sampled exactly ``LATENCY`` cycles later.
+
+        ``seen``: how many positions each head sees; all of them without.
+        """
         unit, wait = self.unit, Softmax.LATENCY
         order = [(p, s) for p in range(len(heads[0])) for s in range(len(heads))]
         slots: list[tuple[int, int] | None] = []
@@ -57,9 +65,11 @@ class Bench:
             now = slots[cycle] if cycle < len(slots) else None
             late = slots[cycle - wait] if wait <= cycle < len(slots) + wait else None
             yield unit.sum_valid.eq(int(late is not None))
+            yield unit.visible.eq(int(self.pick.integers(2)))
             if now:
                 yield unit.position.eq(now[0])
                 yield unit.step.eq(now[1])
+                yield unit.visible.eq(int(seen is None or now[0] < seen[now[1]]))
             if late:
                 yield unit.sum_first.eq(int(late[0] == 0))
                 yield unit.sum_step.eq(late[1])
@@ -85,6 +95,28 @@ class Bench:
             golden = [exp2_negative(scores.max() - scores) for scores in heads]
             assert answer == [weights.tolist() for weights in golden]
             assert found == [int(weights.sum()) for weights in golden]
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.4])
+def test_positions_that_a_head_does_not_see_weigh_nothing(gaps: float) -> None:
+    """Token row by token row one position more, as in a pass of a sequence's next tokens."""
+    bench, length, seen = Bench(4), 12, [9, 10, 11, 12]
+    heads = [scores(bench.pick, length, 1 << 17) for _ in seen]
+    # What is not kept would be the maximum, and lies there from a pass before.
+    for head, count in zip(heads, seen, strict=True):
+        head[count:] = SCORE.maximum
+    answers = []
+
+    def main() -> Process:
+        yield from bench.keep(heads, 0.0)
+        yield from bench.keep_visible(heads, seen, gaps)
+        answers.extend((yield from bench.weigh(heads, gaps, seen)))
+        for step, count in enumerate(seen):
+            weights = exp2_negative(heads[step][:count].max() - heads[step][:count])
+            assert answers[step] == weights.tolist() + [0] * (length - count)
+            assert (yield bench.unit.sums[step]) == int(weights.sum())
+
+    simulate(bench.unit, [main()])
 
 
 def scores(pick: np.random.Generator, count: int, spread: int) -> Integers:

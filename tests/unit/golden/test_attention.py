@@ -53,3 +53,20 @@ def test_scores_saturate_and_count() -> None:
     tally = Tally()
     assert scores(extreme[0], extreme, 9, tally).tolist() == [SCORE.maximum, SCORE.minimum]
     assert tally.saturations == 2
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 33), st.integers(0, 1 << 32))
+def test_heads_at_once_are_single_heads(
+    kv_heads: int, group: int, positions: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    query = random.integers(-(1 << 15), 1 << 15, (kv_heads, group, 8))
+    shape = (kv_heads, positions, 8)
+    keys, values = (random.integers(-(1 << 15), 1 << 15, shape).astype(np.int16) for _ in range(2))
+    tally, single = Tally(), Tally()
+    result = attend_head(query, keys[:, None], values[:, None], 17, 3, tally)
+    for index in np.ndindex(kv_heads, group):
+        head = index[0]
+        expected = attend_head(query[index], keys[head], values[head], 17, 3, single)
+        assert np.array_equal(result[index], expected)
+    assert tally == single

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from jalgateware.contract.formats import (
     ACCUMULATOR,
     BLOCK,
+    E2M1_DOUBLED,
+    ELEMENTS,
     GUARD_BITS,
     MANTISSA,
     SCALE_BIAS,
     SCALED,
     TERM,
     VECTOR,
-    WEIGHT,
 )
+from jalgateware.contract.isa import Format
 from jalgateware.golden.blocks import Weights, dot_rows, quantise, scale_output, square_sum
 from jalgateware.golden.rounding import Tally
 
@@ -65,18 +67,22 @@ def test_square_sum_is_exact(vector: list[int]) -> None:
 def test_dot_products_are_exact(data: st.DataObject) -> None:
     rows, blocks = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 4))
     count = rows * blocks * BLOCK
-    byte = st.one_of(st.integers(-127, 127), st.sampled_from([-127, 127]))
-    elements = data.draw(st.lists(byte, min_size=count, max_size=count))
-    scales = data.draw(
-        st.lists(st.integers(90, 150), min_size=rows * blocks, max_size=rows * blocks)
-    )
+    form = data.draw(st.sampled_from(Format))
+    if form is Format.MXINT8:
+        element = st.one_of(st.integers(-127, 127), st.sampled_from([-127, 127]))
+    else:
+        element = st.sampled_from([*E2M1_DOUBLED, *(-item for item in E2M1_DOUBLED)])
+    elements = data.draw(st.lists(element, min_size=count, max_size=count))
+    scale_byte = st.one_of(st.integers(90, 150), st.sampled_from([0, 254, 255]))
+    scales = data.draw(st.lists(scale_byte, min_size=rows * blocks, max_size=rows * blocks))
     vector = data.draw(st.lists(MIXED, min_size=blocks * BLOCK, max_size=blocks * BLOCK))
     fraction = data.draw(st.integers(8, 31))
     matrix = np.array(elements).reshape(blocks, rows, BLOCK)
     scale = np.array(scales, dtype=np.int64).reshape(blocks, rows)
     activations = quantise(np.array(vector, dtype=np.int64))
     tally = Tally()
-    result = dot_rows(Weights(matrix.astype(np.float32), scale), activations, fraction, tally)
+    weights = Weights(matrix.astype(np.float32), scale, ELEMENTS[form].fraction)
+    result = dot_rows(weights, activations, fraction, tally)
 
     saturations = 0
     for row in range(rows):
@@ -85,7 +91,7 @@ def test_dot_products_are_exact(data: st.DataObject) -> None:
             pairs = zip(matrix[block, row], activations.elements[block], strict=True)
             dot = sum(int(w) * int(x) for w, x in pairs)
             exponent = int(scale[block, row]) + int(activations.shifts[block])
-            exponent += fraction - SCALE_BIAS - WEIGHT.fraction - VECTOR.fraction
+            exponent += fraction - SCALE_BIAS - ELEMENTS[form].fraction - VECTOR.fraction
             term = half_up(dot * Fraction(2) ** exponent)
             if dot and exponent > 19:
                 saturations += 1
@@ -95,6 +101,22 @@ def test_dot_products_are_exact(data: st.DataObject) -> None:
         assert result[row] == total
         assert ACCUMULATOR.minimum <= total <= ACCUMULATOR.maximum
     assert tally.saturations == saturations
+
+
+@pytest.mark.parametrize("scale", [0, 254, 255])
+@pytest.mark.parametrize("element", [0, 1, -1, 12, -12])
+def test_mxfp4_blocks_at_the_ends_of_the_scale(scale: int, element: int) -> None:
+    elements = np.zeros((1, 1, BLOCK), dtype=np.float32)
+    elements[0, 0, 0] = element
+    weights = Weights(elements, np.array([[scale]]), ELEMENTS[Format.MXFP4].fraction)
+    tally = Tally()
+    vector = np.zeros(BLOCK, dtype=np.int64)
+    vector[0] = VECTOR.maximum
+    result = int(dot_rows(weights, quantise(vector), 31, tally)[0])
+    # 2**-127 is below every rounding; 2**127, and 255 (2**128, no NaN), are beyond every TERM.
+    large = scale >= 254 and element != 0
+    assert result == ((TERM.maximum if element > 0 else TERM.minimum) if large else 0)
+    assert tally.saturations == large
 
 
 @given(

@@ -8,10 +8,12 @@ import pytest
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import VECTOR
+from jalgateware.contract.isa import Format
 from jalgateware.golden.machine import Machine
 from jalgateware.golden.sampler import Sampling
 from jalhost.models.architecture import Architecture
 from jalhost.models.convert import prepare
+from jalhost.models.plan import uniform_formats
 from jalhost.models.reference import Reference
 from jaltest.tiny import ARCHITECTURE, tiny_image, tiny_model
 
@@ -45,6 +47,23 @@ def test_logits_are_close_to_float32(a: Architecture) -> None:
     assert machine.tally.saturations == 0
 
 
+def test_mxfp4_matrices_are_further_from_float32_but_close() -> None:
+    config = EngineConfig(mxfp4=True)
+    image = tiny_image(formats=uniform_formats(ARCHITECTURE, Format.MXFP4, Format.MXFP4))
+    executable = prepare(image, config)
+    machine = Machine(config, executable.memory, executable.program, ARCHITECTURE.context)
+    plain, reference = machine_for(ARCHITECTURE), Reference(tiny_model())
+    for position, token in enumerate(TOKENS):
+        expected = reference.step([token], position)[0]
+        machine.step(token, position, Sampling())
+        plain.step(token, position, Sampling())
+        assert np.corrcoef(machine.logits, expected)[0, 1] > 0.9
+        assert (
+            np.corrcoef(machine.logits, expected)[0, 1] < np.corrcoef(plain.logits, expected)[0, 1]
+        )
+    assert machine.tally.saturations == 0
+
+
 def test_prefill_leaves_the_same_state() -> None:
     silent, sampling = machine_for(ARCHITECTURE), machine_for(ARCHITECTURE)
     for position, token in enumerate(TOKENS):
@@ -62,6 +81,31 @@ def test_a_new_text_does_not_see_the_old_one() -> None:
         used.step(token, position, Sampling())
         fresh.step(token, position, Sampling())
         assert np.array_equal(used.logits, fresh.logits)
+
+
+def test_sequences_do_not_see_each_other() -> None:
+    config = EngineConfig(tokens=3)
+    together = machine_for(ARCHITECTURE, config)
+    alone = [machine_for(ARCHITECTURE) for _ in range(3)]
+    texts = [TOKENS, TOKENS[::-1], TOKENS[3:] + TOKENS[:3]]
+    for position in range(len(TOKENS)):
+        for sequence, machine in enumerate(alone):
+            token = texts[sequence][position]
+            sampled = together.step(token, position, Sampling(), sequence)
+            assert sampled == machine.step(token, position, Sampling())
+            assert np.array_equal(together.logits, machine.logits)
+    stride = together.registers[isa.Register.SEQUENCE_STRIDE]
+    for sequence, machine in enumerate(alone):
+        for address, region in machine.cache.items():
+            assert np.array_equal(together.cache[address + sequence * stride], region)
+    assert len(together.cache) == 3 * len(alone[0].cache)
+
+
+def test_sequences_that_the_engine_lacks_are_refused() -> None:
+    machine = machine_for(ARCHITECTURE, EngineConfig(tokens=2))
+    for sequence in (-1, 2):
+        with pytest.raises(ValueError, match=f"sequence {sequence}: this engine decodes 2"):
+            machine.step(1, 0, None, sequence)
 
 
 def test_trace_names_every_matrix() -> None:

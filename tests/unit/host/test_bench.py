@@ -13,37 +13,62 @@ from jalhost.engine.bench import Bench, Result, Sample, Workload, make_tests
 from jalhost.engine.emulator import Emulator
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import DeviceError, UsageError
-from jalhost.models.convert import classifier_bytes, multiplications, needed_bytes
+from jalhost.models.convert import (
+    classifier_bytes,
+    multiplications,
+    needed_bytes,
+    token_bytes,
+    weight_bytes,
+)
 from jalhost.models.image import Image
 from jalhost.models.tokenizer import BOS
 from jaltest.tiny import ARCHITECTURE, tiny_image
 
 IMAGE = tiny_image()
 PASS, SAMPLE = 1000, 100
-"""Cycles of the clock below: for a token, and more for one that is sampled."""
+"""Cycles of the clock below: for a pass, and more for each token that is sampled."""
 
 
 class Clock:
-    """A target on which every token takes the same time; ``missing`` tokens are not sampled."""
+    """A target on which every pass takes the same time; ``missing`` tokens are not sampled.
 
-    def __init__(self, missing: int = 0) -> None:
+    All drafts are right.
+    """
+
+    def __init__(self, missing: int = 0, rows: int = 1) -> None:
         self.missing = missing
+        self.rows = rows
         self.requests: list[Request] = []
         self.passes = 0
 
     @property
     def info(self) -> TargetInfo:
-        return TargetInfo("clock", Provenance.SIMULATED, 1_000_000, port_bytes=16, lanes=8)
+        return TargetInfo("clock", Provenance.SIMULATED, 1_000_000, 16, 8, self.rows)
 
     def load(self, image: Image) -> None:
         assert not image.stop_tokens
 
     def run(self, request: Request) -> Generator[Sampled, None, None]:
+        request.check(self.rows)
         self.requests.append(request)
-        for index in range(request.max_tokens - self.missing):
-            self.passes = len(request.prompt) + index
-            cycles = self.passes * PASS + (index + 1) * SAMPLE
-            yield Sampled(5, cycles / 1e6, cycles)
+        self.passes = drawn = 0
+
+        def draw(stream: int) -> Sampled:
+            nonlocal drawn
+            drawn += 1
+            cycles = self.passes * PASS + drawn * SAMPLE
+            return Sampled(5, cycles / 1e6, cycles, stream)
+
+        for stream, prompt in enumerate(request.prompts):
+            self.passes += -(-len(prompt) // self.rows)
+            yield draw(stream)
+        left = request.max_tokens - self.missing - 1
+        while left > 0:
+            self.passes += 1
+            for _ in range(min(left, 1 + request.drafts)):
+                for stream in range(len(request.prompts)):
+                    yield draw(stream)
+            left -= 1 + request.drafts
 
     def counters(self) -> dict[str, int]:
         cycles = self.passes * PASS
@@ -55,8 +80,10 @@ class Clock:
         pass
 
 
-def run(test: Workload, repetitions: int = 1, breakdown: bool = False) -> tuple[Result, Clock]:
-    clock = Clock()
+def run(
+    test: Workload, repetitions: int = 1, breakdown: bool = False, rows: int = 1
+) -> tuple[Result, Clock]:
+    clock = Clock(rows=rows)
     bench = Bench(clock, IMAGE)
     bench.load()
     return bench.run(test, repetitions, breakdown), clock
@@ -68,13 +95,20 @@ def test_names_and_order_are_llama_benchs() -> None:
         *("pp16", "tg4", "tg8"),
         *("pp16 @ d32", "tg4 @ d32", "tg8 @ d32"),
     ]
+    tests = make_tests([16], [4], [0, 8], [1, 4])
+    assert [test.name for test in tests] == [
+        *("pp16", "tg4", "tg4 x4"),
+        *("pp16 @ d8", "tg4 @ d8", "tg4 x4 @ d8"),
+    ]
+    assert [test.name for test in make_tests([16], [4], [0], speculate=True)] == [
+        *("pp16", "tg4 drafts"),
+    ]
 
 
 def test_generation_counts_from_the_first_token_to_the_last() -> None:
     result, clock = run(Workload(0, 4), repetitions=2)
-    assert [(len(r.prompt), r.max_tokens) for r in clock.requests] == [(1, 5)] * 2
+    assert [(r.prompts, r.max_tokens) for r in clock.requests] == [(((BOS,),), 5)] * 2
     assert clock.requests[0].sampling == Sampling()
-    assert clock.requests[0].prompt == (BOS,)
     sample = Sample(4 * (PASS + SAMPLE) / 1e6, 4 * (PASS + SAMPLE), (PASS + SAMPLE) / 1e6, 4)
     assert [s.cycles for s in result.samples] == [sample.cycles] * 2
     assert result.samples[0].seconds == pytest.approx(sample.seconds)
@@ -88,16 +122,69 @@ def test_generation_counts_from_the_first_token_to_the_last() -> None:
     assert result.lanes_utilisation == pytest.approx(products / ((PASS + SAMPLE) * 8))
 
 
+def test_streams_share_the_weights() -> None:
+    result, clock = run(Workload(0, 5, depth=3, streams=4), rows=4)
+    (request,) = clock.requests
+    assert [len(prompt) for prompt in request.prompts] == [3] * 4
+    assert len(set(request.prompts)) == 4
+    (sample,) = result.samples
+    assert sample.passes == 5
+    assert sample.cycles == 5 * (PASS + 4 * SAMPLE)
+    assert sample.ttft_s == pytest.approx(4 * (PASS + SAMPLE) / 1e6)
+    assert result.tokens_per_pass == 4
+    assert result.rates == pytest.approx([4e6 / (PASS + 4 * SAMPLE)])
+    weights = weight_bytes(IMAGE)
+    own = sum(needed_bytes(IMAGE, position) - weights for position in range(3, 8))
+    assert result.bytes_needed == 5 * weights + 4 * own
+    # Each lane has a multiplier per token row, and all are at work.
+    products = multiplications(IMAGE)
+    assert result.lanes_utilisation == pytest.approx(products / ((PASS + 4 * SAMPLE) * 8))
+
+
+def test_drafts_share_weights_and_cache() -> None:
+    result, clock = run(Workload(0, 8, depth=3, speculate=True), rows=4)
+    assert clock.requests[0].drafts == 3
+    (sample,) = result.samples
+    assert (sample.passes, result.tokens_per_pass) == (2, 4)
+    own = token_bytes(IMAGE, 0)
+    cached = sum(token_bytes(IMAGE, position) - own for position in range(3, 11))
+    # Each of two passes reads the cache for four tokens.
+    assert result.bytes_needed == 2 * weight_bytes(IMAGE) + 8 * own + cached * 2 // 8
+
+
+def test_prompt_takes_all_rows() -> None:
+    result, clock = run(Workload(10, 0), rows=4)
+    assert clock.requests[0].drafts == 0
+    assert result.samples[0].passes == 3
+    assert result.tokens_per_pass == pytest.approx(10 / 3)
+    weights = 3 * weight_bytes(IMAGE, sampled=False) + classifier_bytes(IMAGE)
+    assert weights < result.bytes_needed < 3 * needed_bytes(IMAGE, 10) + 10 * token_bytes(IMAGE, 0)
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (Workload(0, 4, streams=3), "decodes at most 2 streams together, not 3"),
+        (Workload(0, 4, streams=2, speculate=True), "works on one stream, not on 2"),
+    ],
+)
+def test_what_the_gateware_has_no_rows_for_is_refused(test: Workload, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Bench(Clock(rows=2), IMAGE).check(test)
+    with pytest.raises(UsageError, match="cannot speculate: it has one token row"):
+        Bench(Clock(), IMAGE).check(Workload(0, 4, speculate=True))
+
+
 def test_generation_at_a_depth() -> None:
     result, clock = run(Workload(0, 3, depth=6))
-    assert len(clock.requests[0].prompt) == 6
+    assert len(clock.requests[0].prompts[0]) == 6
     assert result.cycles_per_token == PASS + SAMPLE
     assert result.bytes_needed == sum(needed_bytes(IMAGE, position) for position in range(6, 9))
 
 
 def test_prompt_counts_to_the_first_token() -> None:
     result, clock = run(Workload(5, 0))
-    assert [(len(r.prompt), r.max_tokens) for r in clock.requests] == [(5, 1)]
+    assert [(len(r.prompts[0]), r.max_tokens) for r in clock.requests] == [(5, 1)]
     assert result.samples[0] == Sample(
         (5 * PASS + SAMPLE) / 1e6, 5 * PASS + SAMPLE, (5 * PASS + SAMPLE) / 1e6, 5
     )
@@ -112,9 +199,9 @@ def test_prompt_counts_to_the_first_token() -> None:
 
 def test_prompt_at_a_depth_counts_its_own_tokens() -> None:
     result, clock = run(Workload(5, 0, depth=4))
-    assert [len(r.prompt) for r in clock.requests] == [9, 4]
+    assert [len(r.prompts[0]) for r in clock.requests] == [9, 4]
     # A depth's tokens are the beginning of the whole.
-    assert clock.requests[0].prompt[:4] == clock.requests[1].prompt
+    assert clock.requests[0].prompts[0][:4] == clock.requests[1].prompts[0]
     (sample,) = result.samples
     assert (sample.cycles, sample.passes) == (5 * PASS, 5)
     assert sample.ttft_s == (9 * PASS + SAMPLE) / 1e6
@@ -136,7 +223,7 @@ def test_emulator_has_rates_and_no_cycles() -> None:
     bench = Bench(Emulator(), IMAGE)
     bench.load()
     bench.warm_up()
-    result = bench.run(Workload(3, 0, depth=2), 2, breakdown=True)
+    result = bench.run(Workload(3, 0), 2, breakdown=True)
     assert len(result.rates) == 2
     assert min(result.rates) > 0
     none = (result.cycles_per_token, result.dram_utilisation, result.lanes_utilisation)

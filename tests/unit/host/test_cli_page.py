@@ -1,13 +1,14 @@
 """docs/cli.md says what the command line does."""
 
 import re
+from typing import Any
 
 import pytest
 import typer
 
 from jalhost import errors
 from jalhost.cli.main import INTERNAL_ERROR, app
-from jalhost.engine.generation import FinishReason, Summary
+from jalhost.engine.summary import FinishReason, StreamSummary, Summary
 from jalhost.engine.target import Provenance, TargetInfo
 from jaltest.models import REPOSITORY
 
@@ -23,14 +24,15 @@ def test_every_exit_code_is_listed() -> None:
     assert listed == {0, INTERNAL_ERROR, errors.INTERRUPTED, *(item.exit_code for item in classes)}
 
 
-@pytest.mark.parametrize("name", ["generate", "bench"])
+@pytest.mark.parametrize("name", ["generate", "bench", "model convert", "model info", "model eval"])
 def test_every_option_is_listed(name: str) -> None:
     usage = PAGE.partition(f"## jalhost {name}")[2].partition("```\n")[2].partition("```")[0]
     listed = set(re.findall(r"--[\w-]+", usage))
-    command = typer.main.get_command(app)
-    assert isinstance(command, typer.core.TyperGroup)
-    parameters = command.commands[name].params
-    options = {name for item in parameters for name in item.opts if name.startswith("--")}
+    command: Any = typer.main.get_command(app)
+    for part in name.split():
+        command = command.commands[part]
+    names = [option for item in command.params for option in (*item.opts, *item.secondary_opts)]
+    options = {option for option in names if option.startswith("--")}
     assert listed == options
 
 
@@ -39,5 +41,10 @@ def test_every_key_of_json_is_listed() -> None:
     cells = re.findall(r"^\| (`.*?`) \|", section, flags=re.MULTILINE)
     listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     info = TargetInfo("emu", Provenance.EMULATED)
-    summary = Summary("", [], [], FinishReason.STOP, None, None, None, None, None, info)
-    assert listed == set(summary.as_dict())
+    stream = StreamSummary("", 0, "", [], [], FinishReason.STOP, None)
+    one, two = (
+        Summary((stream,) * number, None, None, None, None, None, None, info).as_dict()
+        for number in (1, 2)
+    )
+    assert set(one) <= set(two) | set(two["streams"][0])
+    assert listed == set(two) | set(two["streams"][0])

@@ -75,7 +75,7 @@ def test_streamed_text_is_the_whole_text() -> None:
     generation = Generation(target, IMAGE, "the one", 20)
     pieces = [event.text for event in generation]
     summary = generation.summary()
-    assert summary.text == "the one" + "".join(pieces) + generation.tail
+    assert summary.text == "the one" + "".join(pieces) + generation.streams[0].tail
     assert summary.prompt_token_ids == IMAGE.tokenizer.encode("the one")
 
 
@@ -223,4 +223,4 @@ def test_model_too_large_for_the_gateware_is_refused() -> None:
 
 def test_target_without_image_says_so() -> None:
     with pytest.raises(UsageError, match="no model is loaded"):
-        next(Emulator().run(Request((1,), 1, Sampling())))
+        next(Emulator().run(Request(((1,),), 1, Sampling())))

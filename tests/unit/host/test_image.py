@@ -4,20 +4,33 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.isa import Format
 from jalgateware.golden.machine import Machine
 from jalgateware.golden.sampler import Sampling
 from jalhost.errors import ModelError, UsageError
-from jalhost.models.convert import convert, matrices, prepare
+from jalhost.models.blob import build_blob
+from jalhost.models.convert import (
+    classifier_bytes,
+    convert,
+    matrices,
+    multiplications,
+    prepare,
+    token_bytes,
+    weight_bytes,
+)
 from jalhost.models.drafting import with_drafts
 from jalhost.models.image import GEOMETRY
 from jalhost.models.image_file import METADATA_KEY, load_image, save_image, seal
-from jaltest.tiny import ARCHITECTURE, tiny_image, tiny_model, tiny_tokenizer
+from jalhost.models.plan import Formats, free_matrices
+from jaltest.tiny import ARCHITECTURE, mixed_formats, tiny_image, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -38,8 +51,16 @@ def rewrite(path: Path, **changes: object) -> None:
     path.write_bytes(len(new).to_bytes(8, "little") + new + data[8 + length :])
 
 
-def test_round_trip(path: Path) -> None:
-    image, back = tiny_image(), load_image(path)
+def plan_with(formats: object) -> dict[str, object]:
+    """The tiny model's plan as metadata, with other formats."""
+    return tiny_image().plan.as_dict() | {"formats": formats}
+
+
+@pytest.mark.parametrize("formats", [{}, mixed_formats()])
+def test_round_trip(path: Path, formats: Formats) -> None:
+    image = tiny_image(formats=formats)
+    save_image(image, path)
+    back = load_image(path)
     assert (back.name, back.source, back.plan) == (image.name, image.source, image.plan)
     assert (back.tokenizer, back.stop_tokens) == (image.tokenizer, image.stop_tokens)
     for name, tensor in image.tensors().items():
@@ -102,11 +123,16 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 99}, "has version 99, this version of jalhost reads 1"),
+        ({"version": 99}, "has version 99, this version of jalhost reads 2"),
         ({"isa_version": 0}, "has isa_version 0"),
         ({"lanes": 4}, "has lanes 4"),
         ({"format": "other"}, "its format is 'other'"),
         ({"plan": {}}, "metadata is damaged"),
+        ({"plan": plan_with({"0.query": "MXFP3"})}, "metadata is damaged: 'MXFP3'"),
+        ({"plan": plan_with({"9.query": "MXFP4"})}, "metadata is damaged: a format for 9.query"),
+        ({"plan": plan_with({"embedding": "MXFP4"})}, "damaged: a format for embedding"),
+        ({"plan": plan_with({"0.query": "MXFP4"})}, "tensor tape has shape"),
+        ({"plan": plan_with([])}, "metadata is damaged"),
         ({"sha256": {}}, "damaged: KeyError"),
         ({"stop_tokens": None}, "damaged"),
         ({"chunk_crc32": [1, 2]}, "does not match the CRCs of its chunks"),
@@ -147,17 +173,52 @@ def test_unwritable_place_is_named(tmp_path: Path) -> None:
         save_image(tiny_image(), tmp_path / "missing" / "x.jal")
 
 
+@pytest.mark.parametrize("formats", [{}, mixed_formats()])
 @pytest.mark.parametrize("lanes", [2, 4, 8, 32, 64])
-def test_every_geometry_computes_the_same(lanes: int) -> None:
-    image = tiny_image()
+def test_every_geometry_computes_the_same(lanes: int, formats: Formats) -> None:
+    image = tiny_image(formats=formats)
     logits = []
-    for config in (GEOMETRY, EngineConfig(lanes=lanes)):
+    for config in (GEOMETRY, EngineConfig(lanes=lanes, mxfp4=True)):
         executable = prepare(image, config)
         machine = Machine(config, executable.memory, executable.program, ARCHITECTURE.context)
         for position, token in enumerate([1, 300 % ARCHITECTURE.vocabulary, 261]):
             machine.step(token, position, Sampling())
         logits.append(machine.logits)
     assert np.array_equal(logits[0], logits[1])
+
+
+def test_program_and_header_carry_the_formats() -> None:
+    formats = mixed_formats()
+    image = tiny_image(formats=formats)
+    program = [isa.decode(tuple(words)) for words in image.program.tolist()]
+    found = [item.format for item in program if item.opcode is isa.Opcode.MATVEC]
+    names = free_matrices(ARCHITECTURE)
+    assert found == [formats.get(name, Format.MXINT8) for name in names]
+    assert build_blob(image, GEOMETRY).header.formats == 0b11
+    assert build_blob(tiny_image(), GEOMETRY).header.formats == 0b01
+    assert [item.form for item in matrices(image)] == [Format.MXINT8, *found]
+
+
+def test_mxfp4_needs_gateware_that_takes_it() -> None:
+    image = tiny_image(formats={"1.down": Format.MXFP4})
+    message = r"takes MXINT8 only \(build gateware with mxfp4 or convert .* --weights mxint8\)"
+    for lanes in (8, 16):
+        with pytest.raises(ModelError, match=message):
+            prepare(image, EngineConfig(lanes=lanes))
+        prepare(image, EngineConfig(lanes=lanes, mxfp4=True))
+        prepare(tiny_image(), EngineConfig(lanes=lanes))
+
+
+def test_mxfp4_halves_what_a_token_reads() -> None:
+    wide, narrow = tiny_image(), tiny_image(formats=dict(mixed_formats()))
+    blocks = sum(
+        shape.rows * shape.blocks for shape in narrow.plan.matrices if shape.form is Format.MXFP4
+    )
+    assert weight_bytes(wide) - weight_bytes(narrow) == blocks * (33 - 17)
+    assert multiplications(wide) - multiplications(narrow) == blocks * 32 // 2
+    assert classifier_bytes(wide) == ARCHITECTURE.vocabulary * 2 * 33
+    assert classifier_bytes(narrow) == ARCHITECTURE.vocabulary * 2 * 17
+    assert token_bytes(wide, 3) == token_bytes(narrow, 3)
 
 
 def test_matrices_come_back_from_the_tape() -> None:
@@ -176,7 +237,7 @@ def test_matrices_come_back_from_the_tape() -> None:
         ({"max_instructions": 16}, "program length is 26, this gateware's limit is 16"),
     ],
 )
-def test_model_beyond_the_gateware_is_refused(limit: dict[str, int], message: str) -> None:
+def test_model_beyond_the_gateware_is_refused(limit: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         prepare(tiny_image(), EngineConfig(**limit))
 

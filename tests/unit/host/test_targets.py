@@ -24,7 +24,7 @@ from jalhost.environment import BOARDS, Purpose, Requirement
 from jalhost.errors import BuildError, DeviceError, EnvironmentProblem, LinkError, UsageError
 from jalhost.models.image_file import save_image
 from jaltest.bridge import serve
-from jaltest.device import CLOCK_HZ, CYCLES_PER_TOKEN, FINGERPRINT, FakeDevice
+from jaltest.device import CLOCK_HZ, CYCLES_PER_PASS, FINGERPRINT, FakeDevice
 from jaltest.models import REPOSITORY
 from jaltest.tiny import tiny_image
 
@@ -82,9 +82,9 @@ def test_board_gives_the_emulators_tokens(board: tuple[FakeDevice, str]) -> None
     assert summary.target.provenance is Provenance.MEASURED
     assert summary.target.name == f"uart:{port}"
     assert summary.target.clock_hz == CLOCK_HZ
-    assert summary.cycles_per_token == CYCLES_PER_TOKEN
+    assert summary.cycles_per_token == CYCLES_PER_PASS
     assert summary.ttft_s == pytest.approx(
-        len(summary.prompt_token_ids) * CYCLES_PER_TOKEN / CLOCK_HZ
+        len(summary.prompt_token_ids) * CYCLES_PER_PASS / CLOCK_HZ
     )
     assert summary.dram_utilisation
     assert reports[0].startswith("sending ")
@@ -149,7 +149,7 @@ def test_simulator_takes_another_image() -> None:
         for image in (IMAGE, other):
             for engine in (target, emulator):
                 engine.load(image)
-                request = Request((1, 260), 12, Sampling())
+                request = Request(((1, 260),), 12, Sampling())
                 texts.append([item.token for item in engine.run(request)])
     assert texts[0] == texts[1] != texts[2] == texts[3]
 

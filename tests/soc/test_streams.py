@@ -1,0 +1,266 @@
+"""Several streams, and drafts, on the whole system in simulation: the emulator's texts, sooner."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jalgateware.contract.config import EngineConfig
+from jalgateware.golden.sampler import Sampling
+from jalhost.cli.options import DEMO_MODEL
+from jalhost.engine.emulator import Emulator
+from jalhost.engine.generation import FinishReason, Generation, Summary
+from jalhost.engine.simulator import DEFAULT_CONFIG, Simulator
+from jalhost.engine.target import Request, Target
+from jalhost.environment import SIMULATION
+from jalhost.models.convert import read_model
+from jalhost.models.image import Image
+from jalhost.models.image_file import load_image
+from jaltest.models import require_model
+
+pytestmark = [pytest.mark.sim, pytest.mark.slow]
+
+ROWS = 4
+CONFIG = EngineConfig(tokens=ROWS)
+
+PROMPTS = [
+    "Once upon a time",
+    "Lily",
+    "The dog was big. The cat",
+    "One day, a boy named Tim went to the park. He saw a",
+    "She said",
+    "It was a sunny day and",
+    "Tom and his mom",
+    "I",
+    "Hello! Zoë's café",
+    "They were happy. The end.",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    """Skips where the simulator cannot be built."""
+    missing = [item.name for item in SIMULATION.missing()]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (jalhost doctor tells how)")
+
+
+@pytest.fixture(scope="module", params=["stories260K", "demo"])
+def image(request: pytest.FixtureRequest) -> Image:
+    """Each of the models."""
+    if request.param == "demo":
+        return load_image(DEMO_MODEL)
+    return read_model(require_model("stories260K.bin"), require_model("tok512.bin"))
+
+
+@pytest.fixture(scope="module")
+def simulator(image: Image) -> Iterator[Simulator]:
+    """A simulator of gateware with token rows; one for all requests."""
+    target = Simulator(False, print, CONFIG)
+    target.load(image)
+    yield target
+    target.close()
+
+
+@pytest.fixture(scope="module")
+def emulator(image: Image) -> Emulator:
+    """The emulator with the same model."""
+    target = Emulator(CONFIG)
+    target.load(image)
+    return target
+
+
+def generate(
+    target: Target,
+    image: Image,
+    prompts: str | list[str],
+    temperature: float = 0.0,
+    seed: int = 0,
+    max_tokens: int = 24,
+    drafts: int = 0,
+) -> Summary:
+    generation = Generation(target, image, prompts, max_tokens, temperature, seed, drafts)
+    for _ in generation:
+        pass
+    return generation.summary()
+
+
+def prefill_passes(summary: Summary) -> int:
+    return sum(-(-len(stream.prompt_token_ids) // ROWS) for stream in summary.streams)
+
+
+def passes(target: Simulator) -> int:
+    """All passes of the last run, by the engine's counters."""
+    counters = target.counters()
+    assert counters
+    return counters["tokens"]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("streams", [2, 3, 4])
+def test_streams_are_the_emulators(
+    simulator: Simulator, emulator: Emulator, image: Image, streams: int, temperature: float
+) -> None:
+    simulated = generate(simulator, image, PROMPTS[:streams], temperature, 3)
+    emulated = generate(emulator, image, PROMPTS[:streams], temperature, 3)
+    for ours, expected in zip(simulated.streams, emulated.streams, strict=True):
+        assert ours.token_ids == expected.token_ids, ours.prompt
+        assert ours.finish_reason is expected.finish_reason
+
+
+def test_each_stream_is_a_run_of_its_own(simulator: Simulator, image: Image) -> None:
+    together = generate(simulator, image, [PROMPTS[0]] * ROWS, 0.8, 5)
+    for index, stream in enumerate(together.streams):
+        alone = generate(simulator, image, PROMPTS[0], 0.8, 5 + index)
+        assert stream.token_ids == alone.token_ids
+    assert len({stream.text for stream in together.streams}) == ROWS
+
+
+def test_samples_come_in_the_emulators_order(
+    simulator: Simulator, emulator: Emulator, image: Image
+) -> None:
+    prompts = tuple(tuple(image.tokenizer.encode(prompt)) for prompt in PROMPTS[:3])
+    request = Request(prompts, 9, Sampling.from_temperature(0.8, 1))
+    ours, expected = (
+        [(item.stream, item.token) for item in target.run(request)]
+        for target in (simulator, emulator)
+    )
+    assert ours == expected
+
+
+def test_prompts_take_all_rows(simulator: Simulator, image: Image) -> None:
+    for prompt in PROMPTS[:4]:
+        summary = generate(simulator, image, prompt, max_tokens=1)
+        assert passes(simulator) == prefill_passes(summary)
+
+
+def test_streams_share_passes(simulator: Simulator, image: Image) -> None:
+    endless = replace(image, stop_tokens=())
+    simulator.load(endless)
+    summary = generate(simulator, endless, PROMPTS[:ROWS], max_tokens=17)
+    alone = generate(simulator, endless, PROMPTS[0], max_tokens=17)
+    simulator.load(image)
+    assert summary.tokens_per_weight_pass == ROWS
+    assert alone.tokens_per_weight_pass == 1
+    assert summary.decode_tokens_per_s
+    assert alone.decode_tokens_per_s
+    assert summary.decode_tokens_per_s > 2 * alone.decode_tokens_per_s
+    assert summary.dram_utilisation
+    assert 0 < summary.dram_utilisation < 1
+
+
+def test_streams_end_one_by_one(simulator: Simulator, emulator: Emulator, image: Image) -> None:
+    """At stop tokens, and at the end of the context."""
+    long = " ".join(PROMPTS * 40)
+    context = image.plan.architecture.context
+    while len(image.tokenizer.encode(long)) > context - 9:
+        long = long[: int(0.95 * len(long))]
+    prompts = [PROMPTS[0], long, PROMPTS[9], PROMPTS[2]]
+    first = generate(emulator, image, prompts, 0.8, 2, max_tokens=40).streams
+    # Tokens that some of the streams draw, early and late.
+    stops = (first[0].token_ids[7], first[3].token_ids[30])
+    stopping = replace(image, stop_tokens=stops)
+    results = []
+    for target in (simulator, emulator):
+        target.load(stopping)
+        results.append(generate(target, stopping, prompts, 0.8, 2, max_tokens=40))
+        target.load(image)
+    simulated, emulated = results
+    for ours, expected in zip(simulated.streams, emulated.streams, strict=True):
+        assert ours.token_ids == expected.token_ids
+        assert ours.finish_reason is expected.finish_reason
+    reasons = {stream.finish_reason for stream in simulated.streams}
+    assert reasons >= {FinishReason.STOP, FinishReason.CONTEXT}
+    drawn = [
+        len(stream.token_ids) + (stream.finish_reason is FinishReason.STOP)
+        for stream in simulated.streams
+    ]
+    assert len(set(drawn)) > 1
+    assert simulated.tokens_per_weight_pass == pytest.approx((sum(drawn) - ROWS) / (max(drawn) - 1))
+
+
+def test_runs_of_all_kinds_take_turns(
+    simulator: Simulator, emulator: Emulator, image: Image
+) -> None:
+    for prompts, drafts in ((PROMPTS[:4], 0), (PROMPTS[1:2], 3), (PROMPTS[2:5], 0), (["I"], 0)):
+        simulated = generate(simulator, image, prompts, drafts=drafts, max_tokens=12)
+        emulated = generate(emulator, image, prompts, max_tokens=12)
+        assert [item.token_ids for item in simulated.streams] == [
+            item.token_ids for item in emulated.streams
+        ]
+
+
+def test_speculation_changes_the_time_alone(
+    simulator: Simulator, emulator: Emulator, image: Image
+) -> None:
+    tokens = spent = 0
+    for prompt in PROMPTS:
+        drafted = generate(simulator, image, prompt, max_tokens=48, drafts=ROWS - 1)
+        plain = generate(emulator, image, prompt, max_tokens=48)
+        assert drafted.token_ids == plain.token_ids, prompt
+        assert drafted.finish_reason is plain.finish_reason
+        drawn = len(plain.token_ids) + (plain.finish_reason is FinishReason.STOP)
+        decoding = passes(simulator) - prefill_passes(drafted)
+        assert decoding <= drawn - 1
+        tokens, spent = tokens + drawn - 1, spent + decoding
+    assert spent < tokens
+
+
+@pytest.mark.parametrize("drafts", [1, 2, 3])
+def test_speculation_samples_as_without(
+    simulator: Simulator, emulator: Emulator, image: Image, drafts: int
+) -> None:
+    for seed in range(3):
+        drafted = generate(simulator, image, PROMPTS[0], 0.8, seed, 40, drafts)
+        assert drafted.token_ids == generate(emulator, image, PROMPTS[0], 0.8, seed, 40).token_ids
+
+
+def test_speculation_ends_where_the_context_does(
+    simulator: Simulator, emulator: Emulator, image: Image
+) -> None:
+    """Rows beyond the last position, or beyond the last sample that was asked for, are not used."""
+    endless = replace(image, stop_tokens=())
+    context = image.plan.architecture.context
+    results = []
+    for target, drafts in ((simulator, ROWS - 1), (emulator, 0)):
+        target.load(endless)
+        results.append(generate(target, endless, "Lily", 0.0, 0, context, drafts))
+        for max_tokens in (1, 2, 3, 4, 5):
+            results.append(generate(target, endless, PROMPTS[0], 0.0, 0, max_tokens, drafts))
+        target.load(image)
+    half = len(results) // 2
+    for drafted, plain in zip(results[:half], results[half:], strict=True):
+        assert drafted.token_ids == plain.token_ids
+    assert results[0].finish_reason is FinishReason.CONTEXT
+
+
+def run_json(*arguments: str) -> Any:
+    """What a command prints as JSON."""
+    command = [sys.executable, "-c", "from jalhost.cli.main import main; main()", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_command_line() -> None:
+    if DEFAULT_CONFIG.tokens < 2:
+        pytest.skip("the simulated gateware has one token row unless told otherwise")
+    request = ("generate", "Once upon a time", "Lily", "--max-tokens=16", "--json")
+    together, expected = (
+        run_json(*request, "--streams=2", f"--target={target}") for target in ("sim", "emu")
+    )
+    for ours, theirs in zip(together["streams"], expected["streams"], strict=True):
+        assert ours["text"] == theirs["text"]
+    assert together["tokens_per_weight_pass"] == 2
+    drafted, plain = (
+        run_json("generate", "Once upon a time", "--max-tokens=60", "--target=sim", "--json", *more)
+        for more in ([], ["--no-speculate"])
+    )
+    assert drafted["text"] == plain["text"]
+    assert plain["tokens_per_weight_pass"] == 1
+    assert drafted["tokens_per_weight_pass"] > 1
+    assert drafted["cycles_per_token"] < plain["cycles_per_token"]
