@@ -47,7 +47,7 @@ def runs(image: Image, count: int, temperature: float) -> Iterator[tuple[list[in
     for seed, text in enumerate(PROMPTS, start=1):
         prompt = image.tokenizer.encode(text)
         sampling = Sampling.from_temperature(temperature, seed)
-        request = Request(tuple(prompt), count, sampling)
+        request = Request((tuple(prompt),), count, sampling)
         yield prompt, [sampled.token for sampled in target.run(request)]
 
 

@@ -47,6 +47,7 @@ def _lines() -> Iterator[str]:
     yield from _defines("PREAMBLE", image_header.Preamble)
     yield from _defines("HEADER", image_header.Word)
     yield ""
+    yield _define("DRAFT_TABLE_WORDS", drafting.TABLE_WORDS)
     yield _define("INSTRUCTION_WORDS", isa.INSTRUCTION_WORDS)
     yield _define("ISA_VERSION", isa.VERSION)
     yield _define("DRAFT_TABLE_WORDS", drafting.TABLE_WORDS)

@@ -1,6 +1,7 @@
 """``jalhost model``: convert checkpoints, look into images, measure their quality."""
 
 import json
+import os
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -93,6 +94,10 @@ def convert(
     debug: Debug = False,
 ) -> None:
     """Convert a checkpoint to a .jal image."""
+    # BLAS's threads wait for each other in loops. With matrices of this size they win nothing, and
+    # on a busy machine they cost minutes. It reads this when it is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
     from jalhost.files import read_text
     from jalhost.models.convert import needed_bytes, read_model
     from jalhost.models.drafting import with_drafts

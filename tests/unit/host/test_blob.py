@@ -8,10 +8,12 @@ import pytest
 
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.drafting import TABLE_WORDS
 from jalgateware.contract.image_header import ALIGNMENT, ImageHeader
 from jalgateware.golden.machine import Machine
 from jalgateware.golden.sampler import Sampling
 from jalhost.models.blob import build_blob
+from jalhost.models.drafting import with_drafts
 from jalhost.models.image import GEOMETRY
 from jaltest.tiny import ARCHITECTURE, tiny_image
 
@@ -63,6 +65,20 @@ def test_regions_are_aligned_and_apart() -> None:
     assert all(place % ALIGNMENT == 0 for place in places)
     assert len(blob.data) == header.blob_bytes
     assert blob.memory_bytes == header.kv_offset + header.kv_bytes
+
+
+def test_drafts_lie_before_the_tape() -> None:
+    image = with_drafts(tiny_image(), 200)
+    header = (blob := build_blob(image, GEOMETRY)).header
+    assert header.draft_words == TABLE_WORDS
+    assert header.program_offset < header.drafts_offset < header.tape_offset
+    assert header.drafts_offset % ALIGNMENT == 0
+    words = blob.data[header.drafts_offset :][: 4 * header.draft_words]
+    assert image.drafts is not None
+    assert np.frombuffer(words, dtype="<u4").tolist() == image.drafts.tolist()
+    plain = build_blob(tiny_image(), GEOMETRY)
+    assert plain.header.draft_words == 0
+    assert plain.data[plain.header.tape_offset :] == blob.data[header.tape_offset :]
 
 
 def test_chunks_make_up_the_blob() -> None:

@@ -115,6 +115,7 @@ def test_convert_writes_an_image(folder: Path, tmp_path: Path) -> None:
     run = jalhost(
         "model", "convert", str(folder / "x.bin"),
         "--tokenizer", str(folder / "tok.bin"), "-o", str(output), "--name", "small one",
+        "--draft-tokens", "200",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "small one, " in run.stderr
@@ -127,6 +128,35 @@ def test_convert_writes_an_image(folder: Path, tmp_path: Path) -> None:
         output.stat().st_size,
     )
     assert "small one" in jalhost("model", "info", str(output)).stdout
+
+
+def test_convert_learns_drafts(folder: Path, tmp_path: Path) -> None:
+    text, output = tmp_path / "text.txt", tmp_path / "y.jal"
+    text.write_text("one on the other", encoding="utf-8")
+
+    def drafts(*options: str) -> int:
+        run = jalhost(
+            "model", "convert", str(folder / "x.bin"), "--tokenizer", str(folder / "tok.bin"),
+            "-o", str(output), *options,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        info = jalhost("model", "info", str(output), "--json")
+        return int(json.loads(info.stdout)["drafts"])
+
+    assert drafts("--draft-tokens", "0") == 0
+    few = drafts("--draft-text", str(text))
+    assert 0 < few < drafts("--draft-tokens", "300")
+
+
+def test_text_for_drafts_must_be_text(folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    convert = [
+        "model", "convert", str(folder / "x.bin"), "--tokenizer", str(folder / "tok.bin"),
+        "-o", str(tmp_path / "y.jal"), "--draft-text", str(text),
+    ]  # fmt: skip
+    assert_fails(jalhost(*convert), 2, f"cannot read {text}: No such file")
+    text.write_bytes(b"caf\xe9")
+    assert_fails(jalhost(*convert), 2, f"{text} is not UTF-8 text")
 
 
 def test_failed_conversion_leaves_nothing(folder: Path, tmp_path: Path) -> None:

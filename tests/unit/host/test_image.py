@@ -1,5 +1,6 @@
 """Images: what is written is read back, and nothing damaged passes."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -25,6 +26,7 @@ from jalhost.models.convert import (
     token_bytes,
     weight_bytes,
 )
+from jalhost.models.drafting import with_drafts
 from jalhost.models.image import GEOMETRY
 from jalhost.models.image_file import METADATA_KEY, load_image, save_image, seal
 from jalhost.models.plan import Formats, free_matrices
@@ -63,6 +65,20 @@ def test_round_trip(path: Path, formats: Formats) -> None:
     assert (back.tokenizer, back.stop_tokens) == (image.tokenizer, image.stop_tokens)
     for name, tensor in image.tensors().items():
         assert np.array_equal(tensor, back.tensors()[name]), name
+
+
+def test_drafts_come_back(tmp_path: Path) -> None:
+    image = with_drafts(tiny_image(), 200)
+    save_image(image, tmp_path / "x.jal")
+    back = load_image(tmp_path / "x.jal")
+    assert np.array_equal(back.tensors()["drafts"], image.tensors()["drafts"])
+
+
+def test_a_table_of_drafts_has_one_length(tmp_path: Path) -> None:
+    image = dataclasses.replace(tiny_image(), drafts=np.zeros(5, dtype=np.uint32))
+    save_image(image, tmp_path / "x.jal")
+    with pytest.raises(ModelError, match=r"tensor drafts has shape \(5,\)"):
+        load_image(tmp_path / "x.jal")
 
 
 def test_same_image_same_bytes(path: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tools.demo_model import lexicon
 from tools.demo_model.check import LIMIT, generate
 from tools.demo_model.consistency import find_cast
 from tools.demo_model.grammar import tales
+from tools.drafting import runs, tokens_per_pass
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,13 @@ def test_default_tale_ends(image: Image) -> None:
     assert generation.summary().finish_reason is FinishReason.STOP
     assert text.rstrip()[-1] in ".!"
     assert len(find_cast("Once upon a time" + text).names) == 2
+
+
+def test_its_drafts_are_worth_two_tokens_a_pass(image: Image) -> None:
+    assert image.drafts is not None
+    table = image.drafts.tolist()
+    assert tokens_per_pass(table, list(runs(image, 100, temperature=0.8))[:6]) > 1.7
+    assert tokens_per_pass([], [([1], [5, 6, 7, 5, 6, 7, 5, 6])]) == 8 / 5
 
 
 def test_command_without_model_runs_it(image: Image) -> None:
