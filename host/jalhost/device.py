@@ -199,9 +199,11 @@ class Device:
             raise ModelError(f"the model's {name} is {value}, this gateware's limit is {limit}")
 
     def run(
-        self, prompt: tuple[int, ...], count: int, sampling: Sampling
+        self, prompt: tuple[int, ...], count: int, sampling: Sampling, position: int = 0
     ) -> Generator[OutputEntry, None, None]:
         """Runs the loaded image and yields tokens as they are sampled; closing it stops the run.
+
+        ``position``: of the prompt's first token.
 
         Raises:
             UsageError: the prompt is longer than the mailbox.
@@ -213,7 +215,7 @@ class Device:
             )
         boots = self._mailbox.read(Field.BOOTS)[0]
         self._mailbox.write(Field.PROMPT, prompt)
-        arguments = (len(prompt), count, 0, sampling.inverse_temperature, sampling.seed, 0)
+        arguments = (len(prompt), count, position, sampling.inverse_temperature, sampling.seed, 0)
         run = self._mailbox.command(Command.RUN, *arguments).words[0]
         running = True
         try:

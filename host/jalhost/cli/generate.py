@@ -10,6 +10,7 @@ import typer
 
 from jalhost.cli.options import (
     Debug,
+    GatewareText,
     Json,
     ModelFile,
     TargetName,
@@ -46,6 +47,7 @@ def generate(
             show_default="any build",
         ),
     ] = None,
+    gateware: GatewareText = None,
     seed: Annotated[int, typer.Option(help="Start of the random numbers (temperature > 0).")] = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -55,7 +57,7 @@ def generate(
     from jalhost.engine.targets import open_target
 
     image = open_model(model, tokenizer)
-    with open_target(target or default_target(), say, soc) as engine:
+    with open_target(target or default_target(), say, soc, gateware) as engine:
         generation = Generation(engine, image, prompt, max_tokens, temperature, seed)
         engine.load(image)
         summary = _collect(generation) if as_json else _stream(generation)

@@ -56,12 +56,13 @@ class Sample:
     """One repetition.
 
     ``seconds`` and ``cycles`` (None without hardware) of the tokens that count, ``ttft_s`` of the
-    whole prompt, ``passes``: how often the weights were read for these tokens (None if unknown).
+    whole prompt (None if not all of it was read), ``passes``: how often the weights were read for
+    these tokens (None if unknown).
     """
 
     seconds: float
     cycles: int | None
-    ttft_s: float
+    ttft_s: float | None
     passes: int | None
 
 
@@ -71,6 +72,7 @@ class Result:
 
     ``bytes_needed`` and ``multiplications``: of all tokens that count in one repetition.
     ``breakdown``: cycles of these tokens by cause, of one more repetition, if asked for.
+    ``cold_cache``: the depth's tokens were not read.
     """
 
     test: Workload
@@ -79,6 +81,7 @@ class Result:
     bytes_needed: int
     multiplications: int
     breakdown: dict[str, int] | None = None
+    cold_cache: bool = False
 
     @property
     def rates(self) -> list[float]:
@@ -92,9 +95,10 @@ class Result:
         return statistics.mean(rates), statistics.stdev(rates) if len(rates) > 1 else 0.0
 
     @property
-    def ttft_s(self) -> float:
-        """Mean time to the first token."""
-        return statistics.mean(sample.ttft_s for sample in self.samples)
+    def ttft_s(self) -> float | None:
+        """Mean time to the first token; None if not all of the prompt was read."""
+        times = [sample.ttft_s for sample in self.samples if sample.ttft_s is not None]
+        return statistics.mean(times) if times else None
 
     @property
     def cycles_per_token(self) -> float | None:
@@ -141,7 +145,9 @@ class Result:
             "tokens_per_weight_pass": self.tokens_per_pass,
             "ttft_s": self.ttft_s,
             "target": self.info.name,
+            "gateware": self.info.gateware,
             "provenance": self.info.provenance.value,
+            "cold_cache": self.cold_cache,
             "clock_hz": self.info.clock_hz,
         }
         return values | ({"breakdown": self.breakdown} if self.breakdown else {})
@@ -168,10 +174,15 @@ class Bench:
         target: where to run.
         image: its stop tokens are ignored, so that a test has the length that it should have.
         seed: of the prompts.
+        cold_cache: whether to skip the tokens of a depth, all but the last one; the KV cache then
+            holds whatever memory held.
     """
 
-    def __init__(self, target: Target, image: Image, seed: int = 0) -> None:
+    def __init__(
+        self, target: Target, image: Image, seed: int = 0, cold_cache: bool = False
+    ) -> None:
         self._target = target
+        self._cold_cache = cold_cache
         self._image = replace(image, stop_tokens=())
         vocabulary = image.plan.architecture.vocabulary
         generator = np.random.default_rng(seed)
@@ -203,7 +214,7 @@ class Bench:
 
     def warm_up(self) -> None:
         """A short run whose time does not count."""
-        self._run(1, 2)
+        self._run(0, 1, 2)
 
     def run(self, test: Workload, repetitions: int, breakdown: bool = False) -> Result:
         """Runs a test.
@@ -217,10 +228,17 @@ class Bench:
         samples = tuple(measure(test) for _ in range(repetitions))
         counts = self._breakdown(test) if breakdown else None
         needed, products = self._work(test)
-        return Result(test, self._target.info, samples, needed, products, counts)
+        cold = self._skipped(test) > 0
+        return Result(test, self._target.info, samples, needed, products, counts, cold)
 
-    def _run(self, prompt: int, generate: int) -> list[Sampled]:
-        request = Request(tuple(self._prompt[:prompt]), generate, GREEDY)
+    def _skipped(self, test: Workload) -> int:
+        """Tokens of a test's depth that are not read."""
+        return max(0, test.start - 1) if self._cold_cache else 0
+
+    def _run(self, skipped: int, prompt: int, generate: int) -> list[Sampled]:
+        """Runs the prompt's first tokens but for those skipped; returns what is sampled."""
+        tokens = tuple(self._prompt[skipped:prompt])
+        request = Request(tokens, generate, GREEDY, skipped)
         with closing(self._target.run(request)) as samples:
             sampled = list(samples)
         if len(sampled) != generate:
@@ -236,18 +254,21 @@ class Bench:
 
     def _read(self, test: Workload) -> Sample:
         """Time to the first token, less that of the depth alone."""
-        (end,) = self._run(test.depth + test.prompt, 1)
+        skipped = self._skipped(test)
+        (end,) = self._run(skipped, test.depth + test.prompt, 1)
         passes = self._passes()
         if test.depth == 0:
             return Sample(end.seconds, end.cycles, end.seconds, passes)
-        (start,) = self._run(test.depth, 1)
-        return _between(start, end, end.seconds, _minus(passes, self._passes()))
+        (start,) = self._run(skipped, test.depth, 1)
+        ttft = None if skipped else end.seconds
+        return _between(start, end, ttft, _minus(passes, self._passes()))
 
     def _generate(self, test: Workload) -> Sample:
         """From the first sampled token to the last."""
-        sampled = self._run(test.start, test.generate + 1)
-        passes = _minus(self._passes(), test.start)
-        return _between(sampled[0], sampled[-1], sampled[0].seconds, passes)
+        skipped = self._skipped(test)
+        sampled = self._run(skipped, test.start, test.generate + 1)
+        passes = _minus(self._passes(), test.start - skipped)
+        return _between(sampled[0], sampled[-1], None if skipped else sampled[0].seconds, passes)
 
     def _work(self, test: Workload) -> tuple[int, int]:
         """Bytes and multiplications that the tokens of a test need."""
@@ -263,16 +284,17 @@ class Bench:
 
     def _breakdown(self, test: Workload) -> dict[str, int] | None:
         """Counters of a test's tokens: of a run with them less those of a run without."""
-        self._run(test.start + test.prompt, test.generate + 1)
+        skipped = self._skipped(test)
+        self._run(skipped, test.start + test.prompt, test.generate + 1)
         counts = self._target.counters()
         if counts is None or test.start == 0:
             return counts
-        self._run(test.start, 1)
+        self._run(skipped, test.start, 1)
         before = self._target.counters()
         return before and {name: counts[name] - before[name] for name in counts}
 
 
-def _between(start: Sampled, end: Sampled, ttft_s: float, passes: int | None) -> Sample:
+def _between(start: Sampled, end: Sampled, ttft_s: float | None, passes: int | None) -> Sample:
     cycles = _minus(end.cycles, start.cycles)
     return Sample(end.seconds - start.seconds, cycles, ttft_s, passes)
 

@@ -14,17 +14,23 @@ DEFAULT_CONFIG = EngineConfig()
 
 
 class Emulator:
-    """Runs images on the golden model of a gateware."""
+    """Runs images on the golden model of a gateware.
 
-    def __init__(self, config: EngineConfig = DEFAULT_CONFIG) -> None:
+    Args:
+        config: its sizes.
+        gateware: how these differ from the default, for people.
+    """
+
+    def __init__(self, config: EngineConfig = DEFAULT_CONFIG, gateware: str = "") -> None:
         self.config = config
+        self._gateware = gateware
         self._machine: Machine | None = None
         self._stop_tokens: frozenset[int] = frozenset()
 
     @property
     def info(self) -> TargetInfo:
         """No clock, no DRAM: nothing that could be mistaken for hardware."""
-        return TargetInfo("emu", Provenance.EMULATED)
+        return TargetInfo("emu", Provenance.EMULATED, gateware=self._gateware)
 
     def load(self, image: Image) -> None:
         """Lays the image out in memory.
@@ -48,10 +54,10 @@ class Emulator:
             raise UsageError("no model is loaded")
         start = time.perf_counter()
         *prefix, token = request.prompt
-        for position, prompt_token in enumerate(prefix):
+        for position, prompt_token in enumerate(prefix, request.position):
             machine.step(prompt_token, position, None)
-        last = min(len(prefix) + request.max_tokens, machine.context)
-        for position in range(len(prefix), last):
+        first = request.position + len(prefix)
+        for position in range(first, min(first + request.max_tokens, machine.context)):
             sampled = machine.step(token, position, request.sampling)
             assert sampled is not None, "a sampling pass samples"
             yield Sampled(sampled, time.perf_counter() - start)

@@ -11,19 +11,19 @@ from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
 
 
-def device_info(name: str, device: Device) -> TargetInfo:
+def device_info(name: str, device: Device, gateware: str = "") -> TargetInfo:
     """What a target is whose device says who it is."""
     identity = device.identity
     provenance = Provenance.SIMULATED if identity.simulated else Provenance.MEASURED
     return TargetInfo(
-        name, provenance, identity.clock_hz, identity.port_bytes, identity.config.lanes
+        name, provenance, identity.clock_hz, identity.port_bytes, identity.config.lanes, gateware
     )
 
 
 def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
     """Runs a request on a device that has its image loaded."""
     clock_hz = device.identity.clock_hz
-    for entry in device.run(request.prompt, request.max_tokens, request.sampling):
+    for entry in device.run(request.prompt, request.max_tokens, request.sampling, request.position):
         yield Sampled(entry.token, entry.cycles / clock_hz, entry.cycles)
 
 

@@ -25,7 +25,8 @@ class TargetInfo:
     """What a target is.
 
     ``clock_hz``, ``port_bytes`` (bytes per cycle that the DRAM controller can deliver) and
-    ``lanes`` (weights per cycle) are None where there is no hardware.
+    ``lanes`` (weights per cycle) are None where there is no hardware. ``gateware``: how it differs
+    from the default one, as ``--gateware`` was given.
     """
 
     name: str
@@ -33,15 +34,21 @@ class TargetInfo:
     clock_hz: int | None = None
     port_bytes: int | None = None
     lanes: int | None = None
+    gateware: str = ""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to run: prompt tokens (BOS first), and how many tokens to sample and how."""
+    """What to run: prompt tokens (BOS first), and how many tokens to sample and how.
+
+    ``position``: of the prompt's first token. Above 0, the KV cache in front of it holds whatever
+    memory held, so the tokens mean nothing; what they cost is the same.
+    """
 
     prompt: tuple[int, ...]
     max_tokens: int
     sampling: Sampling
+    position: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ nothing can saturate.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -322,9 +322,12 @@ def _layer_program(
 
 
 def build_tape(
-    plan: Plan, matrices: list[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
+    plan: Plan, matrices: Iterable[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
 ) -> Bytes:
-    """The tape region (tape_words * lanes,) bytes: rotary table, then the matrices."""
+    """The tape region (tape_words * lanes,) bytes: rotary table, then the matrices, in tape order.
+
+    Takes one matrix after the other, so they need not all be in memory.
+    """
     place = layout(plan.architecture, config)
     tape = np.zeros(place.tape_words * config.lanes, dtype=np.uint8)
     rows = np.zeros((len(rope), place.rope_words * config.lanes), dtype=np.uint8)

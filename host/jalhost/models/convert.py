@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
@@ -14,6 +15,7 @@ from jalhost.errors import ModelError
 from jalhost.models.architecture import Model
 from jalhost.models.compiler import (
     MatrixShape,
+    Plan,
     build_tape,
     check_limits,
     compile_program,
@@ -48,11 +50,23 @@ def convert(model: Model, tokenizer: Tokenizer, name: str) -> Image:
     plan, matrices = quantise_model(model)
     rope = rope_table(a)
     memory = build_tape(plan, matrices, rope, GEOMETRY)
-    start = a.context * layout(a, GEOMETRY).rope_words * GEOMETRY.lanes
+    return assemble(plan, memory, rope, tokenizer, name, model.source)
+
+
+def assemble(
+    plan: Plan,
+    memory: Bytes,
+    rope: npt.NDArray[np.int16],
+    tokenizer: Tokenizer,
+    name: str,
+    source: str,
+) -> Image:
+    """An image of a tape region that is laid out for GEOMETRY, and of the plan's program."""
+    start = len(rope) * layout(plan.architecture, GEOMETRY).rope_words * GEOMETRY.lanes
     program = [isa.encode(item) for item in compile_program(plan, GEOMETRY)]
     return Image(
         name=name,
-        source=model.source,
+        source=source,
         plan=plan,
         program=np.array(program, dtype=np.uint32),
         rope=rope,
@@ -70,9 +84,7 @@ def prepare(image: Image, config: EngineConfig) -> Executable:
     check_limits(image.plan.architecture, config)
     if config.lanes != GEOMETRY.lanes:
         program = compile_program(image.plan, config)
-        return Executable(
-            program, build_tape(image.plan, list(matrices(image)), image.rope, config)
-        )
+        return Executable(program, build_tape(image.plan, matrices(image), image.rope, config))
     try:
         program = [isa.decode(tuple(words)) for words in image.program.tolist()]
     except ValueError as error:
