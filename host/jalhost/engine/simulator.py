@@ -70,15 +70,19 @@ class Simulator:
     def load(self, image: Image) -> None:
         """Starts a simulator with this image, or sends it to the one that runs already.
 
+        What lies in DRAM from the start is not checked: that would take longer than a few tokens.
+
         Raises:
             BuildError: the simulator cannot be built or does not start.
             DeviceError: the simulated device does not work.
         """
         blob = build_blob(image, self._config)
+        in_place = self.device is None and not self._over_uart
         device = self.device or self._start(blob)
         self.device = device
         try:
-            device.transfer_image(blob, self._report)
+            if not in_place:
+                device.transfer_image(blob, self._report)
             device.load()
         except LinkError as error:
             self._explain(error)
