@@ -28,7 +28,13 @@ class SimulatorConfig:
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
-        dram_kind(self.dram)
+        kind = dram_kind(self.dram)
+        if self.engine.lanes < kind.port_bytes:
+            # LiteDRAM's converter for narrower ports handles one word at a time, and can hang.
+            raise UsageError(
+                f"{self.engine.lanes} lanes read less than a word of {self.dram}",
+                f"choose at least {kind.port_bytes} lanes",
+            )
         if self.dram_mib < 2 or self.dram_mib & (self.dram_mib - 1):
             raise UsageError(f"the DRAM's size is a power of two from 2 MiB, not {self.dram_mib}")
         if not 10_000_000 <= self.clock_hz <= 400_000_000:
