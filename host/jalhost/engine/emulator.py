@@ -3,14 +3,12 @@
 import time
 from collections.abc import Generator, Iterator
 
-from jalgateware.contract.config import MAX_TOKENS, EngineConfig
+from jalgateware.contract.config import STANDARD, EngineConfig
 from jalgateware.golden.machine import Machine
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import UsageError
 from jalhost.models.convert import prepare
 from jalhost.models.image import Image
-
-DEFAULT_CONFIG = EngineConfig(tokens=MAX_TOKENS, mxfp4=True)
 
 
 class Emulator:
@@ -21,7 +19,7 @@ class Emulator:
         gateware: how these differ from the default, for people.
     """
 
-    def __init__(self, config: EngineConfig = DEFAULT_CONFIG, gateware: str = "") -> None:
+    def __init__(self, config: EngineConfig = STANDARD, gateware: str = "") -> None:
         self.config = config
         self._gateware = gateware
         self._machine: Machine | None = None

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD, EngineConfig
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.device import Device, Report
 from jalhost.engine.gateware import Gateware
@@ -24,7 +24,6 @@ PATIENCE_S = 60.0
 
 LINK_TIMEOUT_S = 30.0
 
-DEFAULT_CONFIG = EngineConfig()
 DEFAULT_GATEWARE = Gateware()
 
 
@@ -44,7 +43,7 @@ class Simulator:
         self,
         over_uart: bool,
         report: Report,
-        config: EngineConfig = DEFAULT_CONFIG,
+        config: EngineConfig = STANDARD,
         gateware: Gateware = DEFAULT_GATEWARE,
     ) -> None:
         self._name = "sim:uart" if over_uart else "sim"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jalgateware.contract.config import STANDARD
 from jalhost.device import Report
 from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
 from jalhost.engine.target import Target
@@ -42,20 +43,19 @@ def open_target(
 
 def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> Target:
     if name == "emu":
-        from jalhost.engine.emulator import DEFAULT_CONFIG, Emulator
+        from jalhost.engine.emulator import Emulator
 
         if gateware.system:
             raise UsageError(
                 f"the emulator has no {' and no '.join(gateware.system)}", "use --target sim"
             )
-        return Emulator(engine_config(gateware.engine, DEFAULT_CONFIG), gateware.text)
+        return Emulator(engine_config(gateware.engine, STANDARD), gateware.text)
     if name in ("sim", "sim:uart"):
         require_simulation()
-        from jalhost.engine.simulator import DEFAULT_CONFIG as SIMULATED
         from jalhost.engine.simulator import Simulator
         from jalhost.engine.simulator_process import complete_engine
 
-        config = engine_config(gateware.engine, SIMULATED)
+        config = engine_config(gateware.engine, STANDARD)
         if gateware.text:
             config = complete_engine(gateware.engine, gateware.system)
         return Simulator(name == "sim:uart", report, config, gateware)

@@ -9,11 +9,11 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD
 from jalhost.errors import INTERRUPTED, JalError, UsageError
 from jalsoc.dram import DRAM_KINDS, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
@@ -70,7 +70,7 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
     """
     try:
         lanes = {"lanes": dram_kind(arguments.dram).port_bytes}
-        engine = EngineConfig(**(lanes | json.loads(arguments.engine)))
+        engine = replace(STANDARD, **(lanes | json.loads(arguments.engine)))
     except (ValueError, TypeError) as error:
         raise UsageError(f"--engine: {error}", "fields of EngineConfig as JSON") from error
     return SimulatorConfig(

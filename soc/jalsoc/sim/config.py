@@ -1,10 +1,10 @@
 """What a simulator is built for."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.errors import UsageError
 from jalsoc.dram import dram_kind
 
@@ -21,7 +21,7 @@ class SimulatorConfig:
         UsageError: a value is out of range.
     """
 
-    engine: EngineConfig = field(default_factory=EngineConfig)
+    engine: EngineConfig = STANDARD
     dram: str = "ddr3x16"
     dram_mib: int = 32
     clock_hz: int = 100_000_000
@@ -53,7 +53,7 @@ class SimulatorConfig:
         """
         try:
             values: dict[str, Any] = json.loads(text)
-            engine = EngineConfig(**values.pop("engine", {}))
+            engine = replace(STANDARD, **values.pop("engine", {}))
             return cls(engine=engine, **values)
         except (ValueError, TypeError) as error:
             raise UsageError(f"not a simulator configuration: {error}") from error
