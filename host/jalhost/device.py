@@ -332,6 +332,8 @@ class Device:
 
 def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> EngineConfig:
     sizes: dict[str, Any] = {f"max_{name}": limits[name] for name in LIMITS}
+    # Of no concern to a host, but there are no more than groups and rows have queries.
+    sizes["attention_slots"] = min(EngineConfig.attention_slots, limits["group"] * rows)
     mxfp4 = bool(formats >> Format.MXFP4 & 1)
     try:
         return EngineConfig(lanes=lanes, tokens=rows, mxfp4=mxfp4, **sizes)

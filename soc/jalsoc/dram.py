@@ -11,13 +11,15 @@ ADDRESS_LINES = 13
 
 @dataclass(frozen=True)
 class DramKind:
-    """A DRAM interface: its chip in :mod:`litedram.modules`, data lines and clock ratio."""
+    """A DRAM interface: chips in :mod:`litedram.modules`, data lines and clock ratio.
+
+    ``chips`` get larger; ``rate``: DRAM clock to system clock, as 1:n.
+    """
 
     name: str
-    chip: str
+    chips: tuple[str, ...]
     data_bits: int
     rate: str
-    """DRAM clock to system clock, as 1:n."""
 
     @property
     def phases(self) -> int:
@@ -31,12 +33,14 @@ class DramKind:
         return self.data_bits * transfers // 8
 
 
+DDR3_CHIPS = ("MT41K64M16", "MT41K128M16", "MT41K256M16", "MT41K512M16")
+
 DRAM_KINDS = {
     kind.name: kind
     for kind in (
-        DramKind("ddr3x16", "MT41K64M16", 16, "1:4"),
-        DramKind("ddr3x64", "MT41K64M16", 64, "1:4"),
-        DramKind("sdr16", "AS4C16M16", 16, "1:1"),
+        DramKind("ddr3x16", DDR3_CHIPS, 16, "1:4"),
+        DramKind("ddr3x64", DDR3_CHIPS, 64, "1:4"),
+        DramKind("sdr16", ("AS4C16M16", "AS4C32M16"), 16, "1:1"),
     )
 }
 
@@ -64,23 +68,26 @@ def speed_grade(chip_class: Any, kind: DramKind, clock_hz: float) -> str | None:
 
 
 def dram_chip(kind: DramKind, size: int, clock_hz: float) -> Any:
-    """Chips with the real ones' timing and as many rows as make up ``size`` bytes.
+    """The smallest chips that hold ``size`` bytes, with as many rows as that takes.
+
+    They have the real ones' timing.
 
     Raises:
         UsageError: the size is not a power of two or beyond what the chips offer.
     """
     from litedram import modules
 
-    chip_class = getattr(modules, kind.chip)
-    row_bytes = chip_class.nbanks * chip_class.ncols * kind.data_bits // 8
-    rows, rest = divmod(size, row_bytes)
-    if rest or rows & (rows - 1) or not 2 <= rows <= chip_class.nrows:
-        most = row_bytes * chip_class.nrows
+    classes = [getattr(modules, name) for name in kind.chips]
+    row_bytes = [chip.nbanks * chip.ncols * kind.data_bits // 8 for chip in classes]
+    most = [row * chip.nrows for row, chip in zip(row_bytes, classes, strict=True)]
+    if size & (size - 1) or not 2 * row_bytes[0] <= size <= most[-1]:
         raise UsageError(
             f"a DRAM model of {size} bytes is not possible",
-            f"{kind.name}: a power of two from {2 * row_bytes} to {most}",
+            f"{kind.name}: a power of two from {2 * row_bytes[0]} to {most[-1]}",
         )
-    small = type(kind.chip, (chip_class,), {"nrows": rows})
+    index = next(index for index, bytes_ in enumerate(most) if size <= bytes_)
+    chip_class, rows = classes[index], size // row_bytes[index]
+    small = type(kind.chips[index], (chip_class,), {"nrows": rows})
     chip = small(clock_hz, kind.rate, speed_grade(chip_class, kind, clock_hz))
-    chip.geom_settings.addressbits = ADDRESS_LINES
+    chip.geom_settings.addressbits = max(ADDRESS_LINES, chip.geom_settings.rowbits)
     return chip

@@ -84,9 +84,7 @@ class Bench:
         self.architecture = a
         sizes = {"read_ports": 2, "max_context": 16, "max_kv_heads": 4} | sizes
         self.config = config = EngineConfig(lanes, **sizes)
-        plan, matrices = quantise_model(
-            amplified(tiny_model(a, seed + 1), gain), formats
-        )
+        plan, matrices = quantise_model(amplified(tiny_model(a, seed + 1), gain), formats)
         self.program = compile_program(plan, config)
         tape = build_tape(plan, matrices, rope_table(a), config)
         self.goldens = [

@@ -41,6 +41,9 @@ def emit(event: str, **values: object) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=("describe", "run"))
+    parser.add_argument("--dram", default="ddr3x16")
+    parser.add_argument("--clock-hz", type=int, default=CLOCK_HZ)
     parser.add_argument("--attached", action="store_true")
     parser.add_argument("--engine", default="{}")
     parser.add_argument("--dram-mib", type=int, default=32)

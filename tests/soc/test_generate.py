@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from jalgateware.contract.config import STANDARD
 from jalgateware.contract.memory_map import MAIN_RAM_ORIGIN
 from jalhost.cli.options import DEMO_MODEL
 from jalhost.device import Device
 from jalhost.engine.generation import FinishReason, Generation, Summary
-from jalhost.engine.simulator import DEFAULT_CONFIG, Simulator
+from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Provenance, Target
 from jalhost.engine.targets import open_target
 from jalhost.environment import SIMULATION
@@ -247,7 +248,7 @@ def test_benchmark(stories: Path) -> None:
     assert [record["test"] for record in records] == ["pp8", "tg8", "pp8 @ d8", "tg8 @ d8"]
     for record in records:
         assert record["provenance"] == "simulated"
-        rows = DEFAULT_CONFIG.tokens if record["n_prompt"] else 1
+        rows = STANDARD.tokens if record["n_prompt"] else 1
         passes = -(-8 // rows)
         assert record["tokens_per_weight_pass"] == 8 / passes
         cycles = record["cycles_per_token"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD
 from jalgateware.contract.image_header import Word
 from jalgateware.contract.isa import Format
 from jalgateware.contract.mailbox import (
@@ -25,8 +25,8 @@ from jaltest.tiny import ARCHITECTURE, tiny_image
 
 pytestmark = pytest.mark.sim
 
-ROWS = 4
-CONFIG = EngineConfig(tokens=ROWS)
+ROWS = STANDARD.tokens
+CONFIG = STANDARD
 CACHE_BYTES = 12 << 20
 """Of 32 MiB of DRAM, two such caches fit beside an image."""
 

@@ -11,7 +11,7 @@ from jalhost.engine.generation import Generation, Summary
 from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Target
 from jalhost.environment import SIMULATION
-from jalhost.errors import BuildError
+from jalhost.errors import UsageError
 from jalhost.models.architecture import Architecture
 from jalhost.models.image import Image
 from jaltest.tiny import tiny_image
@@ -119,6 +119,6 @@ def test_wider_words() -> None:
 
 def test_words_narrower_than_those_of_dram_are_refused() -> None:
     simulator = Simulator(False, print, EngineConfig(lanes=4))
-    with pytest.raises(BuildError, match="choose at least 16 lanes"):
+    with pytest.raises(UsageError, match="choose at least 16 lanes"):
         simulator.load(tiny_image())
     simulator.close()

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD
 from jalgateware.golden.sampler import Sampling
 from jalhost.cli.options import DEMO_MODEL
 from jalhost.engine.emulator import Emulator
 from jalhost.engine.generation import FinishReason, Generation, Summary
-from jalhost.engine.simulator import DEFAULT_CONFIG, Simulator
+from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Request, Target
 from jalhost.environment import SIMULATION
 from jalhost.models.convert import read_model
@@ -24,8 +24,8 @@ from jaltest.models import require_model
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
-ROWS = 4
-CONFIG = EngineConfig(tokens=ROWS)
+ROWS = STANDARD.tokens
+CONFIG = STANDARD
 
 PROMPTS = [
     "Once upon a time",
@@ -247,7 +247,7 @@ def run_json(*arguments: str) -> Any:
 
 
 def test_command_line() -> None:
-    if DEFAULT_CONFIG.tokens < 2:
+    if STANDARD.tokens < 2:
         pytest.skip("the simulated gateware has one token row unless told otherwise")
     request = ("generate", "Once upon a time", "Lily", "--max-tokens=16", "--json")
     together, expected = (

@@ -86,3 +86,7 @@ class EngineConfig:
         """SHA-256 over all parameters, as 64 hexadecimal digits."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+STANDARD = EngineConfig(tokens=4, mxfp4=True, attention_slots=4)
+"""What an FPGA of 150 multipliers takes; emulator and simulator have it where nothing is said."""

@@ -30,11 +30,11 @@ class EngineRegisters(LiteXModule):
     """CSRs of the engine, and the plain signals behind them.
 
     Interface: ``start``, ``stop``, ``reset`` (pulses); parameters as signals; ``program_write``
-    (pulse) with address and data, ``draft_write`` likewise; ``prompt_write`` (pulse) with ``prompt_data``; ``output_pop``
-    (pulse); inputs ``busy``, ``done``, ``error``, ``prompt_ready``, ``output_valid``,
-    ``output_token``, ``output_cycles``; ``events`` (by counter name): what a counter counts up by
-    this cycle. A ``start`` clears the counters; writing ``counters_latch`` copies them to their
-    CSRs.
+    (pulse) with address and data, ``draft_write`` likewise; ``prompt_write`` (pulse) with
+    ``prompt_data``; ``output_pop`` (pulse); inputs ``busy``, ``done``, ``error``,
+    ``prompt_ready``, ``output_valid``, ``output_token``, ``output_cycles``; ``events`` (by counter
+    name): what a counter counts up by this cycle. A ``start`` clears the counters; writing
+    ``counters_latch`` copies them to their CSRs.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from jalhost.cli.options import (
     Debug,
+    GatewareText,
     ModelFile,
     TargetName,
     TokenizerFile,
@@ -41,6 +42,14 @@ def bench(
     speculate: Annotated[
         bool, typer.Option("--speculate", help="Let the engine guess tokens ahead (tg).")
     ] = False,
+    cold_cache: Annotated[
+        bool,
+        typer.Option(
+            "--cold-cache",
+            help="-d without reading so many tokens first: the KV cache holds what memory held."
+            " The times are right, the tokens mean nothing.",
+        ),
+    ] = False,
     repetitions: Annotated[
         int, typer.Option("--repetitions", "-r", min=1, help="How often each test runs.")
     ] = 3,
@@ -50,6 +59,7 @@ def bench(
     breakdown: Annotated[
         bool, typer.Option("--breakdown", help="Also print a token's cycles by unit and cause.")
     ] = False,
+    gateware: GatewareText = None,
     output: Annotated[
         str,
         typer.Option("--output", "-o", help="table, md, csv or json.", metavar="FORMAT"),
@@ -73,8 +83,8 @@ def bench(
         raise UsageError("there is nothing to measure", "give -p or -n a number above 0")
     image = open_model(model, tokenizer)
     results: list[Result] = []
-    with open_target(target or default_target(), say) as engine:
-        runner = Bench(engine, image, seed)
+    with open_target(target or default_target(), say, gateware=gateware) as engine:
+        runner = Bench(engine, image, seed, cold_cache)
         for test in tests:
             runner.check(test)
         runner.load()

@@ -74,9 +74,11 @@ def _row(name: str, parameters: int, result: Result) -> tuple[str, ...]:
         _optional(result.dram_utilisation, ".1%"),
         _optional(result.lanes_utilisation, ".1%"),
         _optional(result.tokens_per_pass, ".2f"),
-        f"{1000 * result.ttft_s:,.2f}",
-        result.info.name,
-        result.info.provenance.value + (f" at {clock / 1e6:g} MHz" if clock else ""),
+        "-" if result.ttft_s is None else f"{1000 * result.ttft_s:,.2f}",
+        result.info.name + (f" ({result.info.gateware})" if result.info.gateware else ""),
+        result.info.provenance.value
+        + (f" at {clock / 1e6:g} MHz" if clock else "")
+        + (", cold cache" if result.cold_cache else ""),
     )
 
 

@@ -11,6 +11,7 @@ import typer
 
 from jalhost.cli.options import (
     Debug,
+    GatewareText,
     Json,
     ModelFile,
     TargetName,
@@ -50,6 +51,7 @@ def generate(
             show_default="any build",
         ),
     ] = None,
+    gateware: GatewareText = None,
     seed: Annotated[
         int,
         typer.Option(help="Start of the random numbers (temperature > 0); plus 1 for each stream."),
@@ -76,7 +78,7 @@ def generate(
 
     prompts = _in_turn(prompt or [defaults.PROMPT], streams)
     image = open_model(model, tokenizer)
-    with open_target(target or default_target(), say, soc) as engine:
+    with open_target(target or default_target(), say, soc, gateware) as engine:
         drafts = choose_drafts(speculate, streams, engine.info.token_rows)
         generation = Generation(engine, image, prompts, max_tokens, temperature, seed, drafts)
         engine.load(image)

@@ -44,6 +44,16 @@ TargetName = Annotated[
     ),
 ]
 
+GatewareText = Annotated[
+    str | None,
+    typer.Option(
+        "--gateware",
+        help="Gateware to simulate or emulate: sizes of the engine, dram, clock_hz.",
+        metavar="KEY=VALUE,...",
+        show_default="the default gateware",
+    ),
+]
+
 ModelFile = Annotated[
     Path | None,
     typer.Option(

@@ -73,12 +73,13 @@ class Sample:
     """One repetition.
 
     ``seconds`` and ``cycles`` (None without hardware) of the tokens that count, ``ttft_s`` of the
-    whole prompt, ``passes``: how often the weights were read for these tokens (None if unknown).
+    whole prompt (None if not all of it was read), ``passes``: how often the weights were read for
+    these tokens (None if unknown).
     """
 
     seconds: float
     cycles: int | None
-    ttft_s: float
+    ttft_s: float | None
     passes: int | None
 
 
@@ -88,6 +89,7 @@ class Result:
 
     ``bytes_needed`` and ``multiplications``: of all tokens that count in one repetition.
     ``breakdown``: cycles of these tokens by cause, of one more repetition, if asked for.
+    ``cold_cache``: the depth's tokens were not read.
     """
 
     test: Workload
@@ -96,6 +98,7 @@ class Result:
     bytes_needed: int
     multiplications: int
     breakdown: dict[str, int] | None = None
+    cold_cache: bool = False
 
     @property
     def rates(self) -> list[float]:
@@ -109,9 +112,10 @@ class Result:
         return statistics.mean(rates), statistics.stdev(rates) if len(rates) > 1 else 0.0
 
     @property
-    def ttft_s(self) -> float:
-        """Mean time to the first token."""
-        return statistics.mean(sample.ttft_s for sample in self.samples)
+    def ttft_s(self) -> float | None:
+        """Mean time to the first token; None if not all of the prompt was read."""
+        times = [sample.ttft_s for sample in self.samples if sample.ttft_s is not None]
+        return statistics.mean(times) if times else None
 
     @property
     def cycles_per_token(self) -> float | None:
@@ -161,7 +165,9 @@ class Result:
             "tokens_per_weight_pass": self.tokens_per_pass,
             "ttft_s": self.ttft_s,
             "target": self.info.name,
+            "gateware": self.info.gateware,
             "provenance": self.info.provenance.value,
+            "cold_cache": self.cold_cache,
             "clock_hz": self.info.clock_hz,
         }
         return values | ({"breakdown": self.breakdown} if self.breakdown else {})
@@ -200,10 +206,15 @@ class Bench:
         target: where to run.
         image: its stop tokens are ignored, so that a test has the length that it should have.
         seed: of the prompts.
+        cold_cache: whether to skip the tokens of a depth, all but the last one; the KV cache then
+            holds whatever memory held. The tokens then mean nothing, and cost what they cost.
     """
 
-    def __init__(self, target: Target, image: Image, seed: int = 0) -> None:
+    def __init__(
+        self, target: Target, image: Image, seed: int = 0, cold_cache: bool = False
+    ) -> None:
         self._target = target
+        self._cold_cache = cold_cache
         self._image = replace(image, stop_tokens=())
         vocabulary = image.plan.architecture.vocabulary
         generator = np.random.default_rng(seed)
@@ -226,11 +237,16 @@ class Bench:
 
         Raises:
             UsageError: it needs more positions than the context has, or more token rows than there
-            are.
+            are, or it guesses tokens behind a cold cache.
         """
         rows = self._target.info.token_rows
         check_streams(test.streams, rows)
         choose_drafts(test.speculate, test.streams, rows)
+        if test.speculate and self._skipped(test):
+            raise UsageError(
+                f"{test.name} with a cold cache: how often a guess is right would mean nothing",
+                "leave --speculate or --cold-cache out",
+            )
         context = self._image.plan.architecture.context
         if test.positions > context:
             raise UsageError(
@@ -254,13 +270,21 @@ class Bench:
         samples = tuple(measure(test) for _ in range(repetitions))
         counts = self._breakdown(test) if breakdown else None
         needed, products = self._work(test, samples[0].passes)
-        return Result(test, self._target.info, samples, needed, products, counts)
+        cold = self._skipped(test) > 0
+        return Result(test, self._target.info, samples, needed, products, counts, cold)
+
+    def _skipped(self, test: Workload) -> int:
+        """Tokens of a test's depth that no stream reads."""
+        return max(0, test.start - 1) if self._cold_cache else 0
 
     def _run(self, test: Workload, prompt: int, generate: int) -> list[Sampled]:
-        prompts = tuple(tuple(tokens[:prompt]) for tokens in self._prompts[: test.streams])
+        """Runs the prompts' first tokens but for those skipped; returns what is sampled."""
+        skipped = self._skipped(test)
+        prompts = tuple(tuple(tokens[skipped:prompt]) for tokens in self._prompts[: test.streams])
         rows = self._target.info.token_rows
         drafts = choose_drafts(test.speculate, test.streams, rows)
-        with closing(self._target.run(Request(prompts, generate, GREEDY, drafts))) as samples:
+        request = Request(prompts, generate, GREEDY, drafts, skipped)
+        with closing(self._target.run(request)) as samples:
             sampled = list(samples)
         expected = test.streams * generate
         if len(sampled) != expected:
@@ -283,14 +307,18 @@ class Bench:
         (start,) = self._run(test, test.depth, 1)
         cycles = _minus(end.cycles, start.cycles)
         passes = _minus(passes, self._passes())
-        return Sample(end.seconds - start.seconds, cycles, end.seconds, passes)
+        ttft = None if self._skipped(test) else end.seconds
+        return Sample(end.seconds - start.seconds, cycles, ttft, passes)
 
     def _generate(self, test: Workload) -> Sample:
         """From the last stream's first sampled token to the last one of all."""
         span = decoding(self._run(test, test.start, test.generate + 1))
         assert span, "a run that samples has a first sample"
-        before = prefill_passes([test.start] * test.streams, self._target.info.token_rows)
-        return Sample(span.seconds, span.cycles, span.start_s, _minus(self._passes(), before))
+        skipped = self._skipped(test)
+        read = [test.start - skipped] * test.streams
+        before = prefill_passes(read, self._target.info.token_rows)
+        ttft = None if skipped else span.start_s
+        return Sample(span.seconds, span.cycles, ttft, _minus(self._passes(), before))
 
     def _work(self, test: Workload, passes: int | None) -> tuple[int, int]:
         """Bytes and multiplications that the tokens of a test need, in so many passes.

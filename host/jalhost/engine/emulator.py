@@ -3,28 +3,33 @@
 import time
 from collections.abc import Generator, Iterator
 
-from jalgateware.contract.config import MAX_TOKENS, EngineConfig
+from jalgateware.contract.config import STANDARD, EngineConfig
 from jalgateware.golden.machine import Machine
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import UsageError
 from jalhost.models.convert import prepare
 from jalhost.models.image import Image
 
-DEFAULT_CONFIG = EngineConfig(tokens=MAX_TOKENS, mxfp4=True)
-
 
 class Emulator:
-    """Runs images on the golden model of a gateware."""
+    """Runs images on the golden model of a gateware.
 
-    def __init__(self, config: EngineConfig = DEFAULT_CONFIG) -> None:
+    Args:
+        config: its sizes.
+        gateware: how these differ from the default, for people.
+    """
+
+    def __init__(self, config: EngineConfig = STANDARD, gateware: str = "") -> None:
         self.config = config
+        self._gateware = gateware
         self._machine: Machine | None = None
         self._stop_tokens: frozenset[int] = frozenset()
 
     @property
     def info(self) -> TargetInfo:
         """No clock, no DRAM: nothing that could be mistaken for hardware."""
-        return TargetInfo("emu", Provenance.EMULATED, token_rows=self.config.tokens)
+        rows = self.config.tokens
+        return TargetInfo("emu", Provenance.EMULATED, token_rows=rows, gateware=self._gateware)
 
     def load(self, image: Image) -> None:
         """Lays the image out in memory.

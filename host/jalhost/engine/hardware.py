@@ -11,13 +11,19 @@ from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
 
 
-def device_info(name: str, device: Device) -> TargetInfo:
+def device_info(name: str, device: Device, gateware: str = "") -> TargetInfo:
     """What a target is whose device says who it is."""
     identity = device.identity
     provenance = Provenance.SIMULATED if identity.simulated else Provenance.MEASURED
     config = identity.config
     return TargetInfo(
-        name, provenance, identity.clock_hz, identity.port_bytes, config.lanes, config.tokens
+        name,
+        provenance,
+        identity.clock_hz,
+        identity.port_bytes,
+        config.lanes,
+        config.tokens,
+        gateware,
     )
 
 

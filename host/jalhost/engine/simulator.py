@@ -4,9 +4,10 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD, EngineConfig
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.device import Device, Report
+from jalhost.engine.gateware import Gateware
 from jalhost.engine.hardware import device_info, run_on
 from jalhost.engine.simulator_process import SimulatorProcess
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
@@ -23,7 +24,7 @@ PATIENCE_S = 60.0
 
 LINK_TIMEOUT_S = 30.0
 
-DEFAULT_CONFIG = EngineConfig()
+DEFAULT_GATEWARE = Gateware()
 
 
 class Simulator:
@@ -34,15 +35,22 @@ class Simulator:
             in DRAM from the start.
         report: takes lines of progress.
         config: the engine to simulate.
+        gateware: the system around it (``system``), and how both differ from the default, for
+            people (``text``).
     """
 
     def __init__(
-        self, over_uart: bool, report: Report, config: EngineConfig = DEFAULT_CONFIG
+        self,
+        over_uart: bool,
+        report: Report,
+        config: EngineConfig = STANDARD,
+        gateware: Gateware = DEFAULT_GATEWARE,
     ) -> None:
         self._name = "sim:uart" if over_uart else "sim"
         self._over_uart = over_uart
         self._report = report
         self._config = config
+        self._gateware = gateware
         self.process: SimulatorProcess | None = None
         self.device: Device | None = None
 
@@ -50,22 +58,30 @@ class Simulator:
     def info(self) -> TargetInfo:
         """Always simulated; the clock is known once an image is loaded."""
         if self.device is None:
-            rows = self._config.tokens
-            return TargetInfo(self._name, Provenance.SIMULATED, token_rows=rows)
-        return device_info(self._name, self.device)
+            return TargetInfo(
+                self._name,
+                Provenance.SIMULATED,
+                token_rows=self._config.tokens,
+                gateware=self._gateware.text,
+            )
+        return device_info(self._name, self.device, self._gateware.text)
 
     def load(self, image: Image) -> None:
         """Starts a simulator with this image, or sends it to the one that runs already.
+
+        What lies in DRAM from the start is not checked: that would take longer than a few tokens.
 
         Raises:
             BuildError: the simulator cannot be built or does not start.
             DeviceError: the simulated device does not work.
         """
         blob = build_blob(image, self._config)
+        in_place = self.device is None and not self._over_uart
         device = self.device or self._start(blob)
         self.device = device
         try:
-            device.transfer_image(blob, self._report)
+            if not in_place:
+                device.transfer_image(blob, self._report)
             device.load()
         except LinkError as error:
             self._explain(error)
@@ -118,7 +134,8 @@ class Simulator:
                 file.write(blob.data)
                 file.flush()
             needed = IMAGE_OFFSET + blob.memory_for(self._config.tokens)
-            process = SimulatorProcess(self._config, preload, self._over_uart, needed)
+            system = self._gateware.system
+            process = SimulatorProcess(self._config, preload, self._over_uart, needed, system)
             # In this object's hands before the wait: an interrupt closes it.
             self.process = process
             process.wait_until_ready(self._report)

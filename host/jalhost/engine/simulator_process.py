@@ -7,13 +7,14 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from jalgateware.contract.config import EngineConfig
 from jalhost.device import Report
-from jalhost.errors import BuildError, DeviceError
+from jalhost.errors import BuildError, DeviceError, JalError, UsageError
 
 READY_TIMEOUT_S = 900.0
 """Longest silence of the simulator while it is built: the longest step takes a minute or two."""
@@ -25,8 +26,10 @@ QUIT_TIMEOUT_S = 5.0
 
 MIN_DRAM_MIB = 32
 
-COMMAND = (sys.executable, "-m", "jalsoc.sim", "run")
-"""How a simulator is started."""
+NO_OPTIONS: Mapping[str, str | int] = {}
+
+COMMAND = (sys.executable, "-m", "jalsoc.sim")
+"""How simulators are described and started."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class SimulatorProcess:
         preload: file to place in DRAM; read before it is ready.
         pty: whether to give the simulated UART a pseudo terminal.
         memory_bytes: what the image needs; decides the size of the simulated DRAM.
+        system: the system around the engine, where it is not the default one.
     """
 
     def __init__(
@@ -60,8 +64,9 @@ class SimulatorProcess:
         preload: Path | None,
         pty: bool,
         memory_bytes: int,
+        system: Mapping[str, str | int] = NO_OPTIONS,
     ) -> None:
-        command = [*COMMAND, "--attached", "--engine", json.dumps(asdict(config))]
+        command = [*COMMAND, "run", "--attached", *_system_options(asdict(config), system)]
         command += ["--dram-mib", str(dram_mib(memory_bytes))]
         command += ["--preload", str(preload)] if preload else []
         command += ["--pty"] if pty else []
@@ -159,8 +164,7 @@ class SimulatorProcess:
                 case "build":
                     step = event["step"] if event["state"] == "start" else ""
                 case "error":
-                    log = f"; the log is in {event['log']}" if event.get("log") else ""
-                    raise BuildError(str(event["what"]), f"{event.get('hint') or 'see'}{log}")
+                    raise _error(event)
                 case "ready":
                     host, port = event["tcp"]
                     fingerprint = int(event["fingerprint"], 16)
@@ -176,6 +180,40 @@ class SimulatorProcess:
             return self._events.get(timeout=READY_TIMEOUT_S)
         except queue.Empty:
             raise BuildError("building the simulator takes forever", "see --debug") from None
+
+
+def complete_engine(engine: Mapping[str, int], system: Mapping[str, str | int]) -> EngineConfig:
+    """The engine that a simulated system has, with what the system decides on where not given.
+
+    Raises:
+        UsageError: there is no such system.
+        BuildError: nobody answers.
+    """
+    command = [*COMMAND, "describe", *_system_options(engine, system)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        event = json.loads(run.stdout)
+    except json.JSONDecodeError:
+        last = run.stderr.strip().rpartition("\n")[2]
+        raise BuildError(f"the simulator did not start: {last}", "run with --debug") from None
+    if event["event"] == "error":
+        raise _error(event)
+    return EngineConfig(**event["engine"])
+
+
+def _system_options(engine: Mapping[str, int], system: Mapping[str, str | int]) -> list[str]:
+    options = ["--engine", json.dumps(dict(engine))]
+    for name, value in system.items():
+        options += [f"--{name.replace('_', '-')}", str(value)]
+    return options
+
+
+def _error(event: dict[str, Any]) -> JalError:
+    """What an event of an error stands for."""
+    if event.get("kind") == UsageError.__name__:
+        return UsageError(str(event["what"]), event.get("hint") or "")
+    log = f"; the log is in {event['log']}" if event.get("log") else ""
+    return BuildError(str(event["what"]), f"{event.get('hint') or 'see'}{log}")
 
 
 def dram_mib(memory_bytes: int) -> int:

@@ -27,7 +27,8 @@ class TargetInfo:
 
     ``clock_hz``, ``port_bytes`` (bytes per cycle that the DRAM controller can deliver) and
     ``lanes`` (weights per cycle) are None where there is no hardware. ``token_rows``: tokens that
-    share each weight, and so most streams of a request.
+    share each weight, and so most streams of a request. ``gateware``: how it differs from the
+    default one, as ``--gateware`` was given.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TargetInfo:
     port_bytes: int | None = None
     lanes: int | None = None
     token_rows: int = 1
+    gateware: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Request:
     ``prompts``: tokens (BOS first) of each stream. ``sampling``: stream s draws with seed + s, so
     its text is that of a request of its own. ``drafts``: most tokens that the engine guesses in a
     pass, only with one stream; the tokens are the same, they only come sooner. ``position``: of
-    the prompts' first tokens.
+    the prompts' first tokens. Above 0, the KV cache in front of it holds whatever memory held, so
+    the tokens mean nothing; without drafts, what they cost is the same.
     """
 
     prompts: tuple[tuple[int, ...], ...]

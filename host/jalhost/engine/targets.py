@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jalgateware.contract.config import STANDARD
 from jalhost.device import Report
+from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
 from jalhost.engine.target import Target
 from jalhost.environment import SIMULATION
 from jalhost.errors import EnvironmentProblem, UsageError
@@ -20,35 +22,48 @@ def choose_target() -> tuple[str, str]:
 
 
 @contextmanager
-def open_target(name: str, report: Report, soc: Path | None = None) -> Iterator[Target]:
+def open_target(
+    name: str, report: Report, soc: Path | None = None, gateware: str | None = None
+) -> Iterator[Target]:
     """Opens a target: ``emu``, ``sim``, ``sim:uart`` or ``uart:PORT``; closes it behind the block.
 
-    ``soc``: description of the build that a board should have; None takes any.
+    ``soc``: description of the build that a board should have; None takes any. ``gateware``: what
+    to emulate or simulate, as ``KEY=VALUE[,KEY=VALUE...]``.
 
     Raises:
-        UsageError: there is no such target.
+        UsageError: there is no such target, or no such gateware.
         EnvironmentProblem: the target needs what is not installed.
     """
-    target = _create(name, report, soc)
+    target = _create(name, report, soc, parse_gateware(gateware) if gateware else Gateware())
     try:
         yield target
     finally:
         target.close()
 
 
-def _create(name: str, report: Report, soc: Path | None) -> Target:
+def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> Target:
     if name == "emu":
         from jalhost.engine.emulator import Emulator
 
-        return Emulator()
+        if gateware.system:
+            raise UsageError(
+                f"the emulator has no {' and no '.join(gateware.system)}", "use --target sim"
+            )
+        return Emulator(engine_config(gateware.engine, STANDARD), gateware.text)
     if name in ("sim", "sim:uart"):
         require_simulation()
         from jalhost.engine.simulator import Simulator
+        from jalhost.engine.simulator_process import complete_engine
 
-        return Simulator(name == "sim:uart", report)
+        config = engine_config(gateware.engine, STANDARD)
+        if gateware.text:
+            config = complete_engine(gateware.engine, gateware.system)
+        return Simulator(name == "sim:uart", report, config, gateware)
     if name.startswith("uart:"):
         from jalhost.engine.hardware import Board
 
+        if gateware.text:
+            raise UsageError("a board has the gateware that it was built with", "drop --gateware")
         return Board(name.removeprefix("uart:"), report, soc)
     raise UsageError(f"there is no target {name!r}", "targets: emu, sim, sim:uart, uart:PORT")
 

@@ -11,7 +11,7 @@ nothing can saturate.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ from jalhost.models.plan import (
     MatrixShape,
     Plan,
     matrix_shapes,
+    without_mxint8,
 )
 
 FRACTION = 20
@@ -148,8 +149,7 @@ def quantise_model(model: Model, formats: Formats = MXINT8_ONLY) -> tuple[Plan, 
         if item.score < 0:
             raise ModelError(f"layer {index}: queries and keys are too large for 16-bit scores")
         shifts.append(item)
-    others = {name: form for name, form in formats.items() if form is not Format.MXINT8}
-    return Plan(model.architecture, tuple(shifts), others), matrices
+    return Plan(model.architecture, tuple(shifts), without_mxint8(formats)), matrices
 
 
 def rope_table(a: Architecture) -> npt.NDArray[np.int16]:
@@ -294,9 +294,12 @@ def _layer_program(
 
 
 def build_tape(
-    plan: Plan, matrices: list[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
+    plan: Plan, matrices: Iterable[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
 ) -> Bytes:
-    """The tape region (tape_words * lanes,) bytes: rotary table, then the matrices."""
+    """The tape region (tape_words * lanes,) bytes: rotary table, then the matrices, in tape order.
+
+    Takes one matrix after the other, so they need not all be in memory.
+    """
     place = layout(plan.architecture, config, plan.formats)
     tape = np.zeros(place.tape_words * config.lanes, dtype=np.uint8)
     rows = np.zeros((len(rope), place.rope_words * config.lanes), dtype=np.uint8)

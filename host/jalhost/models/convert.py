@@ -1,10 +1,11 @@
 """From a checkpoint and its tokenizer to an image, and from there to what an engine runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
@@ -45,11 +46,19 @@ def convert(model: Model, tokenizer: Tokenizer, name: str, formats: Formats = MX
             f"the tokenizer has {len(tokenizer.pieces)} tokens, the model has {a.vocabulary}"
         )
     plan, executable = assemble(model, formats, GEOMETRY)
+    return make_image(plan, executable, tokenizer, name, model.source)
+
+
+def make_image(
+    plan: Plan, executable: Executable, tokenizer: Tokenizer, name: str, source: str
+) -> Image:
+    """An image of a model that is laid out for GEOMETRY."""
+    a = plan.architecture
     start = a.context * layout(a, GEOMETRY).rope_words * GEOMETRY.lanes
     program = [isa.encode(item) for item in executable.program]
     return Image(
         name=name,
-        source=model.source,
+        source=source,
         plan=plan,
         program=np.array(program, dtype=np.uint32),
         rope=rope_table(a),
@@ -65,8 +74,15 @@ def assemble(model: Model, formats: Formats, config: EngineConfig) -> tuple[Plan
         ModelError: the engine cannot run the model.
     """
     plan, matrices = quantise_model(model, formats)
-    memory = build_tape(plan, matrices, rope_table(model.architecture), config)
-    return plan, Executable(compile_program(plan, config), memory)
+    return plan, lay_out(plan, matrices, rope_table(model.architecture), config)
+
+
+def lay_out(
+    plan: Plan, matrices: Iterable[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
+) -> Executable:
+    """Program and tape for a gateware; as :func:`build_tape`."""
+    program = compile_program(plan, config)
+    return Executable(program, build_tape(plan, matrices, rope, config))
 
 
 def prepare(image: Image, config: EngineConfig) -> Executable:
@@ -77,10 +93,7 @@ def prepare(image: Image, config: EngineConfig) -> Executable:
     """
     check_limits(image.plan, config)
     if config.lanes != GEOMETRY.lanes:
-        program = compile_program(image.plan, config)
-        return Executable(
-            program, build_tape(image.plan, list(matrices(image)), image.rope, config)
-        )
+        return lay_out(image.plan, matrices(image), image.rope, config)
     try:
         program = [isa.decode(tuple(words)) for words in image.program.tolist()]
     except ValueError as error:

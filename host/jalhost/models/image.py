@@ -6,13 +6,28 @@ import numpy as np
 import numpy.typing as npt
 
 from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import BLOCK, MAX_BLOCKS, POSITION_BITS
 from jalgateware.golden.mx import Bytes
 from jalhost.models import tokenizer as tokens
 from jalhost.models.plan import Plan
 from jalhost.models.tokenizer import Tokenizer
 
-GEOMETRY = EngineConfig(lanes=16, mxfp4=True)
-"""Gateware that the tensors of an image are laid out for."""
+GEOMETRY = EngineConfig(
+    lanes=16,
+    mxfp4=True,
+    max_dim=BLOCK * MAX_BLOCKS,
+    max_hidden=BLOCK * MAX_BLOCKS,
+    max_heads=BLOCK * MAX_BLOCKS,
+    max_kv_heads=BLOCK * MAX_BLOCKS,
+    max_group=BLOCK * MAX_BLOCKS,
+    max_head_dim=BLOCK * MAX_BLOCKS,
+    max_context=1 << POSITION_BITS,
+    max_instructions=1 << 16,
+)
+"""Gateware that the tensors of an image are laid out for.
+
+Its limits are those of the number formats: an image may need larger gateware than the default.
+"""
 
 Tensors = dict[str, npt.NDArray[np.generic]]
 

@@ -155,3 +155,8 @@ def _blocks(columns: int) -> int:
 def uniform_formats(a: Architecture, weights: Format, classifier: Format) -> Formats:
     """One format for the layers' matrices and one for the classifier."""
     return {name: classifier if name == CLASSIFIER else weights for name in free_matrices(a)}
+
+
+def without_mxint8(formats: Formats) -> Formats:
+    """The same formats, as a plan names them."""
+    return {name: form for name, form in formats.items() if form is not Format.MXINT8}

@@ -9,12 +9,13 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD
 from jalhost.errors import INTERRUPTED, JalError, UsageError
-from jalsoc.dram import DRAM_KINDS
+from jalsoc.dram import DRAM_KINDS, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
 from jalsoc.sim.config import SimulatorConfig
 from jalsoc.sim.process import SimulatorOptions, harness_command
@@ -36,11 +37,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m jalsoc.sim", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     system = argparse.ArgumentParser(add_help=False)
-    system.add_argument("--engine", default="{}", help="fields of EngineConfig as JSON")
-    system.add_argument("--dram", choices=tuple(DRAM_KINDS), default=default.dram)
+    system.add_argument(
+        "--engine",
+        default="{}",
+        help="fields of EngineConfig as JSON; lanes"
+        " are those that read the DRAM's port unless given",
+    )
+    system.add_argument("--dram", default=default.dram, help=", ".join(DRAM_KINDS))
     system.add_argument("--dram-mib", type=int, default=default.dram_mib)
     system.add_argument("--clock-hz", type=int, default=default.clock_hz)
     system.add_argument("--trace-file", type=Path, help="writes waveforms (FST)")
+    commands.add_parser("describe", parents=[system], help="only say what would be built")
     commands.add_parser("build", parents=[system], help="only build")
     run = commands.add_parser("run", parents=[system], help="build and run")
     run.add_argument("--preload", type=Path, help="image as it lies in DRAM")
@@ -62,7 +69,8 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         UsageError: there is no such system.
     """
     try:
-        engine = EngineConfig(**json.loads(arguments.engine))
+        lanes = {"lanes": dram_kind(arguments.dram).port_bytes}
+        engine = replace(STANDARD, **(lanes | json.loads(arguments.engine)))
     except (ValueError, TypeError) as error:
         raise UsageError(f"--engine: {error}", "fields of EngineConfig as JSON") from error
     return SimulatorConfig(
@@ -104,7 +112,11 @@ def main() -> int:
     arguments = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        built = build(configuration(arguments), report_progress, arguments.trace_file is not None)
+        config = configuration(arguments)
+        if arguments.command == "describe":
+            emit("system", **asdict(config))
+            return 0
+        built = build(config, report_progress, arguments.trace_file is not None)
         if arguments.command == "run":
             become_harness(built, arguments)
         emit("built", binary=str(built.binary), csr_json=str(built.csr_json))

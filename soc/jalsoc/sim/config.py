@@ -1,10 +1,10 @@
 """What a simulator is built for."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.errors import UsageError
 from jalsoc.dram import dram_kind
 
@@ -21,14 +21,20 @@ class SimulatorConfig:
         UsageError: a value is out of range.
     """
 
-    engine: EngineConfig = field(default_factory=EngineConfig)
+    engine: EngineConfig = STANDARD
     dram: str = "ddr3x16"
     dram_mib: int = 32
     clock_hz: int = 100_000_000
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
-        dram_kind(self.dram)
+        kind = dram_kind(self.dram)
+        if self.engine.lanes < kind.port_bytes:
+            # LiteDRAM's converter for narrower ports handles one word at a time, and can hang.
+            raise UsageError(
+                f"{self.engine.lanes} lanes read less than a word of {self.dram}",
+                f"choose at least {kind.port_bytes} lanes",
+            )
         if self.dram_mib < 2 or self.dram_mib & (self.dram_mib - 1):
             raise UsageError(f"the DRAM's size is a power of two from 2 MiB, not {self.dram_mib}")
         if not 10_000_000 <= self.clock_hz <= 400_000_000:
@@ -47,7 +53,7 @@ class SimulatorConfig:
         """
         try:
             values: dict[str, Any] = json.loads(text)
-            engine = EngineConfig(**values.pop("engine", {}))
+            engine = replace(STANDARD, **values.pop("engine", {}))
             return cls(engine=engine, **values)
         except (ValueError, TypeError) as error:
             raise UsageError(f"not a simulator configuration: {error}") from error

@@ -1,6 +1,7 @@
 """Operands, dot products and their alignment against the golden model."""
 
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +29,10 @@ CODES = np.array([*E2M1_DOUBLED, *(-size for size in E2M1_DOUBLED)])
 """Doubled values of the 16 codes."""
 
 Integers = npt.NDArray[np.int64]
+Operand = TypeVar("Operand", int, Integers)
 
 
-def packed_operand(low: int, high: int) -> int:
+def packed_operand(low: Operand, high: Operand) -> Operand:
     """Two doubled elements as the docstring of the packer says."""
     return low + high * (1 << FIELD)
 
@@ -154,7 +156,8 @@ def test_two_elements_at_once_are_exact(columns: int) -> None:
 def test_formats_follow_each_other() -> None:
     generator = np.random.default_rng(5)
     narrow, wide = int8_blocks(generator, 30), packed_blocks(generator)[:: len(CODES) + 1]
-    bench, mixed, expected = Bench(8, True), [], []
+    mixed: list[tuple[Integers, Integers, bool]] = []
+    bench, expected = Bench(8, True), []
     for (weights, activations), (low, high, others) in zip(narrow, wide, strict=False):
         mixed.append((weights, activations, False))
         mixed.append((packed_operand(low, high), others, True))

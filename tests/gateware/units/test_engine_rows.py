@@ -78,10 +78,10 @@ def test_drafts_change_nothing_but_the_number_of_passes(temperature: float) -> N
     assert max(passes) <= 12
 
 
-EVERY = {
-    name: isa.Format.MXFP4
-    for name in ("0.query", "0.output", "0.gate_up", "0.down", "1.key", "1.value", "classifier")
-}
+EVERY = dict.fromkeys(
+    ("0.query", "0.output", "0.gate_up", "0.down", "1.key", "1.value", "classifier"),
+    isa.Format.MXFP4,
+)
 """MXFP4 and MXINT8 alternate."""
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import random
+from dataclasses import dataclass
 
 import pytest
 from litedram.common import LiteDRAMNativePort
-from migen import run_simulation
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import (
@@ -21,10 +21,33 @@ from jalgateware.contract.isa import (
 from jalgateware.contract.tape import block_address, matrix_words, row_block
 from jalgateware.units.fetch import Fetch
 from jaltest.dram_model import DramModel
-from jaltest.gateware import Clock, Process, Receiver, pulse, wait_for
+from jaltest.gateware import Clock, Process, Receiver, pulse, simulate, wait_for
 
 ADDRESS_BITS = 25
 TAPE_BASE, KV_BASE = 0x12345, 0x1180000
+KV_STRIDE = 0x8001
+"""From one sequence's cache to that of the next."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass is about: tokens, positions and sequences of its token rows."""
+
+    tokens: tuple[int, ...]
+    positions: tuple[int, ...]
+    sample: bool = True
+    shared: bool = True
+
+    @property
+    def kv_bases(self) -> list[int]:
+        """Rows share a cache, or each has its own."""
+        return [
+            KV_BASE + (0 if self.shared else row * KV_STRIDE) for row in range(len(self.tokens))
+        ]
+
+
+def one(token: int, position: int, sample: bool = True) -> Pass:
+    return Pass((token,), (position,), sample)
 
 
 def word_at(address: int) -> int:
@@ -41,7 +64,7 @@ class Walk:
         self.registers = dict.fromkeys(Register, 0)
         self.first = 0
 
-    def step(self, token: int, position: int, sample: bool) -> tuple[list[Instruction], list[int]]:
+    def step(self, now: Pass) -> tuple[list[Instruction], list[int]]:
         """The instructions and the addresses of the words of a pass."""
         items: list[Instruction] = []
         addresses: list[int] = []
@@ -49,25 +72,31 @@ class Walk:
             if item.opcode is Opcode.SET:
                 self.registers[Register(item.rows)] = item.base
                 continue
-            if item.opcode is Opcode.MATVEC and item.sampled_only and not sample:
+            if item.opcode is Opcode.MATVEC and item.sampled_only and not now.sample:
                 continue
             items.append(item)
-            addresses += self.reads(item, token, position)
+            addresses += self.reads(item, now)
             if item.opcode is Opcode.END:
                 self.first = item.base
                 break
         return items, addresses
 
-    def reads(self, item: Instruction, token: int, position: int) -> list[int]:
+    def reads(self, item: Instruction, now: Pass) -> list[int]:
         if item.opcode is Opcode.EMBED:
-            return self.embedding(item, token)
+            return [address for token in now.tokens for address in self.embedding(item, token)]
         if item.opcode is Opcode.ROPE:
-            start = TAPE_BASE + item.base + position * item.words
-            return list(range(start, start + item.words))
+            starts = [TAPE_BASE + item.base + position * item.words for position in now.positions]
+            return [address for start in starts for address in range(start, start + item.words)]
         if item.opcode is Opcode.MATVEC:
             return list(range(TAPE_BASE + item.base, TAPE_BASE + item.base + item.words))
         if item.opcode is Opcode.ATTEND:
-            return self.cache(item, position)
+            # Rows of one sequence go through its cache together, up to the first one's position.
+            turns = list(zip(now.kv_bases, now.positions, strict=True))
+            return [
+                address
+                for base, position in (turns[:1] if now.shared else turns)
+                for address in self.cache(item, base, position)
+            ]
         return []
 
     def embedding(self, item: Instruction, token: int) -> list[int]:
@@ -79,11 +108,11 @@ class Walk:
             addresses += [TAPE_BASE + item.base + offset for offset in words]
         return addresses
 
-    def cache(self, item: Instruction, position: int) -> list[int]:
+    def cache(self, item: Instruction, base: int, position: int) -> list[int]:
         addresses = []
         words = position * self.registers[Register.HEAD_WORDS]
         for head in range(self.registers[Register.KV_HEADS]):
-            keys = KV_BASE + item.kv_base + head * self.registers[Register.HEAD_STRIDE]
+            keys = base + item.kv_base + head * self.registers[Register.HEAD_STRIDE]
             values = keys + self.registers[Register.VALUE_OFFSET]
             addresses += [*range(keys, keys + words), *range(values, values + words)]
         return addresses
@@ -141,10 +170,15 @@ class Bench:
     """A fetch unit, its memory, and consumers of both streams."""
 
     def __init__(
-        self, lanes: int = 16, seed: int = 0, stall: float = 0.2, ready: float = 0.8
+        self,
+        lanes: int = 16,
+        seed: int = 0,
+        stall: float = 0.2,
+        ready: float = 0.8,
+        tokens: int = 1,
     ) -> None:
         self.config = EngineConfig(
-            lanes=lanes, max_instructions=32, port_fifo_words=32, port_burst_words=16
+            lanes, tokens=tokens, max_instructions=32, port_fifo_words=32, port_burst_words=16
         )
         self.ports = [
             LiteDRAMNativePort("read", ADDRESS_BITS, self.config.word_bits)
@@ -175,7 +209,6 @@ class Bench:
         unit = self.unit
         words = [word for item in program for word in encode(item)]
         yield unit.tape_base.eq(TAPE_BASE)
-        yield unit.kv_base.eq(KV_BASE)
         yield unit.program_write.eq(1)
         for address, word in enumerate(words):
             yield unit.program_address.eq(address)
@@ -185,41 +218,42 @@ class Bench:
         yield from pulse(unit.reset_program)
         yield
 
-    def begin(self, token: int, position: int, sample: bool) -> Process:
+    def begin(self, now: Pass) -> Process:
+        """Starts a pass; what it is about stays while the unit walks."""
         unit = self.unit
-        yield unit.token.eq(token)
-        yield unit.position.eq(position)
-        yield unit.sample.eq(int(sample))
+        for values, signals in (
+            (now.tokens, unit.tokens),
+            (now.positions, unit.positions),
+            (now.kv_bases, unit.kv_bases),
+        ):
+            for number, signal in enumerate(signals):
+                noise = self.random.getrandbits(len(signal))
+                yield signal.eq(values[number] if number < len(values) else noise)
+        yield unit.last_row.eq(len(now.tokens) - 1)
+        yield unit.shared.eq(int(now.shared))
+        yield unit.sample.eq(int(now.sample))
         yield from pulse(unit.start)
-        # The inputs belong to the pulse: afterwards they may be anything.
-        yield unit.token.eq(self.random.getrandbits(24))
-        yield unit.position.eq(self.random.getrandbits(16))
-        yield unit.sample.eq(self.random.getrandbits(1))
         yield
 
     def run(self, main: Process) -> None:
         consumers = [self.words.process(), self.instructions.process(), self.count_pulses()]
         processes = [self.clock.process(), main, self.memory.process(), *consumers]
-        run_simulation(self.unit, processes)
+        simulate(self.unit, processes)
 
 
 def as_fields(items: list[Instruction]) -> list[tuple[int, ...]]:
     return [tuple(int(getattr(item, name)) for name in FIELDS) for item in items]
 
 
-@pytest.mark.parametrize(("lanes", "seed"), [(4, 1), (16, 2), (16, 3), (64, 4), (64, 5)])
-def test_streams_follow_the_program(lanes: int, seed: int) -> None:
-    bench = Bench(lanes=lanes, seed=seed)
-    program = random_program(bench.config, seed)
+def check_passes(bench: Bench, program: list[Instruction], passes: list[Pass]) -> None:
     walk = Walk(bench.config, program)
-    passes = [(3, 0, False), (0, 0, True), (1, 1, True), (260, 7, False), (511, 31, True)]
 
     def main() -> Process:
         yield from bench.load(program)
-        for token, position, sample in passes:
-            items, addresses = walk.step(token, position, sample)
+        for now in passes:
+            items, addresses = walk.step(now)
             bench.clear()
-            yield from bench.begin(token, position, sample)
+            yield from bench.begin(now)
             yield from wait_for(bench.unit.idle)
             assert bench.instructions.values == as_fields(items)
             assert bench.words.values == [word_at(address) for address in addresses]
@@ -229,6 +263,34 @@ def test_streams_follow_the_program(lanes: int, seed: int) -> None:
 
     bench.run(main())
     assert walk.first == 7
+
+
+@pytest.mark.parametrize(("lanes", "seed"), [(4, 1), (16, 2), (16, 3), (64, 4), (64, 5)])
+def test_streams_follow_the_program(lanes: int, seed: int) -> None:
+    bench = Bench(lanes=lanes, seed=seed)
+    passes = [one(3, 0, False), one(0, 0), one(1, 1), one(260, 7, False), one(511, 31)]
+    check_passes(bench, random_program(bench.config, seed), passes)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "tokens", "seed"), [(4, 2, 6), (16, 4, 7), (16, 3, 8), (64, 4, 9)]
+)
+def test_several_token_rows(lanes: int, tokens: int, seed: int) -> None:
+    """Of one sequence, and of as many sequences, some of which begin."""
+    bench = Bench(lanes=lanes, seed=seed, tokens=tokens)
+    whole = [
+        Pass((9, 1, 9, 300), (0, 1, 2, 3)),
+        Pass((4, 511, 0, 2), (5, 6, 7, 8), sample=False),
+        Pass((7, 7, 8, 1), (3, 0, 9, 1), shared=False),
+        Pass((1, 2, 3, 4), (0, 0, 0, 0), shared=False),
+        Pass((5, 6, 7, 8), (0, 4, 0, 30), shared=False, sample=False),
+    ]
+    passes = [
+        dataclasses.replace(now, tokens=now.tokens[:count], positions=now.positions[:count])
+        for now in whole
+        for count in {tokens, max(1, tokens - 1)}
+    ]
+    check_passes(bench, random_program(bench.config, seed), passes)
 
 
 @pytest.mark.parametrize("lanes", [4, 16, 64])
@@ -244,9 +306,9 @@ def test_token_rows_of_many_groups(lanes: int) -> None:
         yield from bench.load(program)
         for token in (0, 1, 2, 3, 62, 63, 1001, 31999):
             bench.words.clear()
-            yield from bench.begin(token, 5, True)
+            yield from bench.begin(one(token, 5))
             yield from wait_for(bench.unit.idle)
-            addresses = walk.step(token, 5, True)[1]
+            addresses = walk.step(one(token, 5))[1]
             assert bench.words.values == [word_at(address) for address in addresses]
 
     bench.run(main())
@@ -256,8 +318,8 @@ def test_token_rows_of_many_groups(lanes: int) -> None:
     ("first", "extra"),
     [
         (Instruction(Opcode.MATVEC, words=3), 0),
-        (Instruction(Opcode.EMBED, blocks=2), 3 + 2),
-        (Instruction(Opcode.EMBED, blocks=12), 3 + 4),
+        (Instruction(Opcode.EMBED, blocks=2), 4 + 2),
+        (Instruction(Opcode.EMBED, blocks=12), 4 + 4),
     ],
     ids=["matvec", "embed-2", "embed-12"],
 )
@@ -279,11 +341,11 @@ def test_abort_then_the_same_pass_again(wait: int) -> None:
     bench = Bench(seed=wait)
     program = random_program(bench.config, 11)
     walk = Walk(bench.config, program)
-    items, addresses = walk.step(9, 12, True)
+    items, addresses = walk.step(one(9, 12))
 
     def main() -> Process:
         yield from bench.load(program)
-        yield from bench.begin(9, 12, True)
+        yield from bench.begin(one(9, 12))
         for _ in range(wait):
             yield
         yield from pulse(bench.unit.abort)
@@ -293,7 +355,7 @@ def test_abort_then_the_same_pass_again(wait: int) -> None:
         yield from wait_for(bench.unit.idle)
         assert not bench.words.values
         assert not bench.instructions.values
-        yield from bench.begin(9, 12, True)
+        yield from bench.begin(one(9, 12))
         yield from wait_for(bench.unit.idle)
 
     bench.run(main())
@@ -307,7 +369,7 @@ def test_registers_survive_an_abort() -> None:
 
     def main() -> Process:
         yield from bench.load(program)
-        yield from bench.begin(0, 0, True)
+        yield from bench.begin(one(0, 0))
         yield from wait_for(bench.unit.idle)
         yield from pulse(bench.unit.abort)
         yield
@@ -329,13 +391,13 @@ def test_unknown_opcode_stops_the_pass_until_the_program_is_reset() -> None:
         yield
         yield unit.program_write.eq(0)
         assert not (yield unit.illegal)
-        yield from bench.begin(0, 0, True)
+        yield from bench.begin(one(0, 0))
         yield from wait_for(bench.unit.idle)
         assert (yield unit.illegal)
         assert len(bench.instructions.values) == 1
         yield from bench.load(good)
         assert not (yield unit.illegal)
-        yield from bench.begin(0, 0, True)
+        yield from bench.begin(one(0, 0))
         yield from wait_for(bench.unit.idle)
         assert not (yield unit.illegal)
         assert len(bench.instructions.values) == 3
@@ -349,7 +411,7 @@ def test_program_without_end_stops_behind_the_memory() -> None:
 
     def main() -> Process:
         yield from bench.load(program)
-        yield from bench.begin(0, 0, True)
+        yield from bench.begin(one(0, 0))
         yield from wait_for(bench.unit.idle)
         assert (yield bench.unit.illegal)
 

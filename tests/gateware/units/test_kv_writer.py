@@ -1,32 +1,51 @@
-"""The KV writer against the addresses and words of the cache's layout."""
+"""The KV writer against the addresses of the cache's layout."""
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from litedram.common import LiteDRAMNativePort
-from migen import run_simulation
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.units.kv_writer import DEPTH, KVWriter
 from jaltest.dram_model import DramModel
-from jaltest.gateware import Process, wait_for
+from jaltest.gateware import Process, simulate, wait_for
 
-Row = list[int]
+SETTLE = 10
+"""Cycles that positions and bases stand before the first word of a pass."""
+
+Words = list[tuple[int, int, int, int]]
+"""Token row, head, chunk, word."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What is constant during a pass, by token row."""
+
+    kv_bases: tuple[int, ...]
+    positions: tuple[int, ...]
 
 
 class Bench:
     """A writer with its memory, for one geometry of heads."""
 
-    def __init__(self, lanes: int, head_dim: int, heads: int, seed: int = 0, **memory: Any) -> None:
-        self.config = EngineConfig(lanes=lanes)
+    def __init__(
+        self,
+        lanes: int,
+        head_words: int,
+        heads: int,
+        seed: int = 0,
+        tokens: int = 1,
+        **memory: Any,
+    ) -> None:
+        self.config = EngineConfig(lanes=lanes, tokens=tokens)
         self.port = LiteDRAMNativePort("write", 25, self.config.word_bits)
         self.unit = KVWriter(self.config, self.port)
         self.memory = DramModel([self.port], lambda address: 0, seed=seed, **memory)
         self.random = random.Random(seed)
-        self.head_dim, self.heads = head_dim, heads
-        self.head_words = -(-head_dim // self.config.kv_lanes)
-        self.stride = 64 * self.head_words + 3
+        self.head_words, self.heads = head_words, heads
+        self.stride = 64 * head_words + 3
         self.lost = 0
 
     def watch(self) -> Process:
@@ -35,142 +54,150 @@ class Bench:
             self.lost += yield self.unit.overflow
             yield
 
-    def row(self) -> Row:
-        """Random elements, extremes among them."""
-        extremes = [-32768, -1, 0, 1, 32767]
+    def words(self, rows: int) -> Words:
+        """The words of a matrix: heads in order, the token rows of each chunk side by side."""
         return [
-            self.random.choice(extremes)
-            if self.random.random() < 0.2
-            else self.random.randrange(-32768, 32768)
-            for _ in range(self.heads * self.head_dim)
+            (row, head, chunk, self.random.getrandbits(self.config.word_bits))
+            for head in range(self.heads)
+            for chunk in range(self.head_words)
+            for row in range(rows)
         ]
 
-    def expected(self, base: int, position: int, row: Row) -> list[tuple[int, int]]:
+    def expected(self, now: Pass, base: int, words: Words) -> list[tuple[int, int]]:
         """(address, word) in order."""
-        words = []
-        for head in range(self.heads):
-            elements = row[head * self.head_dim : (head + 1) * self.head_dim]
-            for c in range(self.head_words):
-                part = elements[c * self.config.kv_lanes : (c + 1) * self.config.kv_lanes]
-                word = sum((value & 0xFFFF) << (16 * i) for i, value in enumerate(part))
-                words.append((base + head * self.stride + position * self.head_words + c, word))
-        return words
+        found = []
+        for row, head, chunk, word in words:
+            origin = now.kv_bases[row] + base + head * self.stride
+            found.append((origin + now.positions[row] * self.head_words + chunk, word))
+        return found
 
     def geometry(self) -> Process:
-        yield self.unit.head_dim.eq(self.head_dim)
         yield self.unit.head_words.eq(self.head_words)
         yield self.unit.head_stride.eq(self.stride)
 
-    def send(self, base: int, position: int, row: Row, gap: float, lead: int) -> Process:
-        """A row; ``begin`` comes ``lead`` cycles before its first element, no cycle is lost."""
-        unit = self.unit
-        yield unit.begin.eq(1)
-        yield unit.base.eq(base)
-        yield unit.position.eq(position)
-        for _ in range(lead):
+    def begin(self, now: Pass) -> Process:
+        for signals, values in (
+            (self.unit.kv_bases, now.kv_bases),
+            (self.unit.positions, now.positions),
+        ):
+            for signal, value in zip(signals, values, strict=False):
+                yield signal.eq(value)
+        for _ in range(SETTLE):
             yield
-            yield from self.forget()
-        for value in row:
-            while self.random.random() < gap:
-                yield
-                yield from self.forget()
-            yield unit.valid.eq(1)
-            yield unit.data.eq(value)
-            yield
-            yield from self.forget()
 
-    def forget(self) -> Process:
-        """Behind the pulses the inputs are anything."""
-        yield self.unit.begin.eq(0)
-        yield self.unit.valid.eq(0)
-        yield self.unit.base.eq(self.random.getrandbits(25))
-        yield self.unit.position.eq(self.random.getrandbits(16))
-        yield self.unit.data.eq(self.random.randrange(-32768, 32768))
+    def send(self, base: int, words: Words, gap: float) -> Process:
+        """Words, and anything between them."""
+        unit = self.unit
+        signals = (unit.row, unit.head, unit.chunk, unit.word)
+        for values in words:
+            while self.random.random() < gap:
+                yield unit.valid.eq(0)
+                for signal in (*signals, unit.base):
+                    yield signal.eq(self.random.getrandbits(len(signal)))
+                yield
+            for signal, value in zip(signals, values, strict=True):
+                yield signal.eq(value)
+            yield unit.base.eq(base)
+            yield unit.valid.eq(1)
+            yield
+        yield unit.valid.eq(0)
 
     def wait_idle(self) -> Process:
         yield
         yield from wait_for(self.unit.idle)
 
     def run(self, main: Process) -> None:
-        run_simulation(self.unit, [main, self.memory.process(), self.watch()])
+        simulate(self.unit, [main, self.memory.process(), self.watch()])
 
 
-GEOMETRIES = [
-    (2, 4, 3),
-    (4, 8, 4),
-    (16, 8, 4),
-    (16, 20, 2),
-    (16, 9, 3),
-    (64, 32, 2),
-    (64, 48, 2),
-    (64, 128, 1),
+ONE = [Pass((77,), (0,)), Pass((77,), (1,)), Pass((0x10000,), (1023,))]
+FOUR = [
+    Pass((77, 77, 77, 77), (0, 1, 2, 3)),
+    Pass((100, 0x4000, 0x8000, 0x100000), (5, 0, 1023, 1)),
+    Pass((0, 0x4000, 0x8000, 0xC000), (6, 1, 0, 2)),
 ]
 
 
-@pytest.mark.parametrize(("lanes", "head_dim", "heads"), GEOMETRIES)
-def test_rows_arrive_where_they_belong(lanes: int, head_dim: int, heads: int) -> None:
-    bench = Bench(lanes, head_dim, heads, seed=lanes + head_dim)
+@pytest.mark.parametrize(
+    ("lanes", "head_words", "heads", "tokens", "rows"),
+    [
+        (2, 4, 3, 1, 1),
+        (4, 1, 4, 1, 1),
+        (16, 3, 2, 1, 1),
+        (64, 4, 1, 1, 1),
+        (4, 2, 3, 2, 2),
+        (16, 1, 4, 4, 4),
+        (16, 3, 2, 4, 3),
+        (64, 2, 1, 3, 1),
+    ],
+)
+def test_words_arrive_where_they_belong(
+    lanes: int, head_words: int, heads: int, tokens: int, rows: int
+) -> None:
+    """Keys, then values, pass after pass: of one sequence, then of several."""
+    bench = Bench(lanes, head_words, heads, seed=lanes + heads, tokens=tokens)
     expected = []
 
     def main() -> Process:
         yield from bench.geometry()
-        for number, (base, position) in enumerate([(100, 0), (5000, 0), (100, 1), (5000, 1023)]):
-            row = bench.row()
-            expected.extend(bench.expected(base, position, row))
-            gap = 0.3 if lanes > 4 else 0.6
-            yield from bench.send(base, position, row, gap, lead=number)
-        yield from bench.wait_idle()
-        assert bench.memory.write_order == expected
+        for now in ONE if tokens == 1 else FOUR:
+            yield from bench.begin(now)
+            for base in (100, 500000):
+                words = bench.words(rows)
+                expected.extend(bench.expected(now, base, words))
+                yield from bench.send(base, words, 0.6)
+            yield from bench.wait_idle()
+            assert bench.memory.write_order == expected
 
     bench.run(main())
     assert bench.memory.write_order == expected
     assert not bench.lost
 
 
-@pytest.mark.parametrize("lanes", [2, 16, 64])
-def test_rows_follow_each_other_without_a_gap(lanes: int) -> None:
-    bench = Bench(lanes, head_dim=8, heads=2, ready=1.0, latency=(3, 3))
-    rows = [bench.row() for _ in range(6)]
-    expected = [
-        word
-        for number, row in enumerate(rows)
-        for word in bench.expected(1000 * number, 3 * number, row)
-    ]
+@pytest.mark.parametrize(("lanes", "tokens"), [(2, 1), (16, 4), (64, 2)])
+def test_words_follow_each_other_without_a_gap(lanes: int, tokens: int) -> None:
+    bench = Bench(lanes, 2, 3, tokens=tokens, ready=1.0, latency=(3, 3))
+    now = FOUR[1]
+    parts = [(1000 * number, bench.words(tokens)) for number in range(6)]
 
     def main() -> Process:
         yield from bench.geometry()
-        for number, row in enumerate(rows):
-            yield from bench.send(1000 * number, 3 * number, row, gap=0.0, lead=0)
+        yield from bench.begin(now)
+        for base, words in parts:
+            yield from bench.send(base, words, 0.0)
         yield from bench.wait_idle()
 
     bench.run(main())
+    expected = [word for base, words in parts for word in bench.expected(now, base, words)]
     assert bench.memory.write_order == expected
 
 
-def test_latency_from_element_to_command() -> None:
-    bench = Bench(16, head_dim=8, heads=1)
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_latency_from_word_to_command(tokens: int) -> None:
+    bench = Bench(16, 1, 1, tokens=tokens)
 
     def main() -> Process:
         yield from bench.geometry()
-        yield from bench.send(7, 0, bench.row(), gap=0.0, lead=0)
+        yield from bench.begin(FOUR[1])
+        yield from bench.send(7, bench.words(1), 0.0)
         cycles = 0
         while not (yield bench.port.cmd.valid):
             cycles += 1
             yield
         assert cycles == KVWriter.LATENCY
 
-    run_simulation(bench.unit, main())
+    simulate(bench.unit, [main()])
 
 
 @pytest.mark.parametrize("lanes", [2, 16])
 def test_room_leaves_place_for_what_is_on_the_way(lanes: int) -> None:
-    bench = Bench(lanes, head_dim=lanes // 2, heads=1, ready=0.0)
+    bench = Bench(lanes, 1, 1, ready=0.0)
     unit = bench.unit
     lost: list[int] = []
 
     def words(count: int) -> Process:
         for _ in range(count):
-            yield from bench.send(0, 0, bench.row(), gap=0.0, lead=0)
+            yield from bench.send(0, bench.words(1), 0.0)
 
     def main() -> Process:
         yield from bench.geometry()

@@ -39,8 +39,10 @@ def test_every_scale() -> None:
 class Bench:
     """A loader with an embedding table of ``blocks`` blocks a row and a rotary table."""
 
-    def __init__(self, lanes: int, blocks: int, head_dim: int, vocabulary: int = 40) -> None:
-        self.config = EngineConfig(lanes=lanes, max_dim=256, max_head_dim=64)
+    def __init__(
+        self, lanes: int, blocks: int, head_dim: int, vocabulary: int = 40, tokens: int = 1
+    ) -> None:
+        self.config = EngineConfig(lanes, tokens=tokens, max_dim=256, max_head_dim=64)
         self.unit = Loader(self.config)
         self.blocks, self.head_dim = blocks, head_dim
         pick = np.random.default_rng(lanes + blocks)
@@ -55,7 +57,7 @@ class Bench:
         self.clock = Clock()
         self.taken: list[int] = []
         self.arrived: list[int] = []
-        self.values: list[tuple[int, int, int]] = []
+        self.values: list[tuple[int, int, int, int]] = []
 
     def embed_words(self, token: int) -> list[int]:
         """What the fetch unit reads: per block its word of scales, then its elements."""
@@ -79,7 +81,8 @@ class Bench:
                 self.taken.append(self.clock.cycle)
             if (yield unit.valid):
                 self.arrived.append(self.clock.cycle)
-                self.values.append(((yield unit.value), (yield unit.index), (yield unit.last)))
+                value, index = (yield unit.value), (yield unit.index)
+                self.values.append((value, index, (yield unit.last), (yield unit.row)))
             yield
 
     def load(self, words: list[int], start: Process, stall: float) -> Process:
@@ -90,23 +93,33 @@ class Bench:
         while (yield self.unit.busy):
             yield
 
-    def embed(self, token: int, stall: float) -> Process:
+    def embed(self, tokens: list[int], stall: float) -> Process:
         unit = self.unit
-        yield unit.token.eq(token)
+        for signal, token in zip(unit.tokens, tokens, strict=False):
+            yield signal.eq(token)
+        yield unit.last_row.eq(len(tokens) - 1)
         yield unit.blocks.eq(self.blocks)
-        yield from self.load(self.embed_words(token), pulse(unit.start_embed), stall)
+        words = [word for token in tokens for word in self.embed_words(token)]
+        yield from self.load(words, pulse(unit.start_embed), stall)
 
-    def turn(self, position: int, stall: float) -> Process:
+    def turn(self, positions: list[int], stall: float) -> Process:
         unit = self.unit
         yield unit.words.eq(self.rope_words)
         yield unit.head_dim.eq(self.head_dim)
-        yield from self.load(self.rope_row(position), pulse(unit.start_rope), stall)
+        yield unit.last_row.eq(len(positions) - 1)
+        words = [word for position in positions for word in self.rope_row(position)]
+        yield from self.load(words, pulse(unit.start_rope), stall)
 
-    def check_table(self, position: int) -> Process:
+    def check_tables(self, positions: list[int]) -> Process:
+        for row, position in enumerate(positions):
+            yield from self.check_table(row, position)
+
+    def check_table(self, row: int, position: int) -> Process:
         unit, pairs = self.unit, []
         yield
         for pair in range(self.head_dim // 2):
             yield unit.pair.eq(pair)
+            yield unit.pair_row.eq(row)
             yield
             yield
             pairs.append(((yield unit.cosine), (yield unit.sine)))
@@ -116,10 +129,12 @@ class Bench:
         cosine, sine = self.golden._rotation(item, position)
         assert pairs == list(zip(cosine.tolist(), sine.tolist(), strict=True))
 
-    def check_row(self, token: int) -> None:
-        golden = self.golden._embedding(Instruction(Opcode.EMBED, blocks=self.blocks), token)
-        last = len(golden) - 1
-        expected = [(int(v), index, int(index == last)) for index, v in enumerate(golden)]
+    def check_rows(self, tokens: list[int]) -> None:
+        item, expected = Instruction(Opcode.EMBED, blocks=self.blocks), []
+        for row, token in enumerate(tokens):
+            golden = self.golden._embedding(item, token)
+            last = len(golden) - 1
+            expected += [(int(v), i, int(i == last), row) for i, v in enumerate(golden)]
         assert self.values == expected
         self.values.clear()
 
@@ -127,19 +142,31 @@ class Bench:
         simulate(self.unit, [self.clock.process(), self.watch(), main])
 
 
+PASSES = [
+    ([0], [0]),
+    ([1, 39], [63, 0]),
+    ([39, 7, 7, 22], [1, 2, 3, 4]),
+    ([22, 0, 1], [30, 0, 7]),
+    ([5], [9]),
+]
+"""Tokens and positions of the token rows."""
+
+
 @pytest.mark.parametrize("stall", [0.0, 0.6])
-@pytest.mark.parametrize("lanes", [2, 4, 16, 32, 64])
+@pytest.mark.parametrize(("lanes", "tokens"), [(2, 1), (4, 1), (16, 1), (32, 1), (64, 1),
+                                               (2, 4), (16, 3), (32, 2), (64, 4)])  # fmt: skip
 @pytest.mark.parametrize(("blocks", "head_dim"), [(1, 2), (3, 24), (8, 64)])
-def test_tables(lanes: int, blocks: int, head_dim: int, stall: float) -> None:
-    """Embedding and rotary rows in turn, as at the start of each token."""
-    bench = Bench(lanes, blocks, head_dim)
+def test_tables(lanes: int, tokens: int, blocks: int, head_dim: int, stall: float) -> None:
+    """Embedding and rotary rows in turn, as at the start of each pass."""
+    bench = Bench(lanes, blocks, head_dim, tokens=tokens)
 
     def main() -> Process:
-        for token, position in ((0, 0), (1, 63), (39, 1), (22, 30)):
-            yield from bench.embed(token, stall)
-            yield from bench.turn(position, stall)
-            yield from bench.check_table(position)
-            bench.check_row(token)
+        for all_tokens, all_positions in PASSES:
+            rows, positions = all_tokens[:tokens], all_positions[:tokens]
+            yield from bench.embed(rows, stall)
+            yield from bench.turn(positions, stall)
+            yield from bench.check_tables(positions)
+            bench.check_rows(rows)
 
     bench.run(main())
 
@@ -147,7 +174,7 @@ def test_tables(lanes: int, blocks: int, head_dim: int, stall: float) -> None:
 @pytest.mark.parametrize("lanes", [2, 16, 64])
 def test_latency_and_rate(lanes: int) -> None:
     bench = Bench(lanes, 2, 8)
-    bench.run(bench.embed(5, 0.0))
+    bench.run(bench.embed([5], 0.0))
     per_word = min(lanes, BLOCK)
     # Of the words taken, the first one of each block is its scales.
     words = bench.taken[1 : 1 + bench.config.words_per_block]

@@ -11,12 +11,12 @@ from migen import Module, run_simulation
 from jalgateware.contract.config import EngineConfig
 from jalgateware.units.kv_writer import KVWriter
 from jalgateware.units.reader import StreamReader
-from jaltest.gateware import Clock, Process, Receiver, pulse, wait_for
+from jaltest.gateware import Clock, Process, Receiver, wait_for
 
 CLOCK_HZ = 100e6
 ROW_WORDS, BANKS, ROWS = 128, 8, 2
 WORDS = ROW_WORDS * BANKS * ROWS
-HEAD_DIM, HEADS = 16, 3
+HEAD_WORDS, HEADS = 2, 3
 
 
 class Bench:
@@ -60,17 +60,20 @@ class Bench:
         yield
         yield from wait_for(self.reader.idle)
 
-    def write(self, base: int, stride: int, position: int, row: list[int]) -> Process:
+    def write(self, base: int, stride: int, position: int, words: list[int]) -> Process:
         unit = self.writer
-        yield unit.head_dim.eq(HEAD_DIM)
-        yield unit.head_words.eq(HEAD_DIM // 8)
+        yield unit.head_words.eq(HEAD_WORDS)
         yield unit.head_stride.eq(stride)
         yield unit.base.eq(base)
-        yield unit.position.eq(position)
-        yield from pulse(unit.begin)
+        yield unit.positions[0].eq(position)
+        # Its place is looked up ahead.
+        for _ in range(10):
+            yield
         yield unit.valid.eq(1)
-        for element in row:
-            yield unit.data.eq(element)
+        for number, word in enumerate(words):
+            yield unit.head.eq(number // HEAD_WORDS)
+            yield unit.chunk.eq(number % HEAD_WORDS)
+            yield unit.word.eq(word)
             yield
         yield unit.valid.eq(0)
         yield
@@ -84,7 +87,7 @@ def test_reads_and_writes_arrive() -> None:
     bench = Bench()
     # Across rows and banks, single words, the same bank twice in another row, the last word.
     commands = [(100, 150), (1000, 1), (3, 2), (ROW_WORDS * BANKS + 5, 20), (WORDS - 1, 1)]
-    row = [random.Random(4).randrange(1 << 16) for _ in range(HEADS * HEAD_DIM)]
+    written = [random.Random(n).getrandbits(128) for n in range(HEADS * HEAD_WORDS)]
     base, stride, position = 300, 130, 7
 
     def main() -> Process:
@@ -92,18 +95,14 @@ def test_reads_and_writes_arrive() -> None:
         expected = [word for start, n in commands for word in bench.words[start : start + n]]
         assert bench.received.values == expected
         bench.received.clear()
-        yield from bench.write(base, stride, position, row)
+        yield from bench.write(base, stride, position, written)
         # Around what was written: a word of the old content on each side.
         starts = [base + head * stride + 2 * position - 1 for head in range(HEADS)]
         yield from bench.read([(start, 4) for start in starts])
-        packed = [
-            sum(element << (16 * i) for i, element in enumerate(row[8 * word : 8 * word + 8]))
-            for word in range(HEADS * HEAD_DIM // 8)
-        ]
         for head, start in enumerate(starts):
             words = bench.received.values[4 * head : 4 * head + 4]
             assert words[0] == bench.words[start]
-            assert words[1:3] == packed[2 * head : 2 * head + 2]
+            assert words[1:3] == written[2 * head : 2 * head + 2]
             assert words[3] == bench.words[start + 3]
 
     bench.run(main())

@@ -281,6 +281,8 @@ def test_device_says_how_many_rows_and_which_formats_it_has() -> None:
     config = EngineConfig(tokens=3, mxfp4=True)
     assert Behind(config).device.identity.config == config
     assert Behind(config).info.token_rows == 3
+    least = EngineConfig(max_group=1, attention_slots=1)
+    assert Behind(least).device.identity.config == least
 
 
 def test_formats_that_the_device_refuses_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
