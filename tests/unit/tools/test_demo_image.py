@@ -53,7 +53,7 @@ def test_default_tale_ends(image: Image) -> None:
     assert len(find_cast("Once upon a time" + text).names) == 2
 
 
-def test_its_drafts_are_worth_two_tokens_a_pass(image: Image) -> None:
+def test_its_drafts_save_passes(image: Image) -> None:
     assert image.drafts is not None
     table = image.drafts.tolist()
     assert tokens_per_pass(table, list(runs(image, 100, temperature=0.8))[:6]) > 1.7
