@@ -18,7 +18,7 @@ from jalhost.models.architecture import Model
 from jalhost.models.image import Image
 from jalhost.models.reference import Reference
 from jalhost.models.tokenizer import BOS
-from jalhost.models.unfold import unfold
+from jalhost.models.unfold import unfold_image
 
 Table = npt.NDArray[np.uint32]
 Tokens = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ def with_drafts(image: Image, tokens: int | None = None, text: str | None = None
         tokens = min(USUAL_TOKENS, USUAL_WORK // image.plan.architecture.parameters)
     if not tokens:
         return dataclasses.replace(image, drafts=None)
-    model = unfold(image)
+    model = unfold_image(image)
     if text is None:
         texts = tell(model, tokens, image.stop_tokens)
     else:
