@@ -39,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def convert(folder: Path, output: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return model(
         "convert", str(folder / "x.bin"), "--tokenizer", str(folder / "tok.bin"),
+        "--draft-tokens", "0",
         "-o", str(folder / output), *arguments,
     )  # fmt: skip
 
