@@ -156,7 +156,7 @@ class TokenLoop(LiteXModule):
                 NextValue(self.sample, prompt.final),
                 If(prompt.final | (self._row == rows - 1), NextState("READY")),
             )
-            .Else(self.waits.eq(1)),
+            .Else(self.waits.eq(~prompt.valid)),
         )
         self._learn(accept, prompt.token)
 
