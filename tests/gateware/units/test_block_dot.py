@@ -30,7 +30,7 @@ CODES = np.array([*E2M1_DOUBLED, *(-size for size in E2M1_DOUBLED)])
 Integers = npt.NDArray[np.int64]
 
 
-def packed_operand(low: int, high: int) -> int:
+def packed_operand(low: Integers, high: Integers) -> Integers:
     """Two doubled elements as the docstring of the packer says."""
     return low + high * (1 << FIELD)
 
@@ -50,7 +50,8 @@ def test_packer_gives_every_byte_and_every_pair_of_codes() -> None:
 
     run_simulation(unit, [main()])
     expected = [byte - (byte >> 7 << 8) for byte in range(256)]
-    expected += [packed_operand(low, high) for low, high in product(CODES.tolist(), repeat=2)]
+    low, high = np.array(list(product(CODES, repeat=2))).T
+    expected += packed_operand(low, high).tolist()
     assert operands == [value & ((1 << PACKED_BITS) - 1) for value in expected]
 
 
