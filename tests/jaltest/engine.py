@@ -14,6 +14,7 @@ from jalgateware.golden.sampler import Sampling
 from jalgateware.units.engine import Engine
 from jalhost.models.architecture import Architecture, Model
 from jalhost.models.compiler import build_tape, compile_program, layout, quantise_model, rope_table
+from jalhost.models.plan import MXINT8_ONLY, Formats
 from jaltest.dram_model import DramModel
 from jaltest.gateware import Process, pulse, simulate
 from jaltest.tiny import tiny_model
@@ -72,12 +73,19 @@ class Bench:
     """An engine and its DRAM, with a model in it; and the same model in a golden machine."""
 
     def __init__(
-        self, a: Architecture, lanes: int, seed: int = 0, gain: float = 1.0, **sizes: Any
+        self,
+        a: Architecture,
+        lanes: int,
+        seed: int = 0,
+        gain: float = 1.0,
+        formats: Formats = MXINT8_ONLY,
+        **sizes: Any,
     ) -> None:
         self.architecture = a
         sizes = {"read_ports": 2, "max_context": 16, "max_kv_heads": 4} | sizes
         self.config = config = EngineConfig(lanes, **sizes)
-        plan, matrices = quantise_model(amplified(tiny_model(a, seed + 1), gain))
+        plan, matrices = quantise_model(amplified(tiny_model(a, seed + 1), gain), formats)
+        self.place = layout(a, config, formats)
         self.program = compile_program(plan, config)
         tape = build_tape(plan, matrices, rope_table(a), config)
         self.goldens = [
@@ -189,7 +197,7 @@ class Bench:
 
     def check_cache(self) -> None:
         """DRAM holds the golden machines' keys and values, words filled up with zeros."""
-        a, place = self.architecture, layout(self.architecture, self.config)
+        a, place = self.architecture, self.place
         lanes, found = self.config.lanes, 0
         regions = [
             (stream * place.kv_words + base, region)
@@ -209,7 +217,7 @@ class Bench:
 
     def words_of(self, run: Run) -> tuple[int, int]:
         """Words that a run reads: all, and those of the cache."""
-        a, place = self.architecture, layout(self.architecture, self.config)
+        a, place = self.architecture, self.place
         passes = len(run.prompt) + len(run.tokens) - 1
         tables = (a.dim // 32) * (1 + self.config.words_per_block) + place.rope_words
         matrices = [item for item in self.program if item.opcode is isa.Opcode.MATVEC]
