@@ -85,6 +85,7 @@ class Bench:
         sizes = {"read_ports": 2, "max_context": 16, "max_kv_heads": 4} | sizes
         self.config = config = EngineConfig(lanes, **sizes)
         plan, matrices = quantise_model(amplified(tiny_model(a, seed + 1), gain), formats)
+        self.place = layout(a, config, formats)
         self.program = compile_program(plan, config)
         tape = build_tape(plan, matrices, rope_table(a), config)
         self.goldens = [
@@ -196,7 +197,7 @@ class Bench:
 
     def check_cache(self) -> None:
         """DRAM holds the golden machines' keys and values, words filled up with zeros."""
-        a, place = self.architecture, layout(self.architecture, self.config)
+        a, place = self.architecture, self.place
         lanes, found = self.config.lanes, 0
         regions = [
             (stream * place.kv_words + base, region)
@@ -216,7 +217,7 @@ class Bench:
 
     def words_of(self, run: Run) -> tuple[int, int]:
         """Words that a run reads: all, and those of the cache."""
-        a, place = self.architecture, layout(self.architecture, self.config)
+        a, place = self.architecture, self.place
         passes = len(run.prompt) + len(run.tokens) - 1
         tables = (a.dim // 32) * (1 + self.config.words_per_block) + place.rope_words
         matrices = [item for item in self.program if item.opcode is isa.Opcode.MATVEC]

@@ -27,15 +27,16 @@ class Sampler(LiteXModule):
     """Argmax of the logits, or of ``logit / temperature`` plus Gumbel noise: an exact sample.
 
     ``token = argmax(round(logit * inverse_temperature / 2**12) + gumbel(hash(index ^ key)))``
-    with ``key = hash(hash(seed) + position)``, for each token row
+    with ``key = hash(hash(seed) + position)``, for each token row.
 
-    Interface: ``start`` (pulse) takes ``seeds``, ``positions`` and ``inverse_temperature``
-    {INVERSE_TEMPERATURE; 0: argmax of the logits alone} and forgets whatever went before, also
-    unfinished passes; ``ready`` rises ``key_latency`` cycles later and falls behind the last logit.
-    Then logits ``valid`` {``logit`` {VECTOR}, ``index`` (token), ``row`` (token row), ``last``},
-    valid-only, for each token row in ascending order of ``index``: of equals the first wins.
-    ``done`` pulses ``LATENCY`` cycles behind the last logit of token row ``last_row``; ``tokens``
-    stay until the first logit of the next pass arrives there.
+    Interface: ``start`` (pulse) takes ``inverse_temperature`` {INVERSE_TEMPERATURE; 0: argmax of
+    the logits alone} and forgets whatever went before, also unfinished passes; ``seeds`` and
+    ``positions`` stay until ``ready``, which rises ``key_latency`` cycles later and falls behind
+    the last logit. ``last_row``: the last token row in use, constant for a pass. Then logits
+    ``valid`` {``logit`` {VECTOR}, ``index`` (token), ``row`` (token row), ``last``}, valid-only,
+    for each token row in ascending order of ``index``: of equals the first wins. ``done`` pulses
+    ``LATENCY`` cycles behind the last logit of token row ``last_row``; ``tokens`` stay until the
+    first logit of the next pass arrives there.
     Latency: ``key_latency``, ``LATENCY``. Throughput: one logit per cycle.
     Overflow: none.
     Cost: 1411 LUTs, 1518 flip-flops, 11 multipliers, 2 block RAMs. 118 MHz (ECP5 speed

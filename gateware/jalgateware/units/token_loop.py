@@ -36,8 +36,9 @@ class TokenLoop(LiteXModule):
     ``sample`` and ``tokens``, ``positions``, ``sequences`` of each token row; ``pass_ready``
     before, ``pass_done`` and ``sampled_tokens`` after; ``output`` {token, stream, cycles}: samples
     with the cycle in which they were drawn; ``cycles``: since the start.
-    Latency: 6 cycles from a sample to the next pass, and 2 for each row more. Throughput: one pass
-    at a time. Overflow: none; a full output FIFO holds the next pass back.
+    Latency: 5 cycles from ``pass_done`` to the next ``pass_start``, and 2 for each row more;
+    drafting takes the drafter's time. Throughput: one pass at a time. Overflow: none; a full output
+    FIFO holds the next pass back.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -172,7 +172,8 @@ class Bench:
 
     def golden(self, query: Rows, keys: Rows, values: Rows, shape: Shape) -> list[int]:
         scores(query, keys, shape.score_shift, self.tally)
-        return attend_head(query, keys, values, shape.score_shift, shape.value_shift).tolist()
+        rows = attend_head(query, keys, values, shape.score_shift, shape.value_shift)
+        return [int(value) for value in rows]
 
     def prepare(self, case: Case) -> Process:
         """What happens before the start."""

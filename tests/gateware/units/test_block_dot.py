@@ -1,7 +1,6 @@
 """Operands, dot products and their alignment against the golden model."""
 
 from itertools import product
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +28,9 @@ CODES = np.array([*E2M1_DOUBLED, *(-size for size in E2M1_DOUBLED)])
 """Doubled values of the 16 codes."""
 
 Integers = npt.NDArray[np.int64]
-Operand = TypeVar("Operand", int, Integers)
 
 
-def packed_operand(low: Operand, high: Operand) -> Operand:
+def packed_operand(low: Integers, high: Integers) -> Integers:
     """Two doubled elements as the docstring of the packer says."""
     return low + high * (1 << FIELD)
 
@@ -52,7 +50,8 @@ def test_packer_gives_every_byte_and_every_pair_of_codes() -> None:
 
     run_simulation(unit, [main()])
     expected = [byte - (byte >> 7 << 8) for byte in range(256)]
-    expected += [packed_operand(low, high) for low, high in product(CODES.tolist(), repeat=2)]
+    low, high = np.array(list(product(CODES, repeat=2))).T
+    expected += packed_operand(low, high).tolist()
     assert operands == [value & ((1 << PACKED_BITS) - 1) for value in expected]
 
 
@@ -156,8 +155,7 @@ def test_two_elements_at_once_are_exact(columns: int) -> None:
 def test_formats_follow_each_other() -> None:
     generator = np.random.default_rng(5)
     narrow, wide = int8_blocks(generator, 30), packed_blocks(generator)[:: len(CODES) + 1]
-    mixed: list[tuple[Integers, Integers, bool]] = []
-    bench, expected = Bench(8, True), []
+    bench, mixed, expected = Bench(8, True), [], []
     for (weights, activations), (low, high, others) in zip(narrow, wide, strict=False):
         mixed.append((weights, activations, False))
         mixed.append((packed_operand(low, high), others, True))

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from migen import run_simulation
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import INVERSE_TEMPERATURE, POSITION_BITS, VECTOR
 from jalgateware.contract.isa import FIELDS
 from jalgateware.golden.sampler import Sampling, gumbel, hash32, noise_key, sample
 from jalgateware.units.sampler import Sampler
-from jaltest.gateware import Process, pulse
+from jaltest.gateware import Process, pulse, simulate
 
 INDICES = 1 << FIELDS["rows"][1]
 
@@ -37,29 +36,48 @@ class Pass:
         return sample(logits, self.sampling, self.position)
 
 
-def begin(unit: Sampler, case: Pass) -> Process:
-    """Starts a pass and waits for the key."""
-    yield unit.seed.eq(case.sampling.seed)
-    yield unit.inverse_temperature.eq(case.sampling.inverse_temperature)
-    yield unit.position.eq(case.position)
+Group = list[Pass]
+"""What the token rows of a pass do; they share temperature and gaps."""
+
+
+def begin(unit: Sampler, group: Group) -> Process:
+    """Starts a pass and waits for the keys."""
+    for row, case in enumerate(group):
+        yield unit.seeds[row].eq(case.sampling.seed)
+        yield unit.positions[row].eq(case.position)
+    yield unit.last_row.eq(len(group) - 1)
+    yield unit.inverse_temperature.eq(group[0].sampling.inverse_temperature)
     yield from pulse(unit.start)
-    # What was latched may change.
-    for signal in (unit.seed, unit.inverse_temperature, unit.position):
-        yield signal.eq(1)
-    for cycle in range(1, Sampler.KEY_LATENCY + 1):
+    yield unit.inverse_temperature.eq(1)
+    for cycle in range(1, unit.key_latency + 1):
         yield
         assert not (yield unit.done)
-        assert (yield unit.ready) == (cycle == Sampler.KEY_LATENCY)
+        assert (yield unit.ready) == (cycle == unit.key_latency)
+    # What the keys were made of may change.
+    for signal in (*unit.seeds, *unit.positions):
+        yield signal.eq(1)
 
 
-def send(unit: Sampler, case: Pass, pick: random.Random) -> Process:
-    """Sends the rows; returns in the cycle of the last one."""
-    for number, (index, logit) in enumerate(case.rows):
-        while pick.random() < case.gaps:
+def logits_of(group: Group) -> list[tuple[int, int, int, int]]:
+    """(token row, index, logit, last): two of each token row in turn, as the vector unit does."""
+    longest = max(len(case.rows) for case in group)
+    return [
+        (row, *case.rows[number], int(number == len(case.rows) - 1))
+        for pair in range(0, longest, 2)
+        for row, case in enumerate(group)
+        for number in range(pair, min(pair + 2, len(case.rows)))
+    ]
+
+
+def send(unit: Sampler, group: Group, pick: random.Random) -> Process:
+    """Sends the logits; returns in the cycle of the last one."""
+    for row, index, logit, last in logits_of(group):
+        while pick.random() < group[0].gaps:
             yield from noise(unit, pick)
+        yield unit.row.eq(row)
         yield unit.index.eq(index)
         yield unit.logit.eq(logit)
-        yield unit.last.eq(int(number == len(case.rows) - 1))
+        yield unit.last.eq(last)
         yield unit.valid.eq(1)
         yield
         assert not (yield unit.done)
@@ -68,39 +86,47 @@ def send(unit: Sampler, case: Pass, pick: random.Random) -> Process:
 
 def noise(unit: Sampler, pick: random.Random) -> Process:
     """A cycle without a row."""
-    for signal in (unit.index, unit.logit, unit.last):
+    for signal in (unit.index, unit.logit, unit.last, unit.row):
         yield signal.eq(pick.getrandbits(len(signal)))
     yield unit.valid.eq(0)
     yield
 
 
-def finish(unit: Sampler, pick: random.Random) -> Process:
-    """Waits for the token and returns it; ``done`` is high for exactly one cycle."""
+def finish(unit: Sampler, group: Group, pick: random.Random) -> Process:
+    """Waits for the tokens and returns them; ``done`` is high for exactly one cycle."""
     for _ in range(Sampler.LATENCY):
         assert not (yield unit.done)
         yield from noise(unit, pick)
         assert not (yield unit.ready)
     assert (yield unit.done)
-    token = yield unit.token
+    tokens = []
+    for row in range(len(group)):
+        tokens.append((yield unit.tokens[row]))
     yield
     assert not (yield unit.done)
-    assert (yield unit.token) == token
-    return token
+    for row, token in enumerate(tokens):
+        assert (yield unit.tokens[row]) == token
+    return tokens
 
 
-def run(cases: list[Pass], seed: int = 0) -> list[int]:
+def run_groups(groups: list[Group], tokens: int, seed: int = 0) -> list[list[int]]:
     """The tokens of passes, one after another in one sampler."""
-    unit, pick = Sampler(EngineConfig()), random.Random(seed)
-    tokens: list[int] = []
+    unit, pick = Sampler(EngineConfig(tokens=tokens)), random.Random(seed)
+    found: list[list[int]] = []
 
     def main() -> Process:
-        for case in cases:
-            yield from begin(unit, case)
-            yield from send(unit, case, pick)
-            tokens.append((yield from finish(unit, pick)))
+        for group in groups:
+            yield from begin(unit, group)
+            yield from send(unit, group, pick)
+            found.append((yield from finish(unit, group, pick)))
 
-    run_simulation(unit, main())
-    return tokens
+    simulate(unit, [main()])
+    return found
+
+
+def run(cases: list[Pass]) -> list[int]:
+    """As before, with one token row."""
+    return [tokens[0] for tokens in run_groups([[case] for case in cases], 1)]
 
 
 def check(cases: list[Pass]) -> None:
@@ -175,27 +201,55 @@ def test_best_of_a_pass_does_not_reach_into_the_next() -> None:
     assert run([Pass([(0, 1), (1, VECTOR.maximum)]), Pass([(0, -9), (1, -8), (2, -9)])]) == [1, 1]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.8, 20.0])
+@pytest.mark.parametrize(("tokens", "gaps"), [(2, 0.0), (3, 0.5), (4, 0.0)])
+def test_token_rows_draw_on_their_own(tokens: int, gaps: float, temperature: float) -> None:
+    """Rows of one sequence have a seed in common, those of several a position at times."""
+    pick, groups = np.random.default_rng(tokens), []
+    for number in range(6):
+        group = []
+        for row in range(tokens if number % 2 else 1 + number % tokens):
+            values = (pick.normal(0, 3, size=21) * 65536).astype(int).tolist()
+            seed, position = (5, number + row) if number % 3 else (row, number)
+            sampling = Sampling.from_temperature(temperature, seed=seed)
+            group.append(Pass(list(enumerate(values)), sampling, position, gaps))
+        groups.append(group)
+    expected = [[case.golden() for case in group] for group in groups]
+    assert run_groups(groups, tokens) == expected
+    if temperature:
+        assert any(len(set(tokens)) > 1 for tokens in expected)
+
+
+def test_extremes_of_one_token_row_do_not_reach_another() -> None:
+    high = Pass([(0, 1), (1, VECTOR.maximum), (2, 5)])
+    low = Pass([(0, VECTOR.minimum), (1, VECTOR.minimum), (2, VECTOR.minimum)])
+    late = Pass([(0, -9), (1, -9), (2, -8)])
+    groups = [[high, low, late], [low, late, high], [late, high]]
+    assert run_groups(groups, 3) == [[1, 0, 2], [0, 2, 1], [2, 1]]
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
 @pytest.mark.parametrize("wait", [0, 3, 8, 16, 17, 25, Sampler.LATENCY - 2, Sampler.LATENCY - 1])
-def test_start_forgets_an_unfinished_pass(wait: int) -> None:
+def test_start_forgets_an_unfinished_pass(wait: int, tokens: int) -> None:
     """Whether it was still making its key or had all its rows in flight."""
-    unit, pick = Sampler(EngineConfig()), random.Random(wait)
+    unit, pick = Sampler(EngineConfig(tokens=tokens)), random.Random(wait)
     hot = Sampling.from_temperature(2.0, seed=99)
-    lost = Pass([(0, 0), (1, VECTOR.maximum)], hot, position=3)
-    kept = Pass([(index, index << 14) for index in range(20)], hot, position=4)
-    tokens: list[int] = []
+    lost = [Pass([(0, 0), (1, VECTOR.maximum)], hot, position=3)] * tokens
+    kept = [Pass([(i, i << 14) for i in range(20)], hot, position=4 + t) for t in range(tokens)]
+    found: list[int] = []
 
     def main() -> Process:
-        if wait > Sampler.KEY_LATENCY:
+        if wait > unit.key_latency:
             yield from begin(unit, lost)
             yield from send(unit, lost, pick)
         else:
-            yield unit.seed.eq(5)
+            yield unit.seeds[0].eq(5)
             yield from pulse(unit.start)
         for _ in range(wait):
             yield
         yield from begin(unit, kept)
         yield from send(unit, kept, pick)
-        tokens.append((yield from finish(unit, pick)))
+        found.extend((yield from finish(unit, kept, pick)))
 
-    run_simulation(unit, main())
-    assert tokens == [kept.golden()]
+    simulate(unit, [main()])
+    assert found == [case.golden() for case in kept]

@@ -130,7 +130,8 @@ class Bench:
                 base = None if kind is Destination.QUERY else kv_base(number)
                 found["kv"] += [(int(kind), i, int(v), base) for i, v in enumerate(narrow)]
             if kind is Destination.VALUE:
-                deliver(scale_output(*(part[row] for part in next(attended)), tally), 1)
+                results, mantissas, shifts = (part[row] for part in next(attended))
+                deliver(scale_output(results, mantissas, shifts, tally), 1)
             elif kind is Destination.RESIDUAL:
                 x = saturate(x + y, VECTOR, tally)
                 norm = replace(x)
@@ -167,8 +168,8 @@ class Bench:
         fields += [command.out_shift, command.kv_base, command.format]
         h = 0
         for number, (kind, rows, norm, fraction, out_shift) in enumerate(self.matrices):
-            values = (int(kind), rows, norm, fraction, out_shift, kv_base(number))
-            values += (int(self.formats[number]),)
+            place, form = kv_base(number), int(self.formats[number])
+            values = (int(kind), rows, norm, fraction, out_shift, place, form)
             yield from Sender(command, fields, [values], self.stall / 2, seed=number).process()
             h += kind in (Destination.VALUE, Destination.SWIGLU)
             if kind is Destination.VALUE:
