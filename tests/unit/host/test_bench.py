@@ -152,6 +152,16 @@ def test_drafts_share_weights_and_cache() -> None:
     assert result.bytes_needed == 2 * weight_bytes(IMAGE) + 8 * own + cached * 2 // 8
 
 
+@pytest.mark.parametrize("test", [Workload(0, 2, 30, 4), Workload(8, 0, 9)])
+def test_passes_behind_a_cold_cache_are_those_of_the_tokens(test: Workload) -> None:
+    clock = Clock(rows=4)
+    result = Bench(clock, IMAGE, cold_cache=True).run(test, 1, breakdown=True)
+    assert result.samples[0].passes == 2
+    assert result.tokens_per_pass == 4
+    assert result.breakdown
+    assert result.breakdown["tokens"] == 2
+
+
 def test_prompt_takes_all_rows() -> None:
     result, clock = run(Workload(10, 0), rows=4)
     assert clock.requests[0].drafts == 0
