@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from jalgateware.contract.config import EngineConfig
 from jalhost.errors import UsageError
@@ -23,7 +24,7 @@ class Gateware:
     as it was given.
     """
 
-    engine: Mapping[str, int] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
     system: Mapping[str, str | int] = field(default_factory=dict)
     text: str = ""
 
@@ -34,7 +35,7 @@ def parse_gateware(text: str) -> Gateware:
     Raises:
         UsageError: a key does not exist or stands twice, or a value is not of its kind.
     """
-    engine: dict[str, int] = {}
+    engine: dict[str, Any] = {}
     system: dict[str, str | int] = {}
     for part in text.split(","):
         key, equals, value = (item.strip() for item in part.partition("="))
@@ -55,7 +56,7 @@ def parse_gateware(text: str) -> Gateware:
     return Gateware(engine, system, text)
 
 
-def engine_config(engine: Mapping[str, int]) -> EngineConfig:
+def engine_config(engine: Mapping[str, Any]) -> EngineConfig:
     """The engine with these fields.
 
     Raises:

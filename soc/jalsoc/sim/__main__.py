@@ -40,8 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     system.add_argument(
         "--engine",
         default="{}",
-        help="fields of EngineConfig as JSON; lanes"
-        " are those that read the DRAM's port unless given",
+        help="fields of EngineConfig as JSON; others are as the DRAM wants them, or the defaults",
     )
     system.add_argument("--dram", default=default.dram, help=", ".join(DRAM_KINDS))
     system.add_argument("--dram-mib", type=int, default=default.dram_mib)
@@ -69,8 +68,8 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         UsageError: there is no such system.
     """
     try:
-        lanes = {"lanes": dram_kind(arguments.dram).port_bytes}
-        engine = EngineConfig(**(lanes | json.loads(arguments.engine)))
+        fitting = dram_kind(arguments.dram).engine
+        engine = EngineConfig(**(fitting | json.loads(arguments.engine)))
     except (ValueError, TypeError) as error:
         raise UsageError(f"--engine: {error}", "fields of EngineConfig as JSON") from error
     return SimulatorConfig(
