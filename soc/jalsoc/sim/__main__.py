@@ -15,9 +15,9 @@ from typing import Any
 
 from jalgateware.contract.config import EngineConfig
 from jalhost.errors import INTERRUPTED, JalError, UsageError
-from jalsoc.dram import DRAM_KINDS, dram_kind
+from jalsoc.dram import DRAM_KINDS, dram_chip, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
-from jalsoc.sim.config import SimulatorConfig
+from jalsoc.sim.config import MIB, SimulatorConfig
 from jalsoc.sim.process import SimulatorOptions, harness_command
 
 
@@ -72,12 +72,16 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         engine = EngineConfig(**(fitting | json.loads(arguments.engine)))
     except (ValueError, TypeError) as error:
         raise UsageError(f"--engine: {error}", "fields of EngineConfig as JSON") from error
-    return SimulatorConfig(
+    config = SimulatorConfig(
         engine=engine,
         dram=arguments.dram,
         dram_mib=arguments.dram_mib,
         clock_hz=arguments.clock_hz,
     )
+    if config.dram_mib != SimulatorConfig.dram_mib:
+        # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.
+        dram_chip(dram_kind(config.dram), config.dram_mib * MIB, config.clock_hz)
+    return config
 
 
 def become_harness(built: SimulatorBuild, arguments: argparse.Namespace) -> None:
