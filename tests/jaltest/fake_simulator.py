@@ -14,7 +14,9 @@ import sys
 import threading
 import time
 import tty
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,9 @@ def main() -> None:
     parser.add_argument("--preload", type=Path)
     parser.add_argument("--pty", action="store_true")
     options = parser.parse_args()
+    if options.command == "describe":
+        describe(json.loads(options.engine), options.dram)
+        return
     if FAULT == "silent":
         print("it went wrong", file=sys.stderr)
         sys.exit(1)
@@ -94,6 +99,15 @@ def main() -> None:
             return
     while FAULT == "stubborn":
         time.sleep(1)
+
+
+def describe(engine: dict[str, Any], dram: str) -> None:
+    """As the simulator does it: this DRAM wants 32 lanes, and there is no other."""
+    if dram != "ddr3x16":
+        emit("error", kind="UsageError", what=f"there is no DRAM {dram!r}", hint="choose another")
+        sys.exit(2)
+    config = EngineConfig(**({"lanes": 32} | engine))
+    emit("system", engine=asdict(config), dram=dram)
 
 
 def accept(server: socket.socket, fake: FakeDevice) -> None:

@@ -24,7 +24,7 @@ class Gateware:
     as it was given.
     """
 
-    engine: Mapping[str, int] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
     system: Mapping[str, str | int] = field(default_factory=dict)
     text: str = ""
 
@@ -35,7 +35,7 @@ def parse_gateware(text: str) -> Gateware:
     Raises:
         UsageError: a key does not exist or stands twice, or a value is not of its kind.
     """
-    engine: dict[str, int] = {}
+    engine: dict[str, Any] = {}
     system: dict[str, str | int] = {}
     for part in text.split(","):
         key, equals, value = (item.strip() for item in part.partition("="))

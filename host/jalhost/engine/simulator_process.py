@@ -182,7 +182,7 @@ class SimulatorProcess:
             raise BuildError("building the simulator takes forever", "see --debug") from None
 
 
-def complete_engine(engine: Mapping[str, int], system: Mapping[str, str | int]) -> EngineConfig:
+def complete_engine(engine: Mapping[str, Any], system: Mapping[str, str | int]) -> EngineConfig:
     """The engine that a simulated system has, with what the system decides on where not given.
 
     Raises:
@@ -201,7 +201,7 @@ def complete_engine(engine: Mapping[str, int], system: Mapping[str, str | int]) 
     return EngineConfig(**event["engine"])
 
 
-def _system_options(engine: Mapping[str, int], system: Mapping[str, str | int]) -> list[str]:
+def _system_options(engine: Mapping[str, Any], system: Mapping[str, str | int]) -> list[str]:
     options = ["--engine", json.dumps(dict(engine))]
     for name, value in system.items():
         options += [f"--{name.replace('_', '-')}", str(value)]

@@ -211,7 +211,7 @@ def check_limits(plan: Plan, config: EngineConfig) -> None:
         if value > limit:
             raise ModelError(
                 f"the model's {name} is {value}, this gateware's limit is {limit}",
-                "build gateware with a larger limit or choose a smaller model",
+                "choose larger gateware (--gateware, where it is not a board) or a smaller model",
             )
     if a.dim % BLOCK:
         raise ModelError(f"the model's dim is {a.dim}, the engine needs a multiple of {BLOCK}")

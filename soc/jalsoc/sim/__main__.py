@@ -15,9 +15,9 @@ from typing import Any
 
 from jalgateware.contract.config import STANDARD
 from jalhost.errors import INTERRUPTED, JalError, UsageError
-from jalsoc.dram import DRAM_KINDS, dram_kind
+from jalsoc.dram import DRAM_KINDS, dram_chip, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
-from jalsoc.sim.config import SimulatorConfig
+from jalsoc.sim.config import MIB, SimulatorConfig
 from jalsoc.sim.process import SimulatorOptions, harness_command
 
 
@@ -40,8 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     system.add_argument(
         "--engine",
         default="{}",
-        help="fields of EngineConfig as JSON; lanes"
-        " are those that read the DRAM's port unless given",
+        help="fields of EngineConfig as JSON; others are as the DRAM wants them, or the defaults",
     )
     system.add_argument("--dram", default=default.dram, help=", ".join(DRAM_KINDS))
     system.add_argument("--dram-mib", type=int, default=default.dram_mib)
@@ -69,16 +68,20 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         UsageError: there is no such system.
     """
     try:
-        lanes = {"lanes": dram_kind(arguments.dram).port_bytes}
-        engine = replace(STANDARD, **(lanes | json.loads(arguments.engine)))
+        fitting = dram_kind(arguments.dram).engine
+        engine = replace(STANDARD, **(fitting | json.loads(arguments.engine)))
     except (ValueError, TypeError) as error:
         raise UsageError(f"--engine: {error}", "fields of EngineConfig as JSON") from error
-    return SimulatorConfig(
+    config = SimulatorConfig(
         engine=engine,
         dram=arguments.dram,
         dram_mib=arguments.dram_mib,
         clock_hz=arguments.clock_hz,
     )
+    if config.dram_mib != SimulatorConfig.dram_mib:
+        # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.
+        dram_chip(dram_kind(config.dram), config.dram_mib * MIB, config.clock_hz)
+    return config
 
 
 def become_harness(built: SimulatorBuild, arguments: argparse.Namespace) -> None:

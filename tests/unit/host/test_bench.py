@@ -81,10 +81,14 @@ class Clock:
 
 
 def run(
-    test: Workload, repetitions: int = 1, breakdown: bool = False, rows: int = 1
+    test: Workload,
+    repetitions: int = 1,
+    breakdown: bool = False,
+    rows: int = 1,
+    cold_cache: bool = False,
 ) -> tuple[Result, Clock]:
     clock = Clock(rows=rows)
-    bench = Bench(clock, IMAGE)
+    bench = Bench(clock, IMAGE, cold_cache=cold_cache)
     bench.load()
     return bench.run(test, repetitions, breakdown), clock
 
@@ -217,6 +221,36 @@ def test_prompt_at_a_depth_counts_its_own_tokens() -> None:
     assert sample.ttft_s == (9 * PASS + SAMPLE) / 1e6
     positions = range(4, 9)
     assert result.bytes_needed == sum(needed_bytes(IMAGE, p, sampled=False) for p in positions)
+
+
+@pytest.mark.parametrize("test", [Workload(0, 4, 8), Workload(4, 0, 8)])
+def test_cold_cache_reads_one_token_of_a_depth(test: Workload) -> None:
+    warm, before = run(test, breakdown=True)
+    cold, clock = run(test, breakdown=True, cold_cache=True)
+    assert {request.position for request in before.requests} == {0}
+    assert {request.position for request in clock.requests} == {7}
+    # The same tokens at the same positions, but for those that are left out.
+    assert [request.prompt for request in clock.requests] == [
+        request.prompt[7:] for request in before.requests
+    ]
+    assert cold.cycles_per_token == warm.cycles_per_token
+    assert cold.bytes_needed == warm.bytes_needed
+    assert cold.breakdown == warm.breakdown
+    assert cold.tokens_per_pass == warm.tokens_per_pass
+    assert cold.cold_cache
+    assert cold.as_dict()["ttft_s"] is None
+
+
+def test_without_a_depth_no_cache_is_cold() -> None:
+    for test in (Workload(0, 4), Workload(4, 0)):
+        result, _ = run(test, cold_cache=True)
+        assert not result.cold_cache
+        assert result.ttft_s
+
+
+def test_cold_caches_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    print_results(IMAGE, [run(Workload(0, 4, 8), cold_cache=True)[0]], "md")
+    assert "| - | clock | simulated at 1 MHz, cold cache |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD, EngineConfig
 from jalgateware.contract.isa import Format
-from jalhost.engine.emulator import DEFAULT_CONFIG, Emulator
+from jalhost.engine.emulator import Emulator
 from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
 from jalhost.engine.targets import open_target
 from jalhost.errors import ModelError, UsageError
@@ -54,7 +54,7 @@ def test_what_is_not_named_stays_as_the_target_has_it() -> None:
         assert (target.info.token_rows, target.info.gateware) == (4, "max_context=512")
     with open_target("emu", print) as target:
         assert isinstance(target, Emulator)
-        assert (target.config, target.info.gateware) == (DEFAULT_CONFIG, "")
+        assert (target.config, target.info.gateware) == (STANDARD, "")
 
 
 def test_gateware_without_mxfp4_refuses_such_matrices() -> None:

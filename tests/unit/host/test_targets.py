@@ -142,6 +142,23 @@ def test_simulator_gives_the_emulators_tokens(name: str) -> None:
 
 
 @pytest.mark.usefixtures("simulator")
+def test_simulator_of_other_gateware() -> None:
+    """What is not given is as the simulated DRAM wants it: the stand-in's wants 32 lanes."""
+    for gateware, lanes in (("dram=ddr3x16,max_dim=64", 32), ("lanes=64", 64)):
+        with open_target("sim", print, gateware=gateware) as target:
+            assert target.info.gateware == gateware
+            target.load(IMAGE)
+            assert target.info.lanes == lanes
+            assert target.info.gateware == gateware
+            assert generate(target).summary().token_ids == expected()
+    with (
+        pytest.raises(UsageError, match=r"there is no DRAM 'rope' \(choose another\)"),
+        open_target("sim", print, gateware="dram=rope"),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("simulator")
 def test_simulator_takes_another_image() -> None:
     other = tiny_image(seed=5)
     with open_target("sim", print) as target, open_target("emu", print) as emulator:
@@ -152,6 +169,21 @@ def test_simulator_takes_another_image() -> None:
                 request = Request(((1, 260),), 12, Sampling())
                 texts.append([item.token for item in engine.run(request)])
     assert texts[0] == texts[1] != texts[2] == texts[3]
+
+
+@pytest.mark.usefixtures("simulator")
+def test_runs_may_start_at_a_position() -> None:
+    """Where nothing was read before, the stand-in's cache is empty, like the emulator's."""
+    context = IMAGE.plan.architecture.context
+    request = Request((5, 260), 12, Sampling(), context - 5)
+    with open_target("sim", print) as target, open_target("emu", print) as emulator:
+        texts = []
+        for engine in (target, emulator):
+            engine.load(IMAGE)
+            texts.append([item.token for item in engine.run(request)])
+    assert texts[0] == texts[1]
+    # The sample behind the prompt, and one for each position that is left.
+    assert len(texts[0]) == 4
 
 
 @pytest.mark.usefixtures("simulator")

@@ -1,61 +1,78 @@
-"""Images with random weights: their formats and sizes of values."""
+"""Images with random weights."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jalgateware.contract.formats import E2M1_DOUBLED
-from jalgateware.contract.isa import Format
 from jalgateware.golden.sampler import Sampling
 from jalhost.engine.emulator import Emulator
-from jalhost.engine.target import Request
 from jalhost.models.architecture import Architecture
+from jalhost.models.compiler import matrix_shapes
 from jalhost.models.convert import matrices
+from jalhost.models.image import GEOMETRY
 from jalhost.models.image_file import load_image
-from jalhost.models.plan import CLASSIFIER, EMBEDDING, uniform_formats
 from tools import random_model
-from tools.random_model import deviation, random_image
+from tools.random_model import PRESETS, random_image
 
-SHAPE = Architecture(64, 112, 2, 4, 2, 16, 300, 32)
-
-
-@pytest.mark.parametrize("form", Format)
-def test_values_have_the_size_that_they_should_have(form: Format) -> None:
-    image = random_image(SHAPE, "x", formats=uniform_formats(SHAPE, form, form))
-    for shape, matrix in zip(image.plan.matrices, matrices(image), strict=True):
-        assert matrix.form is (Format.MXINT8 if shape.name == EMBEDDING else form)
-        if matrix.form is Format.MXFP4:
-            assert set(np.abs(matrix.elements).flat) == set(E2M1_DOUBLED)
-        values = matrix.dequantise()
-        used = values[:, : SHAPE.hidden if shape.kind == "down" else None]
-        # A power of two is the closest that a scale comes.
-        assert 0.7 < used.std() / deviation(SHAPE, shape.kind) < 1.45
-        assert not values[:, used.shape[1] :].any()
+SHAPE = Architecture(
+    dim=96, hidden=100, layers=6, heads=8, kv_heads=2, head_dim=10, vocabulary=300, context=64
+)
 
 
-def test_runs_in_any_formats() -> None:
-    target = Emulator()
-    for weights in Format:
-        for classifier in Format:
-            formats = uniform_formats(SHAPE, weights, classifier)
-            image = random_image(SHAPE, "x", formats=formats)
-            target.load(image)
-            request = Request(((1, 7), (1, 8)), 3, Sampling())
-            assert sum(1 for _ in target.run(request)) >= 2
+def test_activations_stay_in_range() -> None:
+    emulator = Emulator(GEOMETRY)
+    emulator.load(random_image(SHAPE, "x"))
+    machine = emulator._machine
+    assert machine
+    for position, token in enumerate((1, 50, 100, 200, 299)):
+        machine.step(token, position, Sampling())
+        spread = np.std(machine.logits / (1 << 16))
+        assert 0.5 < spread < 2
+    assert machine.tally.saturations == 0
 
 
-def test_command_takes_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matrices_are_random_where_the_model_has_columns() -> None:
+    image = random_image(SHAPE, "x")
+    for shape, matrix in zip(matrix_shapes(SHAPE), matrices(image), strict=True):
+        elements = matrix.elements.reshape(shape.rows, -1)
+        columns = {"output": 80, "down": 100}.get(shape.name.split(".")[-1], 96)
+        assert not elements[:, columns:].any()
+        assert 65 < np.std(elements[:, :columns].astype(float)) < 80
+    assert not np.array_equal(random_image(SHAPE, "x", seed=1).tape, image.tape)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["random_model", *arguments])
+    return random_model.main()
+
+
+def test_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "x.jal"
-    sizes = "--dim 64 --hidden 112 --layers 1 --heads 4 --vocabulary 300 --context 32"
-    for options, expected in (
-        ("", {}),
-        ("--weights mxfp4", {"0.query": Format.MXFP4}),
-        ("--classifier mxfp4", {CLASSIFIER: Format.MXFP4}),
-    ):
-        command = f"random_model {sizes} {options} -o {path}".split()
-        monkeypatch.setattr("sys.argv", command)
-        assert random_model.main() == 0
-        formats = load_image(path).plan.formats
-        names = ("0.query", CLASSIFIER)
-        assert {name: formats[name] for name in names if name in formats} == expected
+    sizes = ["--dim=64", "--hidden=96", "--layers=1", "--heads=4", "--vocabulary=300"]
+    sizes += ["--context=32"]
+    assert run(monkeypatch, *sizes, f"-o{path}") == 0
+    image = load_image(path)
+    expected = Architecture(64, 96, 1, 4, 4, 16, 300, 32)
+    assert image.plan.architecture == expected
+    # The same command, the same bytes.
+    assert run(monkeypatch, *sizes, f"-o{tmp_path / 'y.jal'}") == 0
+    assert path.read_bytes() == (tmp_path / "y.jal").read_bytes()
+    # A preset, with other sizes for what options name.
+    assert run(monkeypatch, "15m", "--layers=1", "--vocabulary=300", f"-o{path}") == 0
+    a = load_image(path).plan.architecture
+    assert (a.dim, a.head_dim, a.layers, a.vocabulary) == (288, 48, 1, 300)
+
+    assert run(monkeypatch, "--dim=64", f"-o{path}") == 2
+    assert "error: missing: --hidden" in capsys.readouterr().err
+    assert run(monkeypatch, *sizes, "--vocabulary=200", f"-o{path}") == 2
+    assert "at least 259 tokens, not 200" in capsys.readouterr().err
+    assert run(monkeypatch, *sizes, "--kv-heads=3", f"-o{path}") == 3
+
+
+@pytest.mark.parametrize(("name", "millions"), [("15m", 15.2), ("smollm2-135m", 134.5)])
+def test_presets_have_the_models_sizes(name: str, millions: float) -> None:
+    assert PRESETS[name].parameters / 1e6 == pytest.approx(millions, abs=0.05)
