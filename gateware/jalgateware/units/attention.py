@@ -63,7 +63,7 @@ class Attention(LiteXModule):
         self.head_words = Signal(max=head_words + 1)
         self.positions = [Signal(POSITION_BITS) for _ in range(config.tokens)]
         self.last_row = Signal(max=max(2, config.tokens))
-        self.shared = Signal(reset=config.tokens == 1)
+        self.shared = Signal()
         self.score_shift = Signal(FIELDS["out_shift"][1])
         self.value_shift = Signal(FIELDS["fraction"][1])
         self.sink = stream.Endpoint([("data", config.word_bits)])
@@ -169,7 +169,7 @@ class Attention(LiteXModule):
             members.own.eq(own),
             members.step.eq(self.step),
         ]
-        # Registered ahead: whether the next position is one of the pass'.
+        # ``local`` is registered ahead: whether the next position is one of the pass'.
         self.sync += [
             If(
                 go,
@@ -274,51 +274,55 @@ class Attention(LiteXModule):
         self.comb += self.saturated.eq(sum(saturated))
         self.values_done = delayed(self, self.issued_all & self.is_value, PRODUCTS + 1)
 
-    def _leave(self, config: EngineConfig, steps: int, head_words: int) -> None:
-        """After a value pass: reciprocals of the sums, then the members' elements one by one."""
-        slots, lanes = config.attention_slots, config.kv_lanes
-        count = config.max_group * config.tokens
+    def _invert(self, config: EngineConfig) -> Signal:
+        """Behind a value pass: reciprocals of the sums; a pulse when all of them are there."""
+        slots, count = config.attention_slots, config.max_group * config.tokens
         self.reciprocal = reciprocal = Reciprocal()
-        first, last = Signal(max=max(2, count)), Signal(max=max(2, count))
-        asked, answered, member = Signal.like(first), Signal.like(first), Signal.like(first)
-        asking, emitting, final, final_turn = Signal(), Signal(), Signal(), Signal()
-        row, head = Signal.like(self.last_row), Signal(max=max(2, config.max_group))
-        mantissas = Array([Signal(MANTISSA.bits) for _ in range(count)])
-        exponents = Array([Signal(max=SUM_BITS) for _ in range(count)])
+        self.first, self.last = Signal(max=max(2, count)), Signal(max=max(2, count))
+        asked, answered = Signal.like(self.first), Signal.like(self.first)
+        asking, complete = Signal(), Signal()
+        self.mantissas = Array([Signal(MANTISSA.bits) for _ in range(count)])
+        self.exponents = Array([Signal(max=SUM_BITS) for _ in range(count)])
         sums = Array([self.softmaxes[m % slots].sums[m // slots] for m in range(count)])
+        self.comb += complete.eq(reciprocal.valid_out & (answered == self.last))
         self.sync += [
             If(
                 self.issued_all & self.is_value,
-                self.leaving.eq(1),
-                final.eq(self.last_head),
-                final_turn.eq(self.last_turn),
-                first.eq(self.members.first),
-                last.eq(self.members.last),
-                row.eq(self.turn),
+                self.first.eq(self.members.first),
+                self.last.eq(self.members.last),
             ),
-            If(self.values_done, asking.eq(1), asked.eq(first), answered.eq(first)),
+            If(self.values_done, asking.eq(1), asked.eq(self.first), answered.eq(self.first)),
             reciprocal.valid_in.eq(asking),
             reciprocal.value.eq(sums[asked]),
-            If(asking, asked.eq(asked + 1), If(asked == last, asking.eq(0))),
+            If(asking, asked.eq(asked + 1), If(asked == self.last, asking.eq(0))),
             If(
                 reciprocal.valid_out,
-                mantissas[answered].eq(reciprocal.mantissa),
-                exponents[answered].eq(reciprocal.exponent),
+                self.mantissas[answered].eq(reciprocal.mantissa),
+                self.exponents[answered].eq(reciprocal.exponent),
                 answered.eq(answered + 1),
-                If(answered == last, emitting.eq(1), member.eq(first), head.eq(0)),
             ),
         ]
+        return complete
+
+    def _leave(self, config: EngineConfig, steps: int, head_words: int) -> None:
+        """After a value pass: the members' elements one by one."""
+        slots, lanes = config.attention_slots, config.kv_lanes
+        complete = self._invert(config)
+        emitting, final, final_turn = Signal(), Signal(), Signal()
+        member, row = Signal.like(self.first), Signal.like(self.last_row)
+        head = Signal(max=max(2, config.max_group))
         # An element is read at t and leaves at t + 1.
         element = Signal.like(self.head_dim)
         lane, word = Signal(max=max(2, lanes)), Signal(max=max(2, head_words))
         last_element, last_member, row_end = Signal(), Signal(), Signal()
         slot, step = Signal(max=max(2, slots)), Signal(max=max(2, steps))
+        members = range(config.max_group * config.tokens)
         self.comb += [
             last_element.eq(element == self.head_dim - 1),
-            last_member.eq(member == last),
+            last_member.eq(member == self.last),
             row_end.eq(last_element & (head == self.group - 1)),
-            slot.eq(Array([m % slots for m in range(count)])[member]),
-            step.eq(Array([m // slots for m in range(count)])[member]),
+            slot.eq(Array([m % slots for m in members])[member]),
+            step.eq(Array([m // slots for m in members])[member]),
         ]
         for values in self.value_sums:
             self.comb += [
@@ -326,6 +330,14 @@ class Attention(LiteXModule):
                 values.read_lane.eq(lane),
             ]
         self.sync += [
+            If(
+                self.issued_all & self.is_value,
+                self.leaving.eq(1),
+                final.eq(self.last_head),
+                final_turn.eq(self.last_turn),
+                row.eq(self.turn),
+            ),
+            If(complete, emitting.eq(1), member.eq(self.first), head.eq(0)),
             If(
                 emitting,
                 element.eq(element + 1),
@@ -346,8 +358,8 @@ class Attention(LiteXModule):
             self.source.row.eq(row),
             self.source.last.eq(emitting & row_end & final),
             self.left_all.eq(emitting & last_element & last_member & final & final_turn),
-            self.source.mantissa.eq(mantissas[member]),
-            self.source.shift.eq(exponents[member] - self.value_shift - 1),
+            self.source.mantissa.eq(self.mantissas[member]),
+            self.source.shift.eq(self.exponents[member] - self.value_shift - 1),
         ]
         results = Array([values.result for values in self.value_sums])
         self.comb += self.source.accumulator.eq(results[delayed(self, slot, 1)])

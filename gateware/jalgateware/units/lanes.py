@@ -1,5 +1,7 @@
 """Matrix times vectors: the lanes that eat the weight tape at one word per cycle."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import Cat, If, Mux, Signal, log2_int
@@ -202,92 +204,107 @@ class Lanes(LiteXModule):
         block, first and last block of a row, last word of an entry, second row of a pair, MXFP4}
         one cycle behind a word's hand-over, together with the activations.
         """
-        parallel, words = config.rows_parallel, config.words_per_block
-        together = parallel << config.mxfp4
-        command, block = self.command, self.block
-        bundles = Signal(len(command.rows))
-        word, parity = Signal(max=max(2, words)), Signal()
-        group_words, need_scale = Signal(max=BLOCK), Signal()
-        scales = Signal(config.word_bits)
-        blocks, fraction = Signal(len(command.blocks)), Signal(len(command.fraction) + 1)
-        packed = Signal()
-        self.fraction0 = Signal.like(fraction)
+        words, command, block = config.words_per_block, self.command, self.block
+        # Of the matrix: rows of blocks that are left, blocks of a row, format and binary point.
+        self._bundles, self._blocks = Signal(len(command.rows)), Signal(len(command.blocks))
+        self._packed, self._fraction = Signal(), Signal(len(command.fraction) + 1)
+        # Where the next word stands in its block and its group, and whether it has scales.
+        self._word, self._parity = Signal(max=max(2, words)), Signal()
+        self._group_word, self._need_scale = Signal(max=BLOCK), Signal()
         self.in_flight, self.row_started = Signal(max=self.ROW_FIFO + 1), Signal()
         may_start, fire, fire_scale = Signal(), Signal(), Signal()
         last_word, last_block, last_bundle, entry = Signal(), Signal(), Signal(), Signal()
-        self.data0, self.scale0, self.flags0 = (
-            Signal(config.word_bits),
-            Signal(8 * together),
-            Signal(8),
-        )
-        first_word = (word == 0) & (block == 0) & ~parity
-        group_end, next_scales = group_words == BLOCK - 1, scales[8 * parallel :]
-        if config.mxfp4:
-            group_end = Mux(packed, group_words == BLOCK // 2 - 1, group_end)
-            next_scales = Mux(packed, scales[8 * together :], next_scales)
+        parity, packed, need_scale = self._parity, self._packed, self._need_scale
+        done = Signal()
+        first_word = (self._word == 0) & (block == 0) & ~parity
         self.comb += [
             may_start.eq(self.ready & ((self.in_flight != self.ROW_FIFO) | ~first_word)),
             self.sink.ready.eq(self.busy & (need_scale | may_start)),
             fire_scale.eq(self.busy & need_scale & self.sink.valid),
             fire.eq(self.busy & ~need_scale & may_start & self.sink.valid),
             self.row_started.eq(fire & first_word),
-            last_word.eq(word == words - 1),
-            last_block.eq(block == blocks - 1),
-            last_bundle.eq(bundles == 0),
+            last_word.eq(self._word == words - 1),
+            last_block.eq(block == self._blocks - 1),
+            last_bundle.eq(self._bundles == 0),
             entry.eq(last_block & ((parity | packed | last_bundle) if self._pairs else 1)),
             self.stall_weights.eq(self.busy & ~self.sink.valid),
             self.stall_vector.eq(self.busy & self.sink.valid & ~need_scale & ~may_start),
+            done.eq(fire & last_word & last_block & last_bundle),
+            command.ready.eq(~self.busy | done),
         ]
-        done = Signal()
-        self.comb += done.eq(fire & last_word & last_block & last_bundle)
-        self.comb += command.ready.eq(~self.busy | done)
-        is_packed = (command.format == Format.MXFP4) if config.mxfp4 else 0
-        bits = log2_int(parallel)
-        count = (command.rows - 1) >> bits
-        if config.mxfp4:
-            count = Mux(is_packed, (command.rows - 1) >> (bits + 1), count)
+        self.data0, self.flags0 = Signal(config.word_bits), Signal(8)
+        self.fraction0 = Signal.like(self._fraction)
         self.sync += [
             self.flags0.eq(
-                Cat(fire, word == 0, last_word, block == 0, last_block, entry, parity, packed)
+                Cat(fire, self._word == 0, last_word, block == 0, last_block, entry, parity, packed)
             ),
             self.data0.eq(self.sink.data),
+            self.fraction0.eq(self._fraction),
+        ]
+        self._advance(config, fire, fire_scale, last_word, last_block)
+        self.sync += [If(done, self.busy.eq(0)), If(command.valid & command.ready, *self._begin())]
+
+    def _advance(
+        self,
+        config: EngineConfig,
+        fire: Signal,
+        fire_scale: Signal,
+        last_word: Signal,
+        last_block: Signal,
+    ) -> None:
+        """To the next word of the matrix, and to the scales that belong to it."""
+        parallel, packed = config.rows_parallel, self._packed
+        together = parallel << config.mxfp4
+        scales = Signal(config.word_bits)
+        self.scale0 = Signal(8 * together)
+        group_end, next_scales = self._group_word == BLOCK - 1, scales[8 * parallel :]
+        if config.mxfp4:
+            group_end = Mux(packed, self._group_word == BLOCK // 2 - 1, group_end)
+            next_scales = Mux(packed, scales[8 * together :], next_scales)
+        self.sync += [
             self.scale0.eq(scales[: 8 * together]),
-            self.fraction0.eq(fraction),
-            If(fire_scale, scales.eq(self.sink.data), need_scale.eq(0)),
+            If(fire_scale, scales.eq(self.sink.data), self._need_scale.eq(0)),
             If(
                 fire,
-                group_words.eq(group_words + 1),
-                If(group_end, need_scale.eq(1), group_words.eq(0)),
-                word.eq(word + 1),
+                self._group_word.eq(self._group_word + 1),
+                If(group_end, self._need_scale.eq(1), self._group_word.eq(0)),
+                self._word.eq(self._word + 1),
                 self.address.eq(self.address + 1),
                 If(
                     last_word,
-                    word.eq(0),
+                    self._word.eq(0),
                     scales.eq(next_scales),
-                    block.eq(block + 1),
+                    self.block.eq(self.block + 1),
                     If(
                         last_block,
-                        block.eq(0),
+                        self.block.eq(0),
                         self.address.eq(0),
-                        bundles.eq(bundles - 1),
-                        parity.eq(~parity & ~packed if self._pairs else 0),
+                        self._bundles.eq(self._bundles - 1),
+                        self._parity.eq(~self._parity & ~packed if self._pairs else 0),
                     ),
                 ),
             ),
-            If(done, self.busy.eq(0)),
-            If(
-                command.valid & command.ready,
-                self.busy.eq(1),
-                need_scale.eq(1),
-                group_words.eq(0),
-                word.eq(0),
-                block.eq(0),
-                parity.eq(0),
-                self.address.eq(0),
-                self.buffer.eq(command.source),
-                packed.eq(is_packed),
-                fraction.eq(command.fraction + Mux(is_packed, FP4_EXPONENT, 0)),
-                blocks.eq(command.blocks),
-                bundles.eq(count),
-            ),
+        ]
+
+    def _begin(self) -> list[Any]:
+        """Statements that take a command."""
+        command, mxfp4 = self.command, self._config.mxfp4
+        is_packed = (command.format == Format.MXFP4) if mxfp4 else 0
+        bits = log2_int(self._config.rows_parallel)
+        count = (command.rows - 1) >> bits
+        if mxfp4:
+            count = Mux(is_packed, (command.rows - 1) >> (bits + 1), count)
+        return [
+            self.busy.eq(1),
+            self._need_scale.eq(1),
+            self._group_word.eq(0),
+            self._word.eq(0),
+            self.block.eq(0),
+            self._parity.eq(0),
+            self.address.eq(0),
+            self.buffer.eq(command.source),
+            self._packed.eq(is_packed),
+            self._fraction.eq(command.fraction + Mux(is_packed, FP4_EXPONENT, 0)),
+            self._blocks.eq(command.blocks),
+            self._bundles.eq(count),
         ]

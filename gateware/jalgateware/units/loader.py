@@ -94,6 +94,10 @@ class Loader(LiteXModule):
 
         # # #
 
+        self._unpack(config)
+
+    def _unpack(self, config: EngineConfig) -> None:
+        """Takes words and shifts their elements out, row by row."""
         embed, need_scale = Signal(), Signal()
         word, left = Signal(config.word_bits), Signal(max=max(BLOCK, config.kv_lanes) + 1)
         taken = Signal()

@@ -61,7 +61,6 @@ class Rotary(LiteXModule):
 
     def __init__(self, max_head_dim: int, row_bits: int = 1) -> None:
         rows_bits = FIELDS["rows"][1]
-        index_bits = rows_bits + row_bits
         self.value = Signal((VECTOR.bits, True))
         self.index = Signal(rows_bits)
         self.row, self.last_row = Signal(row_bits), Signal(row_bits)
@@ -81,6 +80,10 @@ class Rotary(LiteXModule):
         # # #
 
         self._look_up(max_head_dim)
+        self._turn(rows_bits + row_bits)
+
+    def _turn(self, index_bits: int) -> None:
+        """A pair takes two turns through the multipliers: first row's result, then the second's."""
         # Stage 1: rows behind the table look-up; an odd row meets the even row before it.
         value, even = Signal.like(self.value), Signal.like(self.value)
         valid, odd, rotate = Signal(), Signal(), Signal()
@@ -97,27 +100,14 @@ class Rotary(LiteXModule):
                 If(~self.index[0], even.eq(self.value)),
             ),
         ]
-        # A pair takes two turns through the multipliers: first row's result, then the second's.
-        second = Signal()
-        go_first, go = Signal(), Signal()
-        self.comb += [go_first.eq(valid & (odd | ~rotate)), go.eq(go_first | second)]
+        second, go_first = Signal(), Signal()
+        self.comb += go_first.eq(valid & (odd | ~rotate))
         self.sync += second.eq(go_first & rotate)
-        kept_odd, kept_cosine, kept_sine = (
-            Signal((VECTOR.bits, True)),
-            Signal((ROTATION.bits, True)),
-            Signal((ROTATION.bits, True)),
-        )
-        kept_even, kept_index = Signal((VECTOR.bits, True)), Signal(index_bits)
-        kept_shift = Signal.like(shift)
-        self.sync += If(
-            go_first,
-            kept_odd.eq(value),
-            kept_even.eq(even),
-            kept_cosine.eq(self.cosine),
-            kept_sine.eq(self.sine),
-            kept_index.eq(index),
-            kept_shift.eq(shift),
-        )
+        # What the second turn needs, while the next row arrives.
+        operands = (value, even, self.cosine, self.sine, index, shift)
+        kept = [Signal.like(signal) for signal in operands]
+        self.sync += If(go_first, *[k.eq(signal) for k, signal in zip(kept, operands, strict=True)])
+        kept_odd, kept_even, kept_cosine, kept_sine, kept_index, kept_shift = kept
         left, right = WideProduct(), WideProduct()
         self.left, self.right = left, right
         one = 1 << ROTATION.fraction
@@ -127,7 +117,7 @@ class Rotary(LiteXModule):
         stage_shift = Signal.like(shift)
         # Stage 2: operands of both products.
         self.sync += [
-            stage_valid.eq(go),
+            stage_valid.eq(go_first | second),
             If(
                 second,
                 a0.eq(kept_even),
