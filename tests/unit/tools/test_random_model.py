@@ -9,10 +9,10 @@ import pytest
 from jalgateware.golden.sampler import Sampling
 from jalhost.engine.emulator import Emulator
 from jalhost.models.architecture import Architecture
-from jalhost.models.compiler import matrix_shapes
 from jalhost.models.convert import matrices
 from jalhost.models.image import GEOMETRY
 from jalhost.models.image_file import load_image
+from jalhost.models.plan import matrix_shapes
 from tools import random_model
 from tools.random_model import PRESETS, random_image
 
