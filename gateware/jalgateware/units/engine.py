@@ -265,9 +265,10 @@ class Engine(LiteXModule):
         )
         cut = Signal()
         error = Signal(8)
+        # An error cuts the run off: what is being dropped comes to rest behind it. Registered: it
+        # reaches everything.
+        self.sync += cut.eq(registers.stop | registers.reset | (loop.running & (error != 0)))
         self.comb += [
-            # An error cuts the run off once: what is being dropped comes to rest behind it.
-            cut.eq(registers.stop | registers.reset | (loop.running & (error != 0))),
             loop.reset.eq(cut),
             datapath.reset.eq(cut),
             fetch.abort.eq(cut),
