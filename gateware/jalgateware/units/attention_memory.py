@@ -34,10 +34,10 @@ class PassRows(LiteXModule):
     + head of the group``. Member m belongs to slot ``m % attention_slots`` and is served in step
     ``m // attention_slots``.
 
-    Interface: ``packer``: the words that come in; ``group``: constant; ``head``, ``chunk`` with
-    ``step`` (queries) and ``row`` (keys, values) -> ``queries`` (one word per slot), ``key``,
-    ``value`` ``LATENCY`` cycles later. Latency: 2 cycles from a word to its memory. Throughput: one word per
-    cycle. Overflow: none.
+    Interface: ``packer``: the words that come in; ``group``: constant, two cycles before; ``head``,
+    ``chunk`` with ``step`` (queries) and ``row`` (keys, values) -> ``queries`` (one word per slot),
+    ``key``, ``value`` ``LATENCY`` cycles later. Latency: 2 cycles from a word to its memory.
+    Throughput: one word per cycle. Overflow: none.
     """
 
     LATENCY = 2
