@@ -24,6 +24,7 @@ from jalhost.models.image import Image
 from jalhost.models.image_file import load_image
 from jaltest.links import FlippingLink
 from jaltest.models import require_model
+from jaltest.processes import wait_until_gone
 from jaltest.texts import JALHOST, PROMPTS, generate, run_json
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
@@ -232,14 +233,3 @@ def test_simulator_killed_in_the_middle(stories: Path) -> None:
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 5
     assert "the simulator ended in the middle" in errors
-
-
-def wait_until_gone(pid: int) -> None:
-    """Returns when a process that is not our child has ended."""
-    import time
-
-    for _ in range(300):
-        if not Path(f"/proc/{pid}").exists():
-            return
-        time.sleep(0.1)
-    pytest.fail(f"process {pid} still runs")

@@ -17,6 +17,7 @@ from jalgateware.contract.mailbox import Field
 from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS, IMAGE_OFFSET, MAIN_RAM_ORIGIN
 from jalhost.links.open import open_uart
 from jalsoc.errors import SimulatorError
+from jaltest.processes import wait_until_gone
 from jaltest.system import PATIENCE_S, System
 
 BOOT_CYCLES = 100_000
@@ -50,20 +51,6 @@ class Process:
         self.process.stdin.close()
         self.process.stdout.close()
         return status
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while alive(pid):
-        assert time.monotonic() < deadline, f"process {pid} stays"
-        time.sleep(0.02)
 
 
 def test_cycles_pass(shared: System) -> None:

@@ -11,19 +11,12 @@ import pytest
 
 from jalhost.errors import BuildError
 from jalsoc.guard import last_error, run_guarded
+from jaltest.processes import alive
 
 DEADLINE_S = 20.0
 
 FAMILY = "sleep 1000 & echo $! > child; echo $$ > program; wait"
 """A program with a child of its own; both leave their process ids."""
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def wait_until(condition: object, what: str) -> None:
