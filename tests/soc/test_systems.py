@@ -87,7 +87,7 @@ def test_135_million_parameters(wide: Target, large: Image) -> None:
     assert config_of(wide).lanes == 64
     golden = emulator(config_of(wide), large)
     for prompt, position in (((1,), 0), ((4321,), LARGE.context - 1)):
-        request = Request(prompt, 1, Sampling(), position)
+        request = Request((prompt,), 1, Sampling(), position=position)
         assert tokens(wide, request) == tokens(golden, request), position
         counters = wide.counters()
         assert counters
@@ -99,7 +99,8 @@ def test_end_of_a_long_context(narrow: Target) -> None:
     """From a position on that no token was read for: memory is zero there, as the emulator's."""
     assert config_of(narrow).lanes == 2
     golden = emulator(config_of(narrow), small_image(SMALL[0], LARGE.context))
-    request = Request((70, 80, 90), 10, Sampling.from_temperature(0.8, 1), LARGE.context - 6)
+    sampling = Sampling.from_temperature(0.8, 1)
+    request = Request(((70, 80, 90),), 10, sampling, position=LARGE.context - 6)
     simulated = tokens(narrow, request)
     assert simulated == tokens(golden, request)
     # The sample behind the prompt, and one for each position that is left.
@@ -115,5 +116,5 @@ def test_small_models(request: pytest.FixtureRequest, system: str, shape: tuple[
     golden = emulator(config_of(target), image)
     for seed, temperature in ((0, 0.0), (7, 0.8)):
         prompt = (1, 100, 200, 150)
-        run = Request(prompt, 8, Sampling.from_temperature(temperature, seed))
+        run = Request((prompt,), 8, Sampling.from_temperature(temperature, seed))
         assert tokens(target, run) == tokens(golden, run)

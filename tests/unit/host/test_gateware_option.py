@@ -1,5 +1,7 @@
 """``--gateware``: what it takes, and what a target makes of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from jalgateware.contract.config import STANDARD, EngineConfig
@@ -50,7 +52,7 @@ def test_what_makes_no_sense_is_refused(text: str, message: str) -> None:
 def test_what_is_not_named_stays_as_the_target_has_it() -> None:
     with open_target("emu", print, gateware="max_context=512") as target:
         assert isinstance(target, Emulator)
-        assert target.config == EngineConfig(tokens=4, mxfp4=True, max_context=512)
+        assert target.config == replace(STANDARD, max_context=512)
         assert (target.info.token_rows, target.info.gateware) == (4, "max_context=512")
     with open_target("emu", print) as target:
         assert isinstance(target, Emulator)

@@ -175,7 +175,7 @@ def test_simulator_takes_another_image() -> None:
 def test_runs_may_start_at_a_position() -> None:
     """Where nothing was read before, the stand-in's cache is empty, like the emulator's."""
     context = IMAGE.plan.architecture.context
-    request = Request((5, 260), 12, Sampling(), context - 5)
+    request = Request(((5, 260),), 12, Sampling(), position=context - 5)
     with open_target("sim", print) as target, open_target("emu", print) as emulator:
         texts = []
         for engine in (target, emulator):

@@ -9,10 +9,10 @@ import pytest
 from jalgateware.golden.sampler import Sampling
 from jalhost.engine.emulator import Emulator
 from jalhost.models.architecture import Architecture
-from jalhost.models.compiler import matrix_shapes
 from jalhost.models.convert import matrices
 from jalhost.models.image import GEOMETRY
 from jalhost.models.image_file import load_image
+from jalhost.models.plan import matrix_shapes
 from tools import random_model
 from tools.random_model import PRESETS, random_image
 
@@ -37,7 +37,7 @@ def test_matrices_are_random_where_the_model_has_columns() -> None:
     image = random_image(SHAPE, "x")
     for shape, matrix in zip(matrix_shapes(SHAPE), matrices(image), strict=True):
         elements = matrix.elements.reshape(shape.rows, -1)
-        columns = {"output": 80, "down": 100}.get(shape.name.split(".")[-1], 96)
+        columns = {"output": 80, "down": 100}.get(shape.kind, 96)
         assert not elements[:, columns:].any()
         assert 65 < np.std(elements[:, :columns].astype(float)) < 80
     assert not np.array_equal(random_image(SHAPE, "x", seed=1).tape, image.tape)
