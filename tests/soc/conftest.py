@@ -5,18 +5,29 @@ from pathlib import Path
 
 import pytest
 
+from jalhost.cli.options import DEMO_MODEL
 from jalhost.environment import SIMULATION
+from jalhost.models.convert import read_model
+from jalhost.models.image import Image
+from jalhost.models.image_file import load_image, save_image
+from jaltest.models import require_model
 from jaltest.system import System
 
 Start = Callable[..., System]
 """Starts a system; takes the arguments of :class:`jaltest.system.System` behind the build."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def tools() -> None:
+    """Skips where the simulator cannot be built."""
+    missing = [item.name for item in SIMULATION.missing()]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (jalhost doctor tells how)")
+
+
 @pytest.fixture(scope="session")
 def simulator_build() -> object:
     """The simulator that ``jalhost generate`` uses, too."""
-    if SIMULATION.missing():
-        pytest.skip("the simulator's tools are not installed")
     from jalsoc.sim.build import build
     from jalsoc.sim.config import SimulatorConfig
 
@@ -43,6 +54,24 @@ def shared(simulator_build: object) -> Iterator[System]:
     system = System(simulator_build)
     yield system
     system.close()
+
+
+@pytest.fixture(scope="session")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """stories260K as an image."""
+    image = read_model(require_model("stories260K.bin"), require_model("tok512.bin"))
+    path = tmp_path_factory.mktemp("stories") / "stories260K.jal"
+    save_image(image, path)
+    return path
+
+
+@pytest.fixture(scope="module", params=["stories260K", "demo"])
+def image(request: pytest.FixtureRequest) -> Image:
+    """Each of the models."""
+    if request.param == "demo":
+        return load_image(DEMO_MODEL)
+    path: Path = request.getfixturevalue("stories")
+    return load_image(path)
 
 
 @pytest.fixture(scope="session")

@@ -4,30 +4,27 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jalgateware.contract.config import STANDARD
 from jalgateware.contract.memory_map import MAIN_RAM_ORIGIN
-from jalhost.cli.options import DEMO_MODEL
 from jalhost.device import Device
-from jalhost.engine.generation import FinishReason, Generation, Summary
+from jalhost.engine.generation import FinishReason
 from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Provenance, Target
 from jalhost.engine.targets import open_target
-from jalhost.environment import SIMULATION
 from jalhost.links.open import open_uart
 from jalhost.models.blob import build_blob
 from jalhost.models.convert import needed_bytes, read_model
 from jalhost.models.image import Image
-from jalhost.models.image_file import load_image, save_image
+from jalhost.models.image_file import load_image
 from jaltest.links import FlippingLink
 from jaltest.models import require_model
+from jaltest.texts import JALHOST, PROMPTS, generate, run_json
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
@@ -36,47 +33,6 @@ PUBLISHED = (
     " One day, she saw a big, red ball."
 )
 """What llama2.c prints for stories260K at temperature 0."""
-
-PROMPTS = [
-    "Once upon a time",
-    "Lily",
-    "The dog was big. The cat",
-    "One day, a boy named Tim went to the park. He saw a",
-    "She said",
-    "It was a sunny day and",
-    "Tom and his mom",
-    "I",
-    "Hello! Zoë's café",
-    "They were happy. The end.",
-]
-
-JALHOST = [sys.executable, "-c", "from jalhost.cli.main import main; main()"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tools() -> None:
-    """Skips where the simulator cannot be built."""
-    missing = [item.name for item in SIMULATION.missing()]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)} (jalhost doctor tells how)")
-
-
-@pytest.fixture(scope="module")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """stories260K as an image."""
-    image = read_model(require_model("stories260K.bin"), require_model("tok512.bin"))
-    path = tmp_path_factory.mktemp("stories") / "stories260K.jal"
-    save_image(image, path)
-    return path
-
-
-@pytest.fixture(scope="module", params=["stories260K", "demo"])
-def image(request: pytest.FixtureRequest) -> Image:
-    """Each of the models."""
-    if request.param == "demo":
-        return load_image(DEMO_MODEL)
-    path: Path = request.getfixturevalue("stories")
-    return load_image(path)
 
 
 @pytest.fixture(scope="module")
@@ -93,20 +49,6 @@ def emulator(image: Image) -> Iterator[Target]:
     with open_target("emu", print) as target:
         target.load(image)
         yield target
-
-
-def generate(
-    target: Target,
-    image: Image,
-    prompt: str,
-    temperature: float = 0.0,
-    seed: int = 0,
-    max_tokens: int = 24,
-) -> Summary:
-    generation = Generation(target, image, prompt, max_tokens, temperature, seed)
-    for _ in generation:
-        pass
-    return generation.summary()
 
 
 def test_greedy_text_is_the_emulators(simulator: Target, emulator: Target, image: Image) -> None:
@@ -213,13 +155,6 @@ def test_image_over_uart_with_damage_on_the_way(stories: Path) -> None:
         device.load()
         device.close()
     assert reports[-1] == "damaged on the way: chunk 2; sending again"
-
-
-def run_json(*arguments: str) -> Any:
-    """What a command prints as JSON."""
-    run = subprocess.run([*JALHOST, *arguments], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
 
 
 def test_command_line(stories: Path) -> None:

@@ -18,7 +18,6 @@ from jalgateware.contract.mailbox import (
     Result,
     State,
 )
-from jalhost.environment import SIMULATION
 from jalhost.models.blob import Blob, build_blob
 from jaltest.system import System
 from jaltest.tiny import ARCHITECTURE, tiny_image
@@ -26,7 +25,6 @@ from jaltest.tiny import ARCHITECTURE, tiny_image
 pytestmark = pytest.mark.sim
 
 ROWS = STANDARD.tokens
-CONFIG = STANDARD
 CACHE_BYTES = 12 << 20
 """Of 32 MiB of DRAM, two such caches fit beside an image."""
 
@@ -38,21 +36,10 @@ def changed(blob: Blob, **fields: Any) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def build() -> object:
-    """A simulator of gateware with several token rows."""
-    if SIMULATION.missing():
-        pytest.skip("the simulator's tools are not installed")
-    from jalsoc.sim.build import build
-    from jalsoc.sim.config import SimulatorConfig
-
-    return build(SimulatorConfig(engine=CONFIG))
-
-
-@pytest.fixture(scope="module")
-def system(build: object) -> Iterator[System]:
+def system(simulator_build: object) -> Iterator[System]:
     """A system with a model that has large caches."""
-    blob = build_blob(tiny_image(), CONFIG)
-    system = System(build, changed(blob, kv_bytes=CACHE_BYTES))
+    blob = build_blob(tiny_image(), STANDARD)
+    system = System(simulator_build, changed(blob, kv_bytes=CACHE_BYTES))
     assert system.command(Command.LOAD).result is Result.OK
     yield system
     system.close()
@@ -128,10 +115,10 @@ def test_one_stream_is_the_default(system: System) -> None:
     assert system.field(Field.OUTPUT_HEAD) == 2
 
 
-def test_formats_that_the_engine_lacks_are_refused(build: object) -> None:
-    blob = build_blob(tiny_image(), CONFIG)
+def test_formats_that_the_engine_lacks_are_refused(simulator_build: object) -> None:
+    blob = build_blob(tiny_image(), STANDARD)
     formats = 1 << Format.MXINT8 | 1 << Format.MXFP4
-    system = System(build, changed(blob, formats=formats))
+    system = System(simulator_build, changed(blob, formats=formats))
     try:
         answer = system.command(Command.LOAD)
         assert answer.result is Result.WRONG_FORMAT

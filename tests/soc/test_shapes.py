@@ -10,7 +10,6 @@ from jalhost.engine.emulator import Emulator
 from jalhost.engine.generation import Generation, Summary
 from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Target
-from jalhost.environment import SIMULATION
 from jalhost.errors import UsageError
 from jalhost.models.architecture import Architecture
 from jalhost.models.image import Image
@@ -76,14 +75,6 @@ def compare(simulator: Target, emulator: Target, image: Image, seed: int) -> Non
     emulated = run(emulator, image, *request)
     assert simulated.token_ids == emulated.token_ids
     assert simulated.finish_reason is emulated.finish_reason
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tools() -> None:
-    """Skips where the simulator cannot be built."""
-    missing = [item.name for item in SIMULATION.missing()]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)} (jalhost doctor tells how)")
 
 
 @pytest.fixture(scope="module")

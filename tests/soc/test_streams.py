@@ -1,66 +1,28 @@
 """Several streams, and drafts, on the whole system in simulation: the emulator's texts, sooner."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from jalgateware.contract.config import STANDARD
 from jalgateware.golden.sampler import Sampling
-from jalhost.cli.options import DEMO_MODEL
 from jalhost.engine.emulator import Emulator
-from jalhost.engine.generation import FinishReason, Generation, Summary
+from jalhost.engine.generation import FinishReason, Summary
 from jalhost.engine.simulator import Simulator
-from jalhost.engine.target import Request, Target
-from jalhost.environment import SIMULATION
-from jalhost.models.convert import read_model
+from jalhost.engine.target import Request
 from jalhost.models.image import Image
-from jalhost.models.image_file import load_image
-from jaltest.models import require_model
+from jaltest.texts import PROMPTS, generate, run_json
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
 ROWS = STANDARD.tokens
-CONFIG = STANDARD
-
-PROMPTS = [
-    "Once upon a time",
-    "Lily",
-    "The dog was big. The cat",
-    "One day, a boy named Tim went to the park. He saw a",
-    "She said",
-    "It was a sunny day and",
-    "Tom and his mom",
-    "I",
-    "Hello! Zoë's café",
-    "They were happy. The end.",
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tools() -> None:
-    """Skips where the simulator cannot be built."""
-    missing = [item.name for item in SIMULATION.missing()]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)} (jalhost doctor tells how)")
-
-
-@pytest.fixture(scope="module", params=["stories260K", "demo"])
-def image(request: pytest.FixtureRequest) -> Image:
-    """Each of the models."""
-    if request.param == "demo":
-        return load_image(DEMO_MODEL)
-    return read_model(require_model("stories260K.bin"), require_model("tok512.bin"))
 
 
 @pytest.fixture(scope="module")
 def simulator(image: Image) -> Iterator[Simulator]:
-    """A simulator of gateware with token rows; one for all requests."""
-    target = Simulator(False, print, CONFIG)
+    """A simulator; one for all requests."""
+    target = Simulator(False, print)
     target.load(image)
     yield target
     target.close()
@@ -69,24 +31,9 @@ def simulator(image: Image) -> Iterator[Simulator]:
 @pytest.fixture(scope="module")
 def emulator(image: Image) -> Emulator:
     """The emulator with the same model."""
-    target = Emulator(CONFIG)
+    target = Emulator()
     target.load(image)
     return target
-
-
-def generate(
-    target: Target,
-    image: Image,
-    prompts: str | list[str],
-    temperature: float = 0.0,
-    seed: int = 0,
-    max_tokens: int = 24,
-    drafts: int = 0,
-) -> Summary:
-    generation = Generation(target, image, prompts, max_tokens, temperature, seed, drafts)
-    for _ in generation:
-        pass
-    return generation.summary()
 
 
 def prefill_passes(summary: Summary) -> int:
@@ -238,17 +185,7 @@ def test_speculation_ends_where_the_context_does(
     assert results[0].finish_reason is FinishReason.CONTEXT
 
 
-def run_json(*arguments: str) -> Any:
-    """What a command prints as JSON."""
-    command = [sys.executable, "-c", "from jalhost.cli.main import main; main()", *arguments]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
-
-
 def test_command_line() -> None:
-    if STANDARD.tokens < 2:
-        pytest.skip("the simulated gateware has one token row unless told otherwise")
     request = ("generate", "Once upon a time", "Lily", "--max-tokens=16", "--json")
     together, expected = (
         run_json(*request, "--streams=2", f"--target={target}") for target in ("sim", "emu")

@@ -10,7 +10,6 @@ from jalhost.engine.emulator import Emulator
 from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Request, Target
 from jalhost.engine.targets import open_target
-from jalhost.environment import SIMULATION
 from jalhost.models.architecture import Architecture
 from jalhost.models.image import Image
 from jaltest.tiny import tiny_image
@@ -27,14 +26,6 @@ SMALL = [
     (32, 33, 1, 2, 1, 6),
     (128, 256, 1, 4, 4, 32),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tools() -> None:
-    """Skips where the simulator cannot be built."""
-    missing = [item.name for item in SIMULATION.missing()]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)} (jalhost doctor tells how)")
 
 
 def small_image(shape: tuple[int, ...], context: int = 48) -> Image:

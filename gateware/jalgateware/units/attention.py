@@ -113,8 +113,10 @@ class Attention(LiteXModule):
             NextValue(self.is_value, 0),
             NextValue(self.head, 0),
             NextValue(self.turn, 0),
-            If(self.start, NextState("BEGIN")),
+            If(self.start, NextState("TURN")),
         )
+        # What belongs to the turn is there one cycle later.
+        fsm.act("TURN", NextState("BEGIN"))
         fsm.act("BEGIN", self.pass_start.eq(1), NextState("KEYS"))
         fsm.act(
             "KEYS",
@@ -136,7 +138,7 @@ class Attention(LiteXModule):
                 self.issued_all,
                 NextValue(self.is_value, 0),
                 NextValue(self.head, self.head + 1),
-                NextState("BEGIN"),
+                NextState("TURN"),
                 If(
                     last_head,
                     NextValue(self.head, 0),
@@ -151,15 +153,15 @@ class Attention(LiteXModule):
         """Walks positions, words and steps of a pass; words come from DRAM or local memories."""
         self.step, word = Signal.like(self.rows.step), Signal(max=max(2, head_words))
         place, position = Signal(POSITION_BITS), Signal(POSITION_BITS)
+        next_place, word_end = Signal(POSITION_BITS), Signal.like(word)
         local, go, final = Signal(), Signal(), Signal()
         last_step, last_word = Signal(), Signal()
         # The pass' own position that is on, counted from the first one of the turn.
         own = Signal.like(self.turn)
         members = self.members
         self.comb += [
-            position.eq(Array(self.positions)[self.turn]),
             last_step.eq(self.step == members.last_step),
-            last_word.eq(word == self.head_words - 1),
+            last_word.eq(word == word_end),
             final.eq(local & (~self.shared | (own == self.last_row))),
             go.eq(self.running & (local | self.sink.valid)),
             self.sink.ready.eq(self.running & ~local & last_step),
@@ -171,6 +173,8 @@ class Attention(LiteXModule):
         ]
         # ``local`` is registered ahead: whether the next position is one of the pass'.
         self.sync += [
+            position.eq(Array(self.positions)[self.turn]),
+            word_end.eq(self.head_words - 1),
             If(
                 go,
                 self.step.eq(self.step + 1),
@@ -181,8 +185,9 @@ class Attention(LiteXModule):
                     If(
                         last_word,
                         word.eq(0),
-                        place.eq(place + 1),
-                        local.eq(local | (place + 1 == position)),
+                        place.eq(next_place),
+                        next_place.eq(next_place + 1),
+                        local.eq(local | (next_place == position)),
                         own.eq(own + local),
                     ),
                 ),
@@ -192,6 +197,7 @@ class Attention(LiteXModule):
                 self.step.eq(members.first_step),
                 word.eq(0),
                 place.eq(0),
+                next_place.eq(1),
                 local.eq(position == 0),
                 own.eq(0),
             ),
@@ -212,7 +218,9 @@ class Attention(LiteXModule):
         self.comb += [
             line.input.eq(captured),
             Cat(rows.chunk, rows.head, rows.row, rows.step).eq(
-                delayed(self, Cat(self.word, self.head, self.own, self.step), wait - 1)
+                delayed(
+                    self, Cat(self.word, self.head, self.own, self.step), wait - PassRows.LATENCY
+                )
             ),
             word.eq(Mux(local, Mux(is_value, rows.value, rows.key), line.output)),
         ]
@@ -242,10 +250,10 @@ class Attention(LiteXModule):
         step6 = delayed(self, self.step, early)
         word6, place6 = delayed(self, self.word, early), delayed(self, self.place, early)
         flags8 = delayed(self, flags6, SlotLanes.LATENCY)
-        step8, word8 = (delayed(self, s, SlotLanes.LATENCY) for s in (step6, word6))
+        step8 = delayed(self, step6, SlotLanes.LATENCY)
         place8 = delayed(self, place6, SlotLanes.LATENCY)
         self.value_sums, saturated = [], []
-        visible = delayed(self, self.members.visible, PRODUCTS)
+        visible = delayed(self, self.members.visible, PRODUCTS - 1)
         stride = 1 << (max(2, head_words) - 1).bit_length()
         for slot, (softmax, lanes) in enumerate(zip(self.softmaxes, self.lanes, strict=True)):
             score = ScoreSum(lanes.products, steps)
@@ -265,14 +273,17 @@ class Attention(LiteXModule):
                 softmax.sum_step.eq(step6),
                 softmax.sum_first.eq(flags6[4]),
                 softmax.sum_valid.eq(flags6[1] & flags6[2]),
-                values.address.eq(Cat(word8[: (stride - 1).bit_length()], step8)),
-                values.first.eq(flags8[4]),
-                values.valid.eq(flags8[1]),
+                # The products are as many cycles behind as the sums want them.
+                values.address.eq(Cat(word6[: (stride - 1).bit_length()], step6)),
+                values.first.eq(flags6[4]),
+                values.valid.eq(flags6[1]),
             ]
             self.value_sums.append(values)
             saturated.append(score.saturated)
         self.comb += self.saturated.eq(sum(saturated))
-        self.values_done = delayed(self, self.issued_all & self.is_value, PRODUCTS + 1)
+        self.values_done = delayed(
+            self, self.issued_all & self.is_value, PRODUCTS + ValueSums.LATENCY
+        )
 
     def _invert(self, config: EngineConfig) -> Signal:
         """Behind a value pass: reciprocals of the sums; a pulse when all of them are there."""
@@ -311,7 +322,7 @@ class Attention(LiteXModule):
         emitting, final, final_turn = Signal(), Signal(), Signal()
         member, row = Signal.like(self.first), Signal.like(self.last_row)
         head = Signal(max=max(2, config.max_group))
-        # An element is read at t and leaves at t + 1.
+        # An element is read at t and leaves two cycles behind its sum.
         element = Signal.like(self.head_dim)
         lane, word = Signal(max=max(2, lanes)), Signal(max=max(2, head_words))
         last_element, last_member, row_end = Signal(), Signal(), Signal()
@@ -354,12 +365,18 @@ class Attention(LiteXModule):
                 ),
                 If(row_end, head.eq(0), row.eq(row + 1)),
             ),
-            self.source.valid.eq(emitting),
-            self.source.row.eq(row),
-            self.source.last.eq(emitting & row_end & final),
-            self.left_all.eq(emitting & last_element & last_member & final & final_turn),
-            self.source.mantissa.eq(self.mantissas[member]),
-            self.source.shift.eq(self.exponents[member] - self.value_shift - 1),
         ]
+        ends = last_element & last_member & final & final_turn
+        mantissa, exponent = Signal(MANTISSA.bits), Signal(max=SUM_BITS)
+        self.sync += [mantissa.eq(self.mantissas[member]), exponent.eq(self.exponents[member])]
         results = Array([values.result for values in self.value_sums])
-        self.comb += self.source.accumulator.eq(results[delayed(self, slot, 1)])
+        wait = ValueSums.READ_LATENCY
+        self.sync += [
+            self.source.valid.eq(delayed(self, emitting, wait)),
+            self.source.row.eq(delayed(self, row, wait)),
+            self.source.last.eq(delayed(self, emitting & row_end & final, wait)),
+            self.left_all.eq(delayed(self, emitting & ends, wait)),
+            self.source.mantissa.eq(delayed(self, mantissa, wait - 1)),
+            self.source.shift.eq(delayed(self, exponent, wait - 1) - self.value_shift - 1),
+            self.source.accumulator.eq(results[delayed(self, slot, wait)]),
+        ]

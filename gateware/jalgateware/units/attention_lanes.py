@@ -1,11 +1,14 @@
 """Multipliers of attention, shared by scores and values, and what sums their products up."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
-from migen import Array, If, Memory, Mux, Signal
+from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import KV, PROBABILITY, SCORE, VALUE_ACCUMULATOR
 from jalgateware.contract.isa import FIELDS
+from jalgateware.units.fifo import NEVER_COLLIDES
 from jalgateware.units.pipeline import delayed, fits, registered_sum, sum_latency
 
 RAW_SCORE_BITS = 40
@@ -111,11 +114,20 @@ class ScoreSum(LiteXModule):
 class ValueSums(LiteXModule):
     """Per-lane sums of probability x value over the positions, per query head and word of a slot.
 
-    Interface: ``products``, ``address`` (step and word), ``first`` (position), ``valid``;
-    ``read_address``, ``read_lane`` -> ``result`` {VALUE_ACCUMULATOR} one cycle later, while nothing
-    is summed. Latency: 1 cycle. Throughput: one word per cycle. Overflow: none, 48 bits hold 2**15
-    positions. Golden model: the value sum in :func:`jalgateware.golden.attention.attend_head`.
+    The sums are in block RAM, which answers late: an address is read before its products are there,
+    and sums that are still on their way into the memory are taken from the way.
+
+    Interface: ``address`` (step and word), ``first`` (position), ``valid``, all ``AHEAD`` cycles
+    ahead of their ``products``; ``read_address``, ``read_lane`` -> ``result`` {VALUE_ACCUMULATOR}
+    ``READ_LATENCY`` cycles later, while nothing is summed. Latency: ``LATENCY`` cycles from the
+    products until a sum can be read. Throughput: one word per cycle. Overflow: none, 48 bits hold
+    2**15 positions. Golden model: the value sum in
+    :func:`jalgateware.golden.attention.attend_head`.
     """
+
+    AHEAD = 2
+    LATENCY = 3
+    READ_LATENCY = 2
 
     def __init__(self, products: list[Signal], depth: int) -> None:
         self.address = Signal(max=max(2, depth))
@@ -127,24 +139,51 @@ class ValueSums(LiteXModule):
 
         # # #
 
-        sums = []
-        for product in products:
-            memory = Memory(VALUE_ACCUMULATOR.bits, depth)
-            write = memory.get_port(write_capable=True)
-            read = memory.get_port(async_read=True)
-            self.specials += memory, write, read
-            old = Signal((VALUE_ACCUMULATOR.bits, True))
-            new = Signal((VALUE_ACCUMULATOR.bits, True))
-            self.comb += [
-                If(~self.first, old.eq(read.dat_r)),
-                new.eq(old + product),
-                write.adr.eq(self.address),
-                write.dat_w.eq(new),
-                write.we.eq(self.valid),
-                read.adr.eq(Mux(self.valid, self.address, self.read_address)),
+        width = VALUE_ACCUMULATOR.bits
+        memory = Memory(width * len(products), max(2, depth))
+        memory.attr = {NEVER_COLLIDES}
+        write = memory.get_port(write_capable=True, mode=READ_FIRST)
+        read = memory.get_port(mode=READ_FIRST)
+        self.specials += memory, write, read
+        # The addresses of the last three cycles: what they add up is not in the memory yet.
+        recent = [(self.address, self.valid)]
+        for _ in range(3):
+            address, valid = recent[-1]
+            recent.append((delayed(self, address, 1), delayed(self, valid, 1)))
+        same = [(address == self.address) & valid & ~self.first for address, valid in recent[1:]]
+        last, second, third = (
+            delayed(self, _signal(self, match), cycles)
+            for match, cycles in zip(same, (self.AHEAD, 1, 1), strict=True)
+        )
+        first = delayed(self, self.first, 1)
+        self.comb += [
+            read.adr.eq(Mux(self.valid, self.address, self.read_address)),
+            write.adr.eq(delayed(self, self.address, self.AHEAD + 1)),
+            write.we.eq(delayed(self, self.valid, self.AHEAD + 1)),
+        ]
+        parts = []
+        for lane, product in enumerate(products):
+            stored = read.dat_r[width * lane : width * (lane + 1)]
+            total, before, old = (Signal((width, True)) for _ in range(3))
+            self.sync += [
+                before.eq(total),
+                old.eq(stored),
+                If(third, old.eq(before)),
+                If(second, old.eq(total)),
+                If(first, old.eq(0)),
+                total.eq(Mux(last, total, old) + product),
             ]
-            sums.append(read.dat_r)
-        self.sync += self.result.eq(Array(sums)[self.read_lane])
+            parts.append(total)
+        self.comb += write.dat_w.eq(Cat(*parts))
+        lanes = Array([read.dat_r[width * i : width * (i + 1)] for i in range(len(products))])
+        self.sync += self.result.eq(lanes[delayed(self, self.read_lane, 1)])
+
+
+def _signal(module: LiteXModule, value: Any) -> Signal:
+    """A bit with a name."""
+    signal = Signal()
+    module.comb += signal.eq(value)
+    return signal
 
 
 def slot_steps(config: EngineConfig) -> int:

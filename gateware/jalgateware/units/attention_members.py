@@ -16,8 +16,8 @@ class Members(LiteXModule):
     Interface: ``group``: constant for a model; ``last_row``, ``shared``: of the pass; ``turn``:
     token row whose sequence is on (0 where all share one) -> ``first``, ``last`` (members of the
     turn), ``first_step``, ``last_step``; ``step``, ``cached`` (an earlier position), ``own`` (which
-    of the pass' positions otherwise) -> ``visible`` (a bit per slot). Latency: 2 cycles from
-    ``group``, else combinational.
+    of the pass' positions otherwise) -> ``visible`` (a bit per slot). Latency: 1 cycle, and
+    one more from ``group``.
     """
 
     def __init__(self, config: EngineConfig, group: Signal) -> None:
@@ -52,8 +52,8 @@ class Members(LiteXModule):
             for t in range(tokens)
         ]
         end = Signal.like(self.last_row)
-        self.comb += [
-            end.eq(Mux(self.shared, self.last_row, self.turn)),
+        self.comb += end.eq(Mux(self.shared, self.last_row, self.turn))
+        self.sync += [
             self.first.eq(Array(firsts)[self.turn]),
             self.last.eq(Array(lasts)[end]),
             self.first_step.eq(Array(first_steps)[self.turn]),
@@ -77,4 +77,4 @@ class Members(LiteXModule):
             row = Signal(tokens.bit_length())
             self.comb += row.eq(row_of)
             visible.append((row >= start) & (row <= end))
-        self.comb += self.visible.eq(Cat(*visible))
+        self.sync += self.visible.eq(Cat(*visible))

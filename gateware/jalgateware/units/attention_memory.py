@@ -3,13 +3,17 @@
 from typing import Any
 
 from litex.gen import LiteXModule
-from migen import READ_FIRST, Array, Cat, Memory, Signal
+from migen import READ_FIRST, Array, Cat, Memory, Mux, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import Destination
 from jalgateware.units.attention_lanes import slot_steps
 from jalgateware.units.fifo import NEVER_COLLIDES
+from jalgateware.units.pipeline import delayed
 from jalgateware.units.row_packer import RowPacker
+
+NOTHING = max(Destination) + 1
+"""No destination: there is no word."""
 
 
 def word_memory(module: LiteXModule, config: EngineConfig, fields: list[Signal]) -> tuple[Any, Any]:
@@ -30,11 +34,13 @@ class PassRows(LiteXModule):
     + head of the group``. Member m belongs to slot ``m % attention_slots`` and is served in step
     ``m // attention_slots``.
 
-    Interface: ``packer``: the words that come in; ``group``: constant; ``head``, ``chunk`` with
-    ``step`` (queries) and ``row`` (keys, values) -> ``queries`` (one word per slot), ``key``,
-    ``value`` one cycle later. Latency: 1 cycle from a word to its memory. Throughput: one word per
-    cycle. Overflow: none.
+    Interface: ``packer``: the words that come in; ``group``: constant, two cycles before; ``head``,
+    ``chunk`` with ``step`` (queries) and ``row`` (keys, values) -> ``queries`` (one word per slot),
+    ``key``, ``value`` ``LATENCY`` cycles later. Latency: 2 cycles from a word to its memory.
+    Throughput: one word per cycle. Overflow: none.
     """
+
+    LATENCY = 2
 
     def __init__(self, config: EngineConfig, packer: RowPacker) -> None:
         slots, tokens = config.attention_slots, config.tokens
@@ -62,23 +68,37 @@ class PassRows(LiteXModule):
             slot.eq(Array([m % slots for m in range(members)])[member]),
             step.eq(Array([m // slots for m in range(members)])[member]),
         ]
-        is_query = packer.word_valid & (packer.word_kind == Destination.QUERY)
+        # A key/value head has as many steps as the group needs, and not more places either.
+        steps = [-(-g * tokens // slots) for g in range(config.max_group + 1)]
+        used = Signal(max=max(2, max(steps) + 1))
+        self.sync += used.eq(Array(steps)[self.group])
+        most = max(config.max_heads // g * steps[g] for g in range(1, config.max_group + 1))
+        places = [Signal(max=max(2, most)) for _ in range(2)]
+        word, chunk = delayed(self, packer.word, 1), delayed(self, packer.chunk, 1)
+        kind = delayed(self, Mux(packer.word_valid, packer.word_kind, NOTHING), 1)
+        self.sync += [
+            places[0].eq(packer.head * used + step),
+            places[1].eq(self.head * used + self.step),
+        ]
+        here, read_chunk = delayed(self, slot, 1), delayed(self, self.chunk, 1)
         for i, query in enumerate(self.queries):
-            write, read = word_memory(self, config, [self.chunk, self.step, self.head])
+            write, read = word_memory(self, config, [self.chunk, places[0]])
             self.comb += [
-                write.adr.eq(Cat(packer.chunk, step, packer.head)),
-                write.dat_w.eq(packer.word),
-                write.we.eq(is_query & (slot == i)),
-                read.adr.eq(Cat(self.chunk, self.step, self.head)),
+                write.adr.eq(Cat(chunk, places[0])),
+                write.dat_w.eq(word),
+                write.we.eq((kind == Destination.QUERY) & (here == i)),
+                read.adr.eq(Cat(read_chunk, places[1])),
                 query.eq(read.dat_r),
             ]
-        for kind, output in ((Destination.KEY, self.key), (Destination.VALUE, self.value)):
+        head, row = delayed(self, packer.head, 1), delayed(self, packer.word_row, 1)
+        address = delayed(self, Cat(self.chunk, self.head, self.row), 1)
+        for form, output in ((Destination.KEY, self.key), (Destination.VALUE, self.value)):
             rows = [self.row] if tokens > 1 else []
             write, read = word_memory(self, config, [self.chunk, self.head, *rows])
             self.comb += [
-                write.adr.eq(Cat(packer.chunk, packer.head, packer.word_row)),
-                write.dat_w.eq(packer.word),
-                write.we.eq(packer.word_valid & (packer.word_kind == kind)),
-                read.adr.eq(Cat(self.chunk, self.head, self.row)),
+                write.adr.eq(Cat(chunk, head, row)),
+                write.dat_w.eq(word),
+                write.we.eq(kind == form),
+                read.adr.eq(address),
                 output.eq(read.dat_r),
             ]

@@ -15,11 +15,11 @@ class Softmax(LiteXModule):
     """Unnormalised softmax of one slot: ``2**(score - maximum)`` for each position, and their sum.
 
     Interface: ``score`` {SCORE}, ``score_step``, ``score_position``, ``score_valid``: keeps a
-    score; position 0 starts a query head anew. ``step``, ``position``, ``visible`` ->
-    ``probability`` {PROBABILITY} ``LATENCY`` cycles later, once all scores of the head are kept; 0
-    for a position that the head does not see. ``sum_step``, ``sum_first``, ``sum_valid``, aligned
-    with ``probability``: adds it up -> ``sums`` (per step). Latency: ``LATENCY``. Throughput: one
-    score and one probability per cycle. Overflow: none.
+    score; position 0 starts a query head anew. ``step``, ``position``, and one cycle later
+    ``visible`` -> ``probability`` {PROBABILITY}, ``LATENCY`` cycles behind the step, once all
+    scores of the head are kept; 0 for a position that the head does not see. ``sum_step``,
+    ``sum_first``, ``sum_valid``, aligned with ``probability``: adds it up -> ``sums`` (per step).
+    Latency: ``LATENCY``. Throughput: one score and one probability per cycle. Overflow: none.
     Golden model: :func:`jalgateware.golden.functions.exp2_negative`.
     """
 
@@ -73,7 +73,7 @@ class Softmax(LiteXModule):
         look_up = table.get_port(mode=READ_FIRST)
         self.specials += table, look_up
         power = Signal(PROBABILITY.bits)
-        visible = delayed(self, self.visible, self.LATENCY - 1)
+        visible = delayed(self, self.visible, self.LATENCY - 2)
         whole = delayed(self, distance[SCORE.fraction :], 2)
         self.comb += look_up.adr.eq(distance[: SCORE.fraction])
         self.sync += [

@@ -102,9 +102,15 @@ def test_scores(lanes: int, words: int, steps: int) -> None:
     assert {SCORE.minimum, SCORE.maximum} <= {score for score, _ in expected}
 
 
-@pytest.mark.parametrize(("lanes", "depth", "positions"), [(1, 2, 5), (2, 6, 9), (8, 3, 40)])
-def test_value_sums(lanes: int, depth: int, positions: int) -> None:
-    """Two passes one behind the other: the first position starts the sums anew."""
+@pytest.mark.parametrize("gaps", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("lanes", "depth", "positions"), [(1, 1, 30), (1, 2, 20), (8, 3, 40), (2, 4, 9), (2, 6, 9)]
+)
+def test_value_sums(lanes: int, depth: int, positions: int, gaps: float) -> None:
+    """Two passes one behind the other: the first position starts the sums anew.
+
+    With few addresses a sum is wanted again before it is in the memory.
+    """
     pick, products = np.random.default_rng(depth), [Signal((34, True)) for _ in range(lanes)]
     unit = ValueSums(products, depth)
     limit = (1 << PROBABILITY.fraction) * KV.minimum
@@ -114,20 +120,24 @@ def test_value_sums(lanes: int, depth: int, positions: int) -> None:
 
     def main() -> Process:
         for run in terms:
+            # Each word's flags, and as many cycles behind them its products.
+            slots: list[tuple[int, int] | None] = []
             for position in range(positions):
                 for address in range(depth):
-                    while pick.random() < 0.2:
-                        yield unit.valid.eq(0)
-                        yield unit.first.eq(1)
-                        yield
-                    for signal, value in zip(products, run[position, address], strict=True):
-                        yield signal.eq(int(value))
-                    yield unit.address.eq(address)
-                    yield unit.first.eq(int(position == 0))
-                    yield unit.valid.eq(1)
-                    yield
-            yield unit.valid.eq(0)
-            yield
+                    while pick.random() < gaps:
+                        slots.append(None)
+                    slots.append((position, address))
+            for cycle in range(len(slots) + ValueSums.AHEAD + ValueSums.LATENCY):
+                now = slots[cycle] if cycle < len(slots) else None
+                place = cycle - ValueSums.AHEAD
+                late = slots[place] if 0 <= place < len(slots) else None
+                values = run[late] if late else pick.integers(limit, -limit, lanes)
+                for signal, value in zip(products, values, strict=True):
+                    yield signal.eq(int(value))
+                yield unit.valid.eq(int(now is not None))
+                yield unit.address.eq(now[1] if now else int(pick.integers(depth)))
+                yield unit.first.eq(int(now[0] == 0) if now else 1)
+                yield
             table = []
             for address in range(depth):
                 row = []
@@ -135,7 +145,8 @@ def test_value_sums(lanes: int, depth: int, positions: int) -> None:
                     yield unit.read_address.eq(address)
                     yield unit.read_lane.eq(lane)
                     yield
-                    yield
+                    for _ in range(ValueSums.READ_LATENCY):
+                        yield
                     row.append((yield unit.result))
                 table.append(row)
             found.append(table)

@@ -31,6 +31,7 @@ class Bench:
         yield unit.shared.eq(int(shared))
         yield unit.turn.eq(turn)
         yield
+        yield
         first, last = rows[0] * group, rows[-1] * group + group - 1
         assert ((yield unit.first), (yield unit.last)) == (first, last)
         steps = (yield unit.first_step), (yield unit.last_step)
@@ -44,6 +45,7 @@ class Bench:
                 yield unit.own.eq(
                     random.Random(step).randrange(last_row + 1) if own is None else own
                 )
+                yield
                 yield
                 visible = yield unit.visible
                 seen |= {step * self.slots + s for s in range(self.slots) if visible >> s & 1}

@@ -84,8 +84,9 @@ class Bench:
         yield unit.step.eq(step)
         yield unit.row.eq(row)
         yield
-        # The address is there now; the words a cycle later.
-        yield
+        # The address is there now.
+        for _ in range(PassRows.LATENCY):
+            yield
 
     def check(self) -> Process:
         shape, unit = self.shape, self.unit
@@ -102,8 +103,11 @@ class Bench:
         def main() -> Process:
             yield self.packer.group.eq(self.shape.group)
             for _ in range(2):
-                yield from self.fill()
                 yield
+            for _ in range(2):
+                yield from self.fill()
+                for _ in range(2):
+                    yield
                 yield from self.check()
 
         simulate(self.top, [main()])

@@ -63,13 +63,15 @@ class Bench:
             if wait < cycle and (old := slots[cycle - wait - 1]):
                 found[old[1]].append((yield unit.probability))
             now = slots[cycle] if cycle < len(slots) else None
+            last = slots[cycle - 1] if 1 <= cycle <= len(slots) else None
             late = slots[cycle - wait] if wait <= cycle < len(slots) + wait else None
             yield unit.sum_valid.eq(int(late is not None))
             yield unit.visible.eq(int(self.pick.integers(2)))
             if now:
                 yield unit.position.eq(now[0])
                 yield unit.step.eq(now[1])
-                yield unit.visible.eq(int(seen is None or now[0] < seen[now[1]]))
+            if last:
+                yield unit.visible.eq(int(seen is None or last[0] < seen[last[1]]))
             if late:
                 yield unit.sum_first.eq(int(late[0] == 0))
                 yield unit.sum_step.eq(late[1])

@@ -230,8 +230,8 @@ def test_cold_cache_reads_one_token_of_a_depth(test: Workload) -> None:
     assert {request.position for request in before.requests} == {0}
     assert {request.position for request in clock.requests} == {7}
     # The same tokens at the same positions, but for those that are left out.
-    assert [request.prompts[0] for request in clock.requests] == [
-        request.prompts[0][7:] for request in before.requests
+    assert [request.prompts for request in clock.requests] == [
+        tuple(prompt[7:] for prompt in request.prompts) for request in before.requests
     ]
     assert cold.cycles_per_token == warm.cycles_per_token
     assert cold.bytes_needed == warm.bytes_needed

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from jalhost.models.image_file import load_image, save_image
+from jaltest.texts import JALHOST
 from jaltest.tiny import tiny_image, tiny_model, tiny_tokenizer, write_checkpoint, write_tokenizer
-
-JALHOST = [sys.executable, "-c", "from jalhost.cli.main import main; main()"]
 
 
 def jalhost(

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,8 @@ from jalgateware.contract.isa import Format
 from jalhost.models.image import Image
 from jalhost.models.image_file import load_image
 from jalhost.models.plan import CLASSIFIER, free_matrices
+from jaltest.texts import JALHOST
 from jaltest.tiny import ARCHITECTURE, tiny_model, tiny_tokenizer, write_checkpoint, write_tokenizer
-
-JALHOST = [sys.executable, "-c", "from jalhost.cli.main import main; main()"]
 
 
 def model(*arguments: str) -> subprocess.CompletedProcess[str]:

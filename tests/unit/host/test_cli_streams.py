@@ -3,15 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from jalhost.models.image_file import save_image
+from jaltest.texts import JALHOST
 from jaltest.tiny import tiny_image
-
-JALHOST = [sys.executable, "-c", "from jalhost.cli.main import main; main()"]
 
 
 @pytest.fixture(scope="module")
