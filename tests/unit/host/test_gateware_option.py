@@ -15,10 +15,10 @@ from jaltest.tiny import tiny_image
 
 
 def test_keys_of_the_engine_and_of_the_system() -> None:
-    text = "tokens=4, mxfp4=true,attention_slots = 4,dram=ddr3x32,clock_hz=50000000"
+    text = "tokens=4, mxfp4=true,attention_slots = 4,dram=ddr3x64,clock_hz=50_000_000"
     assert parse_gateware(text) == Gateware(
         {"tokens": 4, "mxfp4": True, "attention_slots": 4},
-        {"dram": "ddr3x32", "clock_hz": 50_000_000},
+        {"dram": "ddr3x64", "clock_hz": 50_000_000},
         text,
     )
 
@@ -37,9 +37,12 @@ def test_switches(text: str, value: bool) -> None:
         ("tokens", "tokens without a value"),
         ("tokens=", "tokens without a value"),
         ("tokens=2,tokens=4", "names tokens twice"),
-        ("lines=16", "knows no 'lines'"),
+        ("lines=16", r"knows no 'lines' \(it knows dram, clock_hz, lanes, .*port_burst_words\)"),
+        ("dram_mib=64", "knows no 'dram_mib'"),
+        ("lanes=32,", "knows no ''"),
+        ("dram=", "dram without a value"),
         ("tokens=many", "a whole number for tokens, not 'many'"),
-        ("clock_hz=fast", "a whole number for clock_hz, not 'fast'"),
+        ("clock_hz=1.5", "a whole number for clock_hz, not '1.5'"),
         ("mxfp4=maybe", "true or false for mxfp4, not 'maybe'"),
         ("tokens=9", "tokens is 1 to 4, not 9"),
     ],
@@ -73,7 +76,7 @@ def test_gateware_without_mxfp4_refuses_such_matrices() -> None:
 @pytest.mark.parametrize(
     ("target", "text", "message"),
     [
-        ("emu", "dram=ddr3x16", "the emulator has no dram"),
+        ("emu", "dram=ddr3x16,clock_hz=50000000", "the emulator has no dram and no clock_hz"),
         ("uart:/dev/null", "tokens=4", "a board has the gateware that it was built with"),
     ],
 )
