@@ -252,6 +252,8 @@ class Attention(LiteXModule):
         flags8 = delayed(self, flags6, SlotLanes.LATENCY)
         step8 = delayed(self, step6, SlotLanes.LATENCY)
         place8 = delayed(self, place6, SlotLanes.LATENCY)
+        ahead = SlotLanes.LATENCY - ValueSums.AHEAD
+        flags7, step7, word7 = (delayed(self, item, ahead) for item in (flags6, step6, word6))
         self.value_sums, saturated = [], []
         visible = delayed(self, self.members.visible, PRODUCTS - 1)
         stride = 1 << (max(2, head_words) - 1).bit_length()
@@ -273,10 +275,9 @@ class Attention(LiteXModule):
                 softmax.sum_step.eq(step6),
                 softmax.sum_first.eq(flags6[4]),
                 softmax.sum_valid.eq(flags6[1] & flags6[2]),
-                # The products are as many cycles behind as the sums want them.
-                values.address.eq(Cat(word6[: (stride - 1).bit_length()], step6)),
-                values.first.eq(flags6[4]),
-                values.valid.eq(flags6[1]),
+                values.address.eq(Cat(word7[: (stride - 1).bit_length()], step7)),
+                values.first.eq(flags7[4]),
+                values.valid.eq(flags7[1]),
             ]
             self.value_sums.append(values)
             saturated.append(score.saturated)

@@ -21,11 +21,11 @@ class SlotLanes(LiteXModule):
     ``products[i] = operand[i] * word[i]``
 
     Interface: ``query`` (word of KV), ``probability`` {PROBABILITY}, ``use_probability``, ``word``
-    (word of KV) -> ``products``; valid-only. Latency: ``LATENCY`` cycles (operands, product).
+    (word of KV) -> ``products``; valid-only. Latency: ``LATENCY`` cycles (operands, product twice).
     Throughput: one word per cycle. Overflow: none.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, lanes: int) -> None:
         self.query = Signal(KV.bits * lanes)
@@ -37,6 +37,7 @@ class SlotLanes(LiteXModule):
         # # #
 
         for i, product in enumerate(self.products):
+            first = Signal.like(product)
             left, right, query = (
                 Signal((18, True)),
                 Signal((KV.bits, True)),
@@ -47,7 +48,9 @@ class SlotLanes(LiteXModule):
                 left.eq(query),
                 If(self.use_probability, left.eq(self.probability)),
                 right.eq(self.word[KV.bits * i : KV.bits * (i + 1)]),
-                product.eq(left * right),
+                # Two registers: the first one stays at the multiplier, wherever the adders are.
+                first.eq(left * right),
+                product.eq(first),
             ]
 
 

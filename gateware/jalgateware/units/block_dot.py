@@ -24,6 +24,9 @@ ALIGN_OFFSET = SCALE_BIAS + WEIGHT.fraction + VECTOR.fraction
 PACKED_BITS = 18
 """Multiplier operand: a weight in MXINT8, or two in MXFP4, ``FIELD`` bits apart."""
 
+PRODUCT_STAGES = 2
+"""Registers behind a multiplier."""
+
 FIELD = 13
 """Bits of a product of a doubled E2M1 element (at most 12) and an activation, and one more."""
 
@@ -93,16 +96,17 @@ class BlockDot(LiteXModule):
 
         # # #
 
-        packed = delayed(self, self.packed, 1)
+        packed = delayed(self, self.packed, PRODUCT_STAGES)
         products, uppers, borrows = [], [], []
         for i in range(columns):
             operand, activation = Signal((bits, True)), Signal((8, True))
-            product = Signal((bits + 8, True))
+            first_product, product = Signal((bits + 8, True)), Signal((bits + 8, True))
             self.comb += [
                 operand.eq(self.operands[bits * i : bits * (i + 1)]),
                 activation.eq(self.activations[8 * i : 8 * i + 8]),
             ]
-            self.sync += product.eq(operand * activation)
+            # Two registers: the first one stays at the multiplier, wherever the adders are.
+            self.sync += [first_product.eq(operand * activation), product.eq(first_product)]
             if not mxfp4:
                 products.append(product)
                 continue
@@ -120,9 +124,10 @@ class BlockDot(LiteXModule):
             uppers.append(upper)
             borrows.append(Cat(sign, 0))
         total, depth = registered_sum(self, products)
-        valid = delayed(self, self.valid, 1 + depth)
-        first = delayed(self, self.first, 1 + depth)
-        last = delayed(self, self.last, 1 + depth)
+        wait = PRODUCT_STAGES + depth
+        valid = delayed(self, self.valid, wait)
+        first = delayed(self, self.first, wait)
+        last = delayed(self, self.last, wait)
         kept = Signal((BLOCK_DOT.bits, True))
         self.comb += If(~first, kept.eq(self.dot))
         self.sync += [
@@ -136,7 +141,7 @@ class BlockDot(LiteXModule):
             upper_kept = Signal((BLOCK_DOT.bits, True))
             self.comb += If(~first, upper_kept.eq(self.high))
             self.sync += If(valid, self.high.eq(upper_total + borrowed + upper_kept))
-        self.latency = 2 + depth
+        self.latency = wait + 1
 
 
 def _two_bits(module: LiteXModule, value: Cat) -> Signal:

@@ -1,14 +1,12 @@
 """The decode engine: from a program and a tape of weights in DRAM to sampled tokens."""
 
 from collections.abc import Sequence
-from functools import reduce
-from operator import and_
 from typing import Any
 
 from litedram.common import LiteDRAMNativePort
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import Cat, If, Mux, ResetInserter, Signal
+from migen import Array, Cat, If, Mux, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
@@ -124,16 +122,12 @@ class Datapath(LiteXModule):
     def _activations(self, registers: dict[Register, Signal]) -> None:
         """Lanes read, rows come back, the quantisers keep what the next matrix reads."""
         lanes, vector, sequencer = self.lanes, self.vector, self.sequencer
-        ready = []
         for row, quantiser in enumerate(self.quantisers):
-            blocks = Signal.like(quantiser.ready_x)
-            used = Signal()
             self.comb += [
                 quantiser.read_buffer.eq(lanes.buffer),
                 quantiser.read_address.eq(lanes.address),
                 lanes.activations[row].eq(quantiser.activations),
                 lanes.shifts[row].eq(quantiser.shift),
-                blocks.eq(Mux(lanes.buffer, quantiser.ready_h, quantiser.ready_x)),
                 quantiser.invalidate.eq(sequencer.invalidate),
                 quantiser.invalidate_buffer.eq(sequencer.invalidate_buffer),
                 quantiser.value.eq(vector.vector_value),
@@ -142,12 +136,19 @@ class Datapath(LiteXModule):
                 quantiser.valid.eq(vector.vector_valid & (vector.vector_row == row)),
                 vector.norm.square_sums[row].eq(quantiser.square_sum),
                 vector.norm.square_sum_valid[row].eq(quantiser.square_sum_valid),
-                used.eq(self.last_row >= row),
-                lanes.active[row].eq(used),
+                lanes.active[row].eq(self.last_row >= row),
             ]
-            ready.append((lanes.block < blocks) | ~used)
+        # A token row's block is complete before that of the next row.
+        levels = []
+        for counts in zip(*((item.ready_x, item.ready_h) for item in self.quantisers), strict=True):
+            level = counts[0]
+            if len(counts) > 1:
+                # Registered: a buffer is not read again so soon after it was invalidated.
+                level = Signal.like(counts[0])
+                self.sync += level.eq(Array(counts)[self.last_row])
+            levels.append(level)
         self.comb += [
-            lanes.ready.eq(reduce(and_, ready)),
+            lanes.ready.eq(lanes.block < Mux(lanes.buffer, levels[1], levels[0])),
             lanes.source.connect(vector.rows),
             vector.norm.epsilon.eq(registers[Register.EPSILON]),
         ]

@@ -12,6 +12,7 @@ from jalgateware.contract.config import MAX_TOKENS
 from jalgateware.golden.sampler import Sampling
 from jalhost.engine.figures import bytes_needed, decoding, prefill_passes
 from jalhost.engine.target import (
+    Provenance,
     Request,
     Sampled,
     Target,
@@ -237,7 +238,7 @@ class Bench:
 
         Raises:
             UsageError: it needs more positions than the context has, or more token rows than there
-            are, or it guesses tokens behind a cold cache.
+            are, it guesses tokens behind a cold cache, or cannot be timed.
         """
         rows = self._target.info.token_rows
         check_streams(test.streams, rows)
@@ -246,6 +247,11 @@ class Bench:
             raise UsageError(
                 f"{test.name} with a cold cache: how often a guess is right would mean nothing",
                 "leave --speculate or --cold-cache out",
+            )
+        if test.prompt and test.depth and self._target.info.provenance is Provenance.EMULATED:
+            raise UsageError(
+                f"{test.name} is a difference of two times, and the emulator's vary too much",
+                "use --target sim, or -d 0",
             )
         context = self._image.plan.architecture.context
         if test.positions > context:
@@ -343,7 +349,8 @@ class Bench:
             return counts
         self._run(test, test.start, 1)
         before = self._target.counters()
-        return before and {name: counts[name] - before[name] for name in counts}
+        # Two runs differ by where a refresh falls.
+        return before and {name: max(0, counts[name] - before[name]) for name in counts}
 
 
 def _minus(a: int | None, b: int | None) -> int | None:

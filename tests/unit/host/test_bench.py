@@ -275,6 +275,11 @@ def test_emulator_has_rates_and_no_cycles() -> None:
     assert (result.tokens_per_pass, result.breakdown) == (None, None)
 
 
+def test_emulator_does_not_time_a_prompt_behind_others() -> None:
+    with pytest.raises(UsageError, match="pp3 @ d2 is a difference of two times"):
+        Bench(Emulator(), IMAGE).check(Workload(3, 0, 2))
+
+
 @pytest.mark.parametrize(
     "test", [Workload(0, ARCHITECTURE.context), Workload(9, 0, ARCHITECTURE.context - 8)]
 )

@@ -52,23 +52,6 @@ def test_streams_start_with_the_last_token_of_the_depth(streams: int) -> None:
     assert replace(cold, samples=(), cold_cache=False) == replace(warm, samples=())
 
 
-def test_prompt_behind_a_cold_depth() -> None:
-    runner, target = bench(True)
-    result = runner.run(Workload(5, 0, depth=4), 1)
-    shapes = [(item.position, len(item.prompts[0])) for item in target.requests]
-    assert shapes == [(3, 6), (3, 1)]
-    assert result.ttft_s is None
-
-
-def test_without_a_depth_nothing_is_skipped() -> None:
-    runner, target = bench(True)
-    runner.warm_up()
-    results = [runner.run(test, 1) for test in (Workload(0, 3), Workload(5, 0))]
-    assert {request.position for request in target.requests} == {0}
-    assert not any(result.cold_cache for result in results)
-    assert all(result.ttft_s for result in results)
-
-
 def test_guesses_behind_a_cold_cache_are_refused() -> None:
     runner, _ = bench(True)
     with pytest.raises(UsageError, match="how often a guess is right would mean nothing"):
