@@ -25,6 +25,7 @@ from jaltest.tiny import ARCHITECTURE, tiny_image
 pytestmark = pytest.mark.sim
 
 ROWS = STANDARD.tokens
+FORMATS = 1 << Format.MXINT8 | 1 << Format.MXFP4
 CACHE_BYTES = 12 << 20
 """Of 32 MiB of DRAM, two such caches fit beside an image."""
 
@@ -66,7 +67,7 @@ def prompts(*lengths: int) -> list[int]:
 
 def test_the_mailbox_tells_rows_and_formats(system: System) -> None:
     assert system.field(Field.TOKEN_ROWS) == ROWS
-    assert system.field(Field.FORMATS) == 1 << Format.MXINT8
+    assert system.field(Field.FORMATS) == FORMATS
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,20 @@ def test_the_mailbox_tells_rows_and_formats(system: System) -> None:
         (prompts(2, 2), {}, 0, ARCHITECTURE.context),
         (prompts(2, 2)[::-1], {"streams": 2}, 0, ARCHITECTURE.context),
     ],
-    ids=str,
+    ids=[
+        "position",
+        "streams",
+        "drafts",
+        "drafts-and-streams",
+        "more-than-the-mailbox-holds",
+        "longer-than-the-context",
+        "longer-than-the-rest",
+        "nothing",
+        "no-end",
+        "stream-missing",
+        "stream-too-many",
+        "streams-out-of-order",
+    ],
 )
 def test_arguments_beyond_their_limits_are_named(
     system: System, words: list[int], options: dict[str, int], argument: int, limit: int
@@ -117,12 +131,12 @@ def test_one_stream_is_the_default(system: System) -> None:
 
 def test_formats_that_the_engine_lacks_are_refused(simulator_build: object) -> None:
     blob = build_blob(tiny_image(), STANDARD)
-    formats = 1 << Format.MXINT8 | 1 << Format.MXFP4
+    formats = FORMATS | 1 << len(Format)  # and one that no gateware knows
     system = System(simulator_build, changed(blob, formats=formats))
     try:
         answer = system.command(Command.LOAD)
         assert answer.result is Result.WRONG_FORMAT
-        assert answer.words[:3] == (Word.FORMATS, formats, 1 << Format.MXINT8)
+        assert answer.words[:3] == (Word.FORMATS, formats, FORMATS)
         assert system.field(Field.STATE) == State.READY
     finally:
         system.close()
