@@ -183,15 +183,17 @@ def make_tests(
 ) -> list[Workload]:
     """All combinations, depth by depth; 0 tokens stand for no test of that kind.
 
-    ``streams`` and ``speculate`` concern generation.
+    ``streams`` and ``speculate`` concern generation; where some tests have one stream, these alone
+    speculate.
     """
+    drafts = {number: speculate and (number == 1 or 1 not in streams) for number in streams}
     return [
         test
         for depth in depths
         for test in (
             *(Workload(prompt, 0, depth) for prompt in prompts if prompt),
             *(
-                Workload(0, generate, depth, number, speculate)
+                Workload(0, generate, depth, number, drafts[number])
                 for generate in generates
                 if generate
                 for number in streams

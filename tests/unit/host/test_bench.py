@@ -107,6 +107,10 @@ def test_names_and_order_are_llama_benchs() -> None:
     assert [test.name for test in make_tests([16], [4], [0], speculate=True)] == [
         *("pp16", "tg4 drafts"),
     ]
+    # Drafts are for single texts; where there is none, what was asked for is refused later.
+    tests = make_tests([0], [4], [0], [1, 4], speculate=True)
+    assert [test.name for test in tests] == ["tg4 drafts", "tg4 x4"]
+    assert make_tests([0], [4], [0], [2], speculate=True) == [Workload(0, 4, 0, 2, True)]
 
 
 def test_generation_counts_from_the_first_token_to_the_last() -> None:
