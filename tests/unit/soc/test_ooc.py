@@ -108,7 +108,7 @@ def test_units_outside_the_list_are_named_by_module_and_class() -> None:
 
 
 def test_unknown_units_are_one_line_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"there is no unit 'alu' .*attention, engine"):
+    with pytest.raises(UsageError, match=r"there is no unit 'alu' .*attention, drafter, engine"):
         find_class("alu")
     with pytest.raises(UsageError, match="cannot be imported"):
         find_class("reader:Nothing")

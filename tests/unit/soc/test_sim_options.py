@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD
 from jalhost.engine.simulator_process import complete_engine
 from jalhost.errors import UsageError
 from jalsoc.dram import DRAM_KINDS
@@ -23,7 +24,7 @@ def test_without_options_it_is_the_default() -> None:
 
 
 def test_the_dram_decides_on_what_is_not_given() -> None:
-    assert config("--dram=sdr16").engine == EngineConfig(**DRAM_KINDS["sdr16"].engine)
+    assert config("--dram=sdr16").engine == replace(STANDARD, **DRAM_KINDS["sdr16"].engine)
     given = json.dumps({"lanes": 4, "port_burst_words": 64, "max_dim": 64})
     engine = config("--dram=sdr16", f"--engine={given}").engine
     assert (engine.lanes, engine.port_burst_words, engine.max_dim) == (4, 64, 64)
@@ -47,8 +48,8 @@ def test_systems_that_do_not_exist(option: str, message: str) -> None:
 
 def test_hosts_are_told() -> None:
     """As a process: the host has no other way."""
-    assert complete_engine({"max_dim": 64}, {"dram": "ddr3x64"}) == EngineConfig(
-        lanes=64, max_dim=64
+    assert complete_engine({"max_dim": 64}, {"dram": "ddr3x64"}) == replace(
+        STANDARD, lanes=64, max_dim=64
     )
     with pytest.raises(UsageError, match="the clock is 10 to 400 MHz, not 5 Hz"):
         complete_engine({}, {"clock_hz": 5})
