@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.mailbox import Field
 from jalgateware.contract.memory_map import MAILBOX
 from jalgateware.golden.sampler import Sampling
@@ -204,8 +203,8 @@ def compare(model: Path | None, rounds: int, count: int) -> Comparison:
     from jalhost.cli.options import open_model
 
     require_headers("LiteX's simulator, which ours is compared with,", LIBRARIES)
-    blob = build_blob(open_model(model, None), EngineConfig())
     ours = build(SimulatorConfig())
+    blob = build_blob(open_model(model, None), ours.config.engine)
     folder = build_litex(ours)
     with Simulator(ours, blob.data) as simulator, litex_process(folder) as (litex_pid, port):
         contenders = [
