@@ -61,6 +61,7 @@ UNITS = {
     "sampler": UnitEntry("sampler", "Sampler"),
     "scaler": UnitEntry("scaler", "Scaler"),
     "sigmoid": UnitEntry("sigmoid", "Sigmoid"),
+    "standard": UnitEntry("engine", "Engine"),
     "swiglu": UnitEntry("swiglu", "SwiGlu"),
     "token_loop": UnitEntry("token_loop", "TokenLoop"),
     "vector_unit": UnitEntry("vector_unit", "VectorUnit"),

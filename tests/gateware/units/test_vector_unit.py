@@ -180,6 +180,7 @@ class Bench:
 
     def wait_until_quiet(self) -> Process:
         while not (yield self.unit.quiet):
+            assert self.clock.cycle < 40000, self.finished
             yield
         assert all(len(row) % 64 == 0 for row in self.found["kv"])
 

@@ -171,6 +171,8 @@ def test_bars() -> None:
     assert failures("reader", fmax_mhz=89.9) == ["reader: 89.9 MHz is below 90 MHz"]
     assert failures("engine", fmax_mhz=80.0) == []
     assert failures("engine", fmax_mhz=74.9) == ["engine: 74.9 MHz is below 75 MHz"]
+    assert failures("standard", luts=50000, fmax_mhz=90.0) == []
+    assert failures("standard", fmax_mhz=89.9) == ["standard: 89.9 MHz is below 90 MHz"]
     assert failures("engine", luts=33456) == []
     assert failures("engine", luts=34000) == ["engine: 40.7% of the LUTs is more than 40%"]
     assert failures("reader", luts=34000) == []
@@ -179,9 +181,9 @@ def test_bars() -> None:
 
 
 def test_command_line_measures_the_engine_unless_units_are_named() -> None:
-    assert ooc.parse([]).names == ["engine"]
+    assert ooc.parse([]).names == ["engine", "standard"]
     assert ooc.parse(["--unit", "reader", "fetch"]).names == ["reader", "fetch"]
-    assert ooc.parse(["--engine", "--unit", "reader"]).names == ["reader", "engine"]
+    assert ooc.parse(["--engine", "--unit", "reader"]).names == ["reader", "engine", "standard"]
 
 
 @pytest.mark.parametrize(("fmax_mhz", "code"), [(120.0, 0), (60.0, 1)])
