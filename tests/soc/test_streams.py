@@ -36,6 +36,14 @@ def emulator(image: Image) -> Emulator:
     return target
 
 
+def nearly_full(image: Image, room: int) -> str:
+    """A prompt that leaves room for about so many tokens in the context; it repeats itself."""
+    text = " ".join(PROMPTS * 40)
+    while len(image.tokenizer.encode(text)) > image.plan.architecture.context - room:
+        text = text[: int(0.98 * len(text))]
+    return text
+
+
 def prefill_passes(summary: Summary) -> int:
     return sum(-(-len(stream.prompt_token_ids) // ROWS) for stream in summary.streams)
 
@@ -102,11 +110,7 @@ def test_streams_share_passes(simulator: Simulator, image: Image) -> None:
 
 def test_streams_end_one_by_one(simulator: Simulator, emulator: Emulator, image: Image) -> None:
     """At stop tokens, and at the end of the context."""
-    long = " ".join(PROMPTS * 40)
-    context = image.plan.architecture.context
-    while len(image.tokenizer.encode(long)) > context - 9:
-        long = long[: int(0.95 * len(long))]
-    prompts = [PROMPTS[0], long, PROMPTS[9], PROMPTS[2]]
+    prompts = [PROMPTS[0], nearly_full(image, 9), PROMPTS[9], PROMPTS[2]]
     first = generate(emulator, image, prompts, 0.8, 2, max_tokens=40).streams
     # Tokens that some of the streams draw, early and late.
     stops = (first[0].token_ids[7], first[3].token_ids[30])
@@ -171,11 +175,11 @@ def test_speculation_ends_where_the_context_does(
 ) -> None:
     """Rows beyond the last position, or beyond the last sample that was asked for, are not used."""
     endless = replace(image, stop_tokens=())
-    context = image.plan.architecture.context
+    long = nearly_full(image, 20)
     results = []
     for target, drafts in ((simulator, ROWS - 1), (emulator, 0)):
         target.load(endless)
-        results.append(generate(target, endless, "Lily", 0.0, 0, context, drafts))
+        results.append(generate(target, endless, long, 0.0, 0, 100, drafts))
         for max_tokens in (1, 2, 3, 4, 5):
             results.append(generate(target, endless, PROMPTS[0], 0.0, 0, max_tokens, drafts))
         target.load(image)
