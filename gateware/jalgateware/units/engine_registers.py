@@ -163,7 +163,8 @@ class EngineRegisters(LiteXModule):
         )
         self.prompt_write, self.prompt_data = self.prompt_csr.re, self.prompt_csr.storage
         self.output_pop = self.output_pop_csr.re
-        self.comb += [
+        # Registered: block RAM answers late, and the bus is far away.
+        self.sync += [
             self.output_token_csr.status.eq(self.output_token),
             self.output_low.status.eq(self.output_cycles[:32]),
             self.output_high.status.eq(self.output_cycles[32:]),
