@@ -12,7 +12,13 @@ from jalgateware.contract.formats import (
     VALUE_ACCUMULATOR,
 )
 from jalgateware.contract.isa import FIELDS
-from jalgateware.units.attention_lanes import ScoreSum, SlotLanes, ValueSums, slot_steps
+from jalgateware.units.attention_lanes import (
+    DISTRIBUTED_DEPTH,
+    ScoreSum,
+    SlotLanes,
+    ValueSums,
+    slot_steps,
+)
 from jalgateware.units.attention_members import Members
 from jalgateware.units.attention_memory import PassRows
 from jalgateware.units.delay_line import DelayLine
@@ -259,7 +265,8 @@ class Attention(LiteXModule):
         stride = 1 << (max(2, head_words) - 1).bit_length()
         for slot, (softmax, lanes) in enumerate(zip(self.softmaxes, self.lanes, strict=True)):
             score = ScoreSum(lanes.products, steps)
-            values = ValueSums(lanes.products, steps * stride)
+            depth = steps * stride
+            values = ValueSums(lanes.products, depth, block_ram=depth > DISTRIBUTED_DEPTH)
             self.add_module(f"score{slot}", score)
             self.add_module(f"values{slot}", values)
             self.comb += [

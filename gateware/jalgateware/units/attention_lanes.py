@@ -117,8 +117,9 @@ class ScoreSum(LiteXModule):
 class ValueSums(LiteXModule):
     """Per-lane sums of probability x value over the positions, per query head and word of a slot.
 
-    The sums are in block RAM, which answers late: an address is read before its products are there,
-    and sums that are still on their way into the memory are taken from the way.
+    Few sums are in distributed RAM, which answers at once. Many are in block RAM, which answers
+    late: an address is read before its products are there, and sums that are still on their way
+    into the memory are taken from the way.
 
     Interface: ``address`` (step and word), ``first`` (position), ``valid``, all ``AHEAD`` cycles
     ahead of their ``products``; ``read_address``, ``read_lane`` -> ``result`` {VALUE_ACCUMULATOR}
@@ -132,7 +133,7 @@ class ValueSums(LiteXModule):
     LATENCY = 3
     READ_LATENCY = 2
 
-    def __init__(self, products: list[Signal], depth: int) -> None:
+    def __init__(self, products: list[Signal], depth: int, block_ram: bool) -> None:
         self.address = Signal(max=max(2, depth))
         self.first = Signal()
         self.valid = Signal()
@@ -142,6 +143,34 @@ class ValueSums(LiteXModule):
 
         # # #
 
+        if block_ram:
+            self._in_block_ram(products, depth)
+        else:
+            self._in_distributed_ram(products, depth)
+
+    def _in_distributed_ram(self, products: list[Signal], depth: int) -> None:
+        address, first, valid = (
+            delayed(self, item, self.AHEAD) for item in (self.address, self.first, self.valid)
+        )
+        sums = []
+        for product in products:
+            memory = Memory(VALUE_ACCUMULATOR.bits, max(2, depth))
+            write = memory.get_port(write_capable=True)
+            read = memory.get_port(async_read=True)
+            self.specials += memory, write, read
+            old = Signal((VALUE_ACCUMULATOR.bits, True))
+            self.comb += [
+                If(~first, old.eq(read.dat_r)),
+                write.adr.eq(address),
+                write.dat_w.eq(old + product),
+                write.we.eq(valid),
+                read.adr.eq(Mux(valid, address, self.read_address)),
+            ]
+            sums.append(read.dat_r)
+        chosen = Signal.like(self.result)
+        self.sync += [chosen.eq(Array(sums)[self.read_lane]), self.result.eq(chosen)]
+
+    def _in_block_ram(self, products: list[Signal], depth: int) -> None:
         width = VALUE_ACCUMULATOR.bits
         memory = Memory(width * len(products), max(2, depth))
         memory.attr = {NEVER_COLLIDES}
@@ -180,6 +209,10 @@ class ValueSums(LiteXModule):
         self.comb += write.dat_w.eq(Cat(*parts))
         lanes = Array([read.dat_r[width * i : width * (i + 1)] for i in range(len(products))])
         self.sync += self.result.eq(lanes[delayed(self, self.read_lane, 1)])
+
+
+DISTRIBUTED_DEPTH = 32
+"""Most sums of a lane in distributed RAM; deeper ones are slow."""
 
 
 def _signal(module: LiteXModule, value: Any) -> Signal:

@@ -103,16 +103,17 @@ def test_scores(lanes: int, words: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize("gaps", [0.0, 0.3])
+@pytest.mark.parametrize("block_ram", [False, True])
 @pytest.mark.parametrize(
     ("lanes", "depth", "positions"), [(1, 1, 30), (1, 2, 20), (8, 3, 40), (2, 4, 9), (2, 6, 9)]
 )
-def test_value_sums(lanes: int, depth: int, positions: int, gaps: float) -> None:
+def test_value_sums(lanes: int, depth: int, positions: int, block_ram: bool, gaps: float) -> None:
     """Two passes one behind the other: the first position starts the sums anew.
 
     With few addresses a sum is wanted again before it is in the memory.
     """
     pick, products = np.random.default_rng(depth), [Signal((34, True)) for _ in range(lanes)]
-    unit = ValueSums(products, depth)
+    unit = ValueSums(products, depth, block_ram)
     limit = (1 << PROBABILITY.fraction) * KV.minimum
     terms = pick.integers(limit, -limit, (2, positions, depth, lanes))
     terms[1, :, 0] = limit
