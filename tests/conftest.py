@@ -1,6 +1,7 @@
 """What all test suites share: hypothesis profiles, model files, and who runs beside whom."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.is_relative_to(REPOSITORY / "tests" / "soc"):
             item.add_marker(pytest.mark.xdist_group("soc"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Lets go of the units that a test built: Migen keeps each of them, to find names for signals.
+
+    A run of all tests would otherwise take gigabytes.
+    """
+    tracer = sys.modules.get("migen.fhdl.tracer")
+    if tracer:
+        tracer.classname_to_objs.clear()
+        tracer.name_to_idx.clear()
 
 
 @pytest.fixture(scope="session")
