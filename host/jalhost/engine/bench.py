@@ -250,16 +250,16 @@ class Bench:
                 f"{test.name} with a cold cache: how often a guess is right would mean nothing",
                 "leave --speculate or --cold-cache out",
             )
-        if test.prompt and test.depth and self._target.info.provenance is Provenance.EMULATED:
-            raise UsageError(
-                f"{test.name} is a difference of two times, and the emulator's vary too much",
-                "use --target sim, or -d 0",
-            )
         context = self._image.plan.architecture.context
         if test.positions > context:
             raise UsageError(
                 f"{test.name} needs {test.positions} positions, the model's context is {context}",
                 "lower -p, -n or -d",
+            )
+        if test.prompt and test.depth and self._target.info.provenance is Provenance.EMULATED:
+            raise UsageError(
+                f"{test.name} is a difference of two times, and the emulator's vary too much",
+                "use --target sim, -p 0 or -d 0",
             )
 
     def warm_up(self) -> None:
