@@ -393,8 +393,7 @@ def test_doctor_names_what_is_missing_and_the_fix(tmp_path: Path) -> None:
     assert run.returncode == 6
     assert "emulation (target emu): ready" in run.stdout
     assert "missing: verilator, g++, make, riscv64-unknown-elf-gcc" in run.stdout
-    assert (
-        "to fix: sudo apt-get install -y g++ gcc-riscv64-unknown-elf make verilator" in run.stdout
-    )
+    fix = "sudo apt-get install -y g++ gcc-riscv64-unknown-elf make verilator"
+    assert f"to fix: {fix}" in run.stdout
     results = json.loads(jalhost("doctor", "--json", env={"PATH": str(tmp_path)}).stdout)
     assert "verilator" in results[1]["missing"]
