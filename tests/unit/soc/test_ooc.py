@@ -181,9 +181,9 @@ def test_bars() -> None:
 
 
 def test_command_line_measures_the_engine_unless_units_are_named() -> None:
-    assert ooc.parse([]).names == ["engine", "standard"]
+    assert ooc.parse([]).names == ["engine"]
     assert ooc.parse(["--unit", "reader", "fetch"]).names == ["reader", "fetch"]
-    assert ooc.parse(["--engine", "--unit", "reader"]).names == ["reader", "engine", "standard"]
+    assert ooc.parse(["--engine", "--unit", "reader"]).names == ["reader", "engine"]
 
 
 @pytest.mark.parametrize(("fmax_mhz", "code"), [(120.0, 0), (60.0, 1)])
