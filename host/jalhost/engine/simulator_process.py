@@ -19,6 +19,9 @@ from jalhost.errors import BuildError, DeviceError, JalError, UsageError
 READY_TIMEOUT_S = 900.0
 """Longest silence of the simulator while it is built: the longest step takes a minute or two."""
 
+LOOK_S = 0.25
+"""How often a wait looks whether there was a signal."""
+
 REPORT_AFTER_S = 0.5
 """Build steps that are done sooner are not worth a line."""
 
@@ -176,10 +179,11 @@ class SimulatorProcess:
             with contextlib.suppress(queue.Empty):
                 return self._events.get(timeout=REPORT_AFTER_S)
             report(f"building the simulator, which is then kept: {step} ...")
-        try:
-            return self._events.get(timeout=READY_TIMEOUT_S)
-        except queue.Empty:
-            raise BuildError("building the simulator takes forever", "see --debug") from None
+        # Not one long wait: a signal that another thread took ends it only when it is over.
+        for _ in range(round(READY_TIMEOUT_S / LOOK_S)):
+            with contextlib.suppress(queue.Empty):
+                return self._events.get(timeout=LOOK_S)
+        raise BuildError("building the simulator takes forever", "see --debug")
 
 
 def complete_engine(engine: Mapping[str, Any], system: Mapping[str, str | int]) -> EngineConfig:
