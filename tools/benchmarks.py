@@ -41,8 +41,8 @@ INTRODUCTION = """# Benchmarks
 
 Written by `make bench`: simulated cycles of the whole system at 100 MHz with 16 lanes, four token
 rows, DDR3 SDRAM of 16 bits and its refresh, where nothing else is said. A simulator needs a cycle
-for a cycle, so the figures are the same on
-any computer, up to the moment at which a refresh falls. Nothing here was measured on a board.
+for a cycle, so the figures are the same on any computer, up to the moment at which a refresh falls.
+Nothing here was measured on a board.
 
 `ppN`: N prompt tokens are read, `tgN`: N tokens are generated, each with `d` tokens in the KV cache
 before. DRAM: share of the port's bytes that the tokens needed (padding does not count); lanes:
