@@ -37,5 +37,7 @@ def test_pipelines_reset_their_valid_bits_alone() -> None:
     for unit in (Reciprocal(), ReciprocalRoot(), Sigmoid()):
         assert reset_bits(unit) == unit.LATENCY
     # The sampler's rows and steps on their way, and ready, first, done.
-    control = Sampler.LATENCY - 1 + Sampler.KEY_LATENCY - 1 + 3
-    assert reset_bits(Sampler(EngineConfig())) == control + reset_bits(WideProduct())
+    for tokens in (1, 4):
+        sampler = Sampler(EngineConfig(tokens=tokens))
+        control = Sampler.LATENCY - 1 + sampler.key_latency - 1 + 2 + tokens
+        assert reset_bits(sampler) == control + reset_bits(WideProduct())
