@@ -260,7 +260,8 @@ class Lanes(LiteXModule):
         group_end, next_scales = self._group_word == BLOCK - 1, scales[8 * parallel :]
         if config.mxfp4:
             group_end = Mux(packed, self._group_word == BLOCK // 2 - 1, group_end)
-            next_scales = Mux(packed, scales[8 * together :], next_scales)
+            # Shifted, not sliced: two lanes have no scale behind the first two.
+            next_scales = Mux(packed, scales >> (8 * together), next_scales)
         self.sync += [
             self.scale0.eq(scales[: 8 * together]),
             If(fire_scale, scales.eq(self.sink.data), self._need_scale.eq(0)),

@@ -157,7 +157,7 @@ class Rotary(LiteXModule):
             If(within == self.head_dim - 1, within.eq(0)),
             If(self.index == 0, within.eq(1)),
         )
-        self.comb += self.pair.eq(Mux(self.index[1:] == 0, 0, within[1:]))
+        self.comb += self.pair.eq(Mux(self.index[1:] == 0, 0, within >> 1))
 
     def _narrow(
         self, left: Signal, right: Signal, valid: Signal, index: Signal, shift: Signal
