@@ -37,12 +37,11 @@ class SlotLanes(LiteXModule):
         # # #
 
         for i, product in enumerate(self.products):
-            first = Signal.like(product)
-            left, right, query = (
-                Signal((18, True)),
-                Signal((KV.bits, True)),
-                Signal((KV.bits, True)),
-            )
+            # Not reset, as nobody reads them before they are valid: they fit into the multiplier.
+            first = Signal((KV.bits + 18, True), reset_less=True)
+            left = Signal((18, True), reset_less=True)
+            right = Signal((KV.bits, True), reset_less=True)
+            query = Signal((KV.bits, True))
             self.comb += query.eq(self.query[KV.bits * i : KV.bits * (i + 1)])
             self.sync += [
                 left.eq(query),

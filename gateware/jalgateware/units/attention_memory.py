@@ -40,7 +40,7 @@ class PassRows(LiteXModule):
     Throughput: one word per cycle. Overflow: none.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, config: EngineConfig, packer: RowPacker) -> None:
         slots, tokens = config.attention_slots, config.tokens
@@ -49,9 +49,9 @@ class PassRows(LiteXModule):
         self.chunk = Signal.like(packer.chunk)
         self.row = Signal.like(packer.row)
         self.step = Signal(max=max(2, slot_steps(config)))
-        self.queries = [Signal(config.word_bits) for _ in range(slots)]
-        self.key = Signal(config.word_bits)
-        self.value = Signal(config.word_bits)
+        self.queries = [Signal(config.word_bits, reset_less=True) for _ in range(slots)]
+        self.key = Signal(config.word_bits, reset_less=True)
+        self.value = Signal(config.word_bits, reset_less=True)
 
         # # #
 
@@ -88,8 +88,9 @@ class PassRows(LiteXModule):
                 write.dat_w.eq(word),
                 write.we.eq((kind == Destination.QUERY) & (here == i)),
                 read.adr.eq(Cat(read_chunk, places[1])),
-                query.eq(read.dat_r),
             ]
+            # Block RAM outputs are slow.
+            self.sync += query.eq(read.dat_r)
         head, row = delayed(self, packer.head, 1), delayed(self, packer.word_row, 1)
         address = delayed(self, Cat(self.chunk, self.head, self.row), 1)
         for form, output in ((Destination.KEY, self.key), (Destination.VALUE, self.value)):
@@ -100,5 +101,5 @@ class PassRows(LiteXModule):
                 write.dat_w.eq(word),
                 write.we.eq(kind == form),
                 read.adr.eq(address),
-                output.eq(read.dat_r),
             ]
+            self.sync += output.eq(read.dat_r)

@@ -99,14 +99,7 @@ class BlockDot(LiteXModule):
         packed = delayed(self, self.packed, PRODUCT_STAGES)
         products, uppers, borrows = [], [], []
         for i in range(columns):
-            operand, activation = Signal((bits, True)), Signal((8, True))
-            first_product, product = Signal((bits + 8, True)), Signal((bits + 8, True))
-            self.comb += [
-                operand.eq(self.operands[bits * i : bits * (i + 1)]),
-                activation.eq(self.activations[8 * i : 8 * i + 8]),
-            ]
-            # Two registers: the first one stays at the multiplier, wherever the adders are.
-            self.sync += [first_product.eq(operand * activation), product.eq(first_product)]
+            product = self._product(i, bits)
             if not mxfp4:
                 products.append(product)
                 continue
@@ -142,6 +135,19 @@ class BlockDot(LiteXModule):
             self.comb += If(~first, upper_kept.eq(self.high))
             self.sync += If(valid, self.high.eq(upper_total + borrowed + upper_kept))
         self.latency = wait + 1
+
+    def _product(self, i: int, bits: int) -> Signal:
+        """Product of one element, ``PRODUCT_STAGES`` behind it."""
+        operand, activation = Signal((bits, True)), Signal((8, True))
+        # Two registers: the first one fits into the multiplier, as nothing resets it, and stays
+        # there, wherever the adders are.
+        first, product = Signal((bits + 8, True), reset_less=True), Signal((bits + 8, True))
+        self.comb += [
+            operand.eq(self.operands[bits * i : bits * (i + 1)]),
+            activation.eq(self.activations[8 * i : 8 * i + 8]),
+        ]
+        self.sync += [first.eq(operand * activation), product.eq(first)]
+        return product
 
 
 def _two_bits(module: LiteXModule, value: Cat) -> Signal:

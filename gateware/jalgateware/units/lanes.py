@@ -16,8 +16,8 @@ from jalgateware.contract.formats import (
     WEIGHT_FP4,
 )
 from jalgateware.contract.isa import FIELDS, Format
-from jalgateware.units.block_dot import PACKED_BITS, Aligner, BlockDot, Packer
-from jalgateware.units.pipeline import delayed
+from jalgateware.units.block_dot import Aligner, BlockDot, Packer
+from jalgateware.units.pipeline import delayed, registered
 
 FP4_EXPONENT = WEIGHT.fraction - WEIGHT_FP4.fraction
 """By how much more an MXFP4 dot product counts than an MXINT8 one."""
@@ -36,6 +36,10 @@ def entry_rows(config: EngineConfig) -> int:
     """
     together = config.rows_parallel << config.mxfp4
     return together if config.tokens == 1 else max(2, together)
+
+
+OPERAND_STAGES = 2
+"""Registers of an operand, from the word or from block RAM to the multiplier."""
 
 
 class Lanes(LiteXModule):
@@ -80,13 +84,14 @@ class Lanes(LiteXModule):
         self._config = config
         self._pairs = tokens > 1 and config.rows_parallel == 1
         self._issue(config)
-        # Operands are registered once more: block RAM outputs are slow.
-        flags = delayed(self, self.flags0, 1)
+        # Operands are registered twice more: block RAM outputs are slow, and the second register
+        # fits into the multiplier.
+        flags = delayed(self, self.flags0, OPERAND_STAGES)
         operands = self._operands(config, columns)
         self._aligners = [self._token(t, operands, flags, columns) for t in range(tokens)]
         dot_latency = self._dot_latency
         later = delayed(self, flags, dot_latency + Aligner.LATENCY)
-        self.latency = 2 + dot_latency + Aligner.LATENCY + 2
+        self.latency = 1 + OPERAND_STAGES + dot_latency + Aligner.LATENCY + 2
         valid = later[0] & later[2]
         first, push, parity, packed = later[3], later[5], later[6], later[7]
         accumulators = [
@@ -112,12 +117,12 @@ class Lanes(LiteXModule):
         self.sync += self.in_flight.eq(self.in_flight + self.row_started - popped)
 
     def _operands(self, config: EngineConfig, columns: int) -> list[Signal]:
-        """Multiplier operands of each part of the word, registered."""
+        """Multiplier operands of each part of the word, ``OPERAND_STAGES`` behind the word."""
         parts = [
             self.data0[8 * columns * i : 8 * columns * (i + 1)] for i in range(config.rows_parallel)
         ]
         if not config.mxfp4:
-            return [delayed(self, part, 1) for part in parts]
+            return [registered(self, part, OPERAND_STAGES) for part in parts]
         operands = []
         for part in parts:
             # In MXFP4 the lower half of a part is a row, the upper half the row behind it.
@@ -133,16 +138,14 @@ class Lanes(LiteXModule):
                     packer.packed.eq(self.flags0[7]),
                 ]
                 packed.append(packer.operand)
-            operand = Signal(PACKED_BITS * columns)
-            self.sync += operand.eq(Cat(*packed))
-            operands.append(operand)
+            operands.append(registered(self, Cat(*packed), OPERAND_STAGES))
         return operands
 
     def _token(
         self, t: int, operands: list[Signal], flags: Signal, columns: int
     ) -> dict[tuple[int, int], Aligner]:
         """Dot products of a token row: aligners by (part of the word, upper element)."""
-        activations = delayed(self, self.activations[t], 1)
+        activations = registered(self, self.activations[t], OPERAND_STAGES)
         aligners = {}
         for i, operand in enumerate(operands):
             dot = BlockDot(columns, self._config.mxfp4)
@@ -160,22 +163,24 @@ class Lanes(LiteXModule):
                 self.comb += [
                     aligner.dot.eq(dot.high if high else dot.dot),
                     aligner.valid.eq(dot.dot_valid),
-                    aligner.exponent.eq(self._exponent(i, high, t, dot.latency)),
+                    aligner.exponent.eq(
+                        self._exponent(i, high, t, dot.latency + OPERAND_STAGES - 1)
+                    ),
                 ]
                 aligners[i, high] = aligner
         return aligners
 
     def _exponent(self, i: int, high: int, t: int, latency: int) -> Signal:
         """Scale byte, activation shift and accumulator fraction, with the block's dot product."""
-        mxfp4, packed = self._config.mxfp4, self.flags0[7]
-        scales = [self.scale0[8 * k : 8 * k + 8] for k in range(len(self.scale0) // 8)]
+        mxfp4, packed = self._config.mxfp4, delayed(self, self.flags0[7], 1)
+        scales = [self.scale1[8 * k : 8 * k + 8] for k in range(len(self.scale1) // 8)]
         scale = Mux(packed, scales[2 * i + high], scales[i]) if mxfp4 else scales[i]
         chosen = Signal(8)
         self.comb += chosen.eq(scale)
         exponent = Signal(10)
         shift = delayed(self, self.shifts[t], latency)
         fraction = delayed(self, self.fraction0, latency)
-        self.sync += exponent.eq(delayed(self, chosen, latency) + shift + fraction)
+        self.sync += exponent.eq(delayed(self, chosen, latency - 1) + shift + fraction)
         return exponent
 
     def _accumulate(
@@ -200,9 +205,9 @@ class Lanes(LiteXModule):
     def _issue(self, config: EngineConfig) -> None:
         """Walks the matrix: which word is next, and may it go.
 
-        Sets ``data0``, ``scale0``, ``fraction0`` and ``flags0`` {valid, first and last word of a
-        block, first and last block of a row, last word of an entry, second row of a pair, MXFP4}
-        one cycle behind a word's hand-over, together with the activations.
+        Sets ``data0``, ``fraction0`` and ``flags0`` {valid, first and last word of a block, first
+        and last block of a row, last word of an entry, second row of a pair, MXFP4} one cycle
+        behind a word's hand-over, together with the activations; ``scale1`` two cycles behind it.
         """
         words, command, block = config.words_per_block, self.command, self.block
         # Of the matrix: rows of blocks that are left, blocks of a row, format and binary point.
@@ -252,19 +257,13 @@ class Lanes(LiteXModule):
         last_word: Signal,
         last_block: Signal,
     ) -> None:
-        """To the next word of the matrix, and to the scales that belong to it."""
-        parallel, packed = config.rows_parallel, self._packed
-        together = parallel << config.mxfp4
-        scales = Signal(config.word_bits)
-        self.scale0 = Signal(8 * together)
-        group_end, next_scales = self._group_word == BLOCK - 1, scales[8 * parallel :]
+        """To the next word of the matrix."""
+        packed, group_end = self._packed, self._group_word == BLOCK - 1
         if config.mxfp4:
             group_end = Mux(packed, self._group_word == BLOCK // 2 - 1, group_end)
-            # Shifted, not sliced: two lanes have no scale behind the first two.
-            next_scales = Mux(packed, scales >> (8 * together), next_scales)
+        self._scales(config, fire_scale)
         self.sync += [
-            self.scale0.eq(scales[: 8 * together]),
-            If(fire_scale, scales.eq(self.sink.data), self._need_scale.eq(0)),
+            If(fire_scale, self._need_scale.eq(0)),
             If(
                 fire,
                 self._group_word.eq(self._group_word + 1),
@@ -274,7 +273,6 @@ class Lanes(LiteXModule):
                 If(
                     last_word,
                     self._word.eq(0),
-                    scales.eq(next_scales),
                     self.block.eq(self.block + 1),
                     If(
                         last_block,
@@ -285,6 +283,24 @@ class Lanes(LiteXModule):
                     ),
                 ),
             ),
+        ]
+
+    def _scales(self, config: EngineConfig, fire_scale: Signal) -> None:
+        """The scales that belong to the word, a cycle behind it: many bits that wait for no one."""
+        parallel = config.rows_parallel
+        together = parallel << config.mxfp4
+        scales, taken, block_done = Signal(config.word_bits), Signal(), Signal()
+        self.scale1 = Signal(8 * together)
+        next_scales = scales[8 * parallel :]
+        if config.mxfp4:
+            # Shifted, not sliced: two lanes have no scale behind the first two.
+            next_scales = Mux(self.flags0[7], scales >> (8 * together), next_scales)
+        self.comb += block_done.eq(self.flags0[0] & self.flags0[2])
+        self.sync += [
+            taken.eq(fire_scale),
+            self.scale1.eq(scales[: 8 * together]),
+            If(block_done, scales.eq(next_scales)),
+            If(taken, scales.eq(self.data0)),
         ]
 
     def _begin(self) -> list[Any]:

@@ -18,6 +18,19 @@ def delayed(module: Module, signal: Any, cycles: int) -> Any:
     return signal
 
 
+def registered(module: Module, value: Any, cycles: int) -> Signal:
+    """An expression, delayed by at least one cycle, in registers that a reset leaves alone.
+
+    For wide data that are not used before they are valid; next to a multiplier, such registers fit
+    into it.
+    """
+    for _ in range(cycles):
+        register = Signal(value_bits_sign(value), reset_less=True)
+        module.sync += register.eq(value)
+        value = register
+    return register
+
+
 def registered_sum(module: Module, terms: Sequence[Any], levels: int = 2) -> tuple[Any, int]:
     """Adder tree over signed signals, registered every ``levels`` levels.
 
