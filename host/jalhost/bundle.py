@@ -53,8 +53,8 @@ class Bundle:
         return int(self.manifest.fingerprint, 16)
 
     @property
-    def bitstream(self) -> bytes:
-        """What goes into the FPGA.
+    def bitstream_name(self) -> str:
+        """The member that goes into the FPGA.
 
         Raises:
             BundleError: the bundle has none.
@@ -65,7 +65,7 @@ class Bundle:
                 f"{self.path} has no bitstream",
                 f"{self.manifest.board} is built by its vendor's tools, from the sources inside",
             )
-        return self.members[name]
+        return name
 
     def member(self, name: str) -> bytes:
         """A member's content.

@@ -69,7 +69,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     read = open_bundle(path)
     assert read.sha256 == digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert {name: read.member(name) for name in members()} == members()
-    assert read.bitstream == members()["bitstream.bit"]
+    assert read.bitstream_name == "bitstream.bit"
     assert read.fingerprint == int(FINGERPRINT, 16)
     assert read.manifest.idcode == IDCODE
     assert read.manifest.engine_config == STANDARD
@@ -232,7 +232,7 @@ def test_sources_without_a_bitstream(tmp_path: Path) -> None:
     read = open_bundle(path)
     assert read.member("vivado/top.v").startswith(b"module")
     with pytest.raises(BundleError, match="has no bitstream"):
-        _ = read.bitstream
+        _ = read.bitstream_name
     with pytest.raises(
         BundleError, match=r"no member 'x' \(members: manifest.json, vivado/top.v\)"
     ):
