@@ -72,9 +72,6 @@ def _waiting(
     Raises:
         UsageError: it is not clear whether to wait, and where.
     """
-    from jalhost.flash.ready import wait_until_ready
-    from jalhost.links.open import open_uart
-
     if no_wait == (target is not None):
         raise UsageError(
             "how is the board reached afterwards?", "give either --target uart:PORT or --no-wait"
@@ -84,6 +81,9 @@ def _waiting(
     kind, _, port = target.partition(":")
     if kind != "uart" or not port:
         raise UsageError(f"{target!r} is not a board on a port", "--target uart:/dev/ttyUSB0")
+    from jalhost.flash.ready import wait_until_ready
+    from jalhost.links.open import open_uart
+
     return lambda: wait_until_ready(lambda: open_uart(port), bundle.fingerprint)
 
 

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jalhost.bundle import Bundle
-from jalhost.device import Identity
 from jalhost.errors import DeviceError, JalError, LinkError, UsageError
 from jalhost.flash.cable import (
     Cable,
@@ -19,6 +18,9 @@ from jalhost.flash.cable import (
 )
 from jalhost.flash.loader import NAME, Loader, Output
 from jalhost.flash.output import ChainDevice, failures, is_done, parse_chain, same_part
+
+if TYPE_CHECKING:  # it would load numpy, which nothing here needs
+    from jalhost.device import Identity
 
 
 class Stage(StrEnum):
@@ -72,7 +74,7 @@ def flash(
     bundle: Bundle,
     request: Request,
     find_loader: Callable[[], Loader],
-    wait_until_ready: Callable[[], Identity] | None,
+    wait_until_ready: "Callable[[], Identity] | None",
     reporter: Reporter,
 ) -> None:
     """Writes a bundle's bitstream and waits for the board to be that build.

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jalgateware.contract.config import STANDARD
 from jalhost.bundle import MANIFEST, MAX_BYTES, is_bundle, open_bundle, write_bundle
+from jalhost.device import read_fingerprint
 from jalhost.errors import BundleError, UsageError
 from jaltest.bundles import FINGERPRINT, IDCODE, bundle, manifest, members
 
@@ -75,6 +76,17 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read.manifest.engine_config == STANDARD
     assert read.manifest.clocks["sys"].constraint_mhz == 50
     assert json.loads(read.member(MANIFEST))["files"] == read.manifest.files
+
+
+def test_a_bundle_says_which_build_a_board_should_have(tmp_path: Path, whole: bytes) -> None:
+    path = bundle(tmp_path)
+    assert read_fingerprint(path) == int(FINGERPRINT, 16)
+    description = tmp_path / "soc.json"
+    description.write_bytes(open_bundle(path).member("soc.json"))
+    assert read_fingerprint(description) == int(FINGERPRINT, 16)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(BundleError, match="truncated"):
+        read_fingerprint(path)
 
 
 def test_the_same_build_gives_the_same_bytes(tmp_path: Path) -> None:

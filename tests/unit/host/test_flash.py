@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 
 from jaltest.bundles import bundle, members
+from jaltest.desk import Desk, assert_failed
 from jaltest.loader import (
     ANOTHER,
     ARTY,
-    DEFAULTS,
-    FLASH_START,
-    FLASH_WRITTEN,
-    JTAG,
     LFE5U_45,
     LFE5U_85,
     LFE5UM_85,
@@ -26,7 +23,6 @@ from jaltest.loader import (
     ULX3S,
     XC7A35,
     Answer,
-    StandIn,
     bar,
     detected,
     scan,
@@ -48,46 +44,8 @@ RULE = (
 )
 
 
-@pytest.fixture
-def loader(tmp_path: Path) -> StandIn:
-    folder = tmp_path / "loader"
-    folder.mkdir()
-    return StandIn(folder)
-
-
-def flash(
-    loader: StandIn, folder: Path, *arguments: str, **manifest: Any
-) -> subprocess.CompletedProcess[str]:
-    path = bundle(folder, **manifest)
-    return subprocess.run(
-        [*JALHOST, "flash", str(path), "--no-wait", *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        env=os.environ | {"PATH": loader.path, "TMPDIR": str(folder)},
-        timeout=120,
-    )
-
-
-def assert_failed(
-    run: subprocess.CompletedProcess[str], code: int, stage: str, *parts: str
-) -> None:
-    """The stage's verdict on stdout, one line of error on stderr."""
-    assert run.returncode == code, run
-    assert run.stdout.splitlines()[-1] == f"{stage:<7} failed"
-    errors = [line for line in run.stderr.splitlines() if not line.endswith(" %")]
-    assert len(errors) == 1, run.stderr
-    assert errors[0].startswith("jalhost: error: ")
-    for part in parts:
-        assert part in errors[0]
-
-
-def writes(loader: StandIn) -> list[list[str]]:
-    return [call for call in loader.calls if "--write-sram" in call or "--write-flash" in call]
-
-
-def test_a_bundle_goes_into_sram(loader: StandIn, tmp_path: Path) -> None:
-    run = flash(loader, tmp_path)
+def test_a_bundle_goes_into_sram(loader: Desk, tmp_path: Path) -> None:
+    run = loader.flash(tmp_path)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
         f"TOOL    ok: openFPGALoader v1.1.1 ({loader.folder}/openFPGALoader)",
@@ -98,70 +56,70 @@ def test_a_bundle_goes_into_sram(loader: StandIn, tmp_path: Path) -> None:
         "VERIFY  ok: the FPGA says that it is configured; SRAM cannot be read back",
     ]
     assert run.stderr.splitlines() == [f"Loading: {percent} %" for percent in (0, 31, 52, 94, 100)]
-    (call,) = writes(loader)
+    (call,) = loader.writes
     assert call[:-1] == ["--board", "ulx3s", "--write-sram"]
     assert loader.written == BITSTREAM
     # The file for openFPGALoader is gone again.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loader", "x.jalb"]
 
 
-def test_permanently_is_read_back(loader: StandIn, tmp_path: Path) -> None:
-    run = flash(loader, tmp_path, "--permanent")
+def test_permanently_is_read_back(loader: Desk, tmp_path: Path) -> None:
+    run = loader.flash(tmp_path, "--permanent")
     assert run.returncode == 0, run.stderr
     assert "WRITE   ok: 512 bytes into flash memory\nVERIFY  ok: read back" in run.stdout
     assert run.stderr.splitlines()[-3:] == [f"Read flash: {part} %" for part in (40, 80, 100)]
-    (call,) = writes(loader)
+    (call,) = loader.writes
     assert call[:-1] == ["--board", "ulx3s", "--write-flash", "--verify"]
 
 
-def test_cable_and_serial_number_are_passed_on(loader: StandIn, tmp_path: Path) -> None:
+def test_cable_and_serial_number_are_passed_on(loader: Desk, tmp_path: Path) -> None:
     loader.set({"--scan-usb": Answer(scan(ULX3S, ARTY, ANOTHER))})
-    run = flash(loader, tmp_path, "--serial", "D00456")
+    run = loader.flash(tmp_path, "--serial", "D00456")
     assert "CABLE   ok: ft231X (0403:6015 D00456" in run.stdout
-    assert writes(loader)[0][:-2] == ["--board", "ulx3s", "--ftdi-serial", "D00456"]
-    run = flash(loader, tmp_path, "--cable", "ft2232")
+    assert loader.writes[0][:-2] == ["--board", "ulx3s", "--ftdi-serial", "D00456"]
+    run = loader.flash(tmp_path, "--cable", "ft2232")
     assert "CABLE   ok: ft2232 (0403:6010 210319B0C238" in run.stdout
-    assert writes(loader)[1][:-2] == ["--board", "ulx3s", "--cable", "ft2232"]
-    run = flash(loader, tmp_path, "--cable", "xvc-client")
+    assert loader.writes[1][:-2] == ["--board", "ulx3s", "--cable", "ft2232"]
+    run = loader.flash(tmp_path, "--cable", "xvc-client")
     assert "CABLE   ok: xvc-client (not on USB)" in run.stdout
 
 
-def test_the_fpga_is_found_in_a_longer_chain(loader: StandIn, tmp_path: Path) -> None:
+def test_the_fpga_is_found_in_a_longer_chain(loader: Desk, tmp_path: Path) -> None:
     loader.set({"--detect": Answer(detected(LFE5U_45, LFE5U_85))})
-    run = flash(loader, tmp_path)
+    run = loader.flash(tmp_path)
     assert run.returncode == 0, run.stderr
-    assert "--index-chain 1 --write-sram" in " ".join(writes(loader)[0])
+    assert "--index-chain 1 --write-sram" in " ".join(loader.writes[0])
     loader.set({"--detect": Answer(detected(LFE5U_85, LFE5U_85))})
-    assert_failed(flash(loader, tmp_path), 2, "PART", "there are 2 FPGAs LFE5U-85F")
+    assert_failed(loader.flash(tmp_path), 2, "PART", "there are 2 FPGAs LFE5U-85F")
 
 
-def test_xilinx_idcodes_are_printed_without_their_version(loader: StandIn, tmp_path: Path) -> None:
+def test_xilinx_idcodes_are_printed_without_their_version(loader: Desk, tmp_path: Path) -> None:
     loader.set({"--detect": Answer(detected(XC7A35)), "--scan-usb": Answer(scan(ARTY))})
     settings = {"openfpgaloader_board": "arty", "cable": None, "usb": ["0403:6010"]}
-    run = flash(loader, tmp_path, part="XC7A35T", idcode="0x1362d093", flash=settings)
+    run = loader.flash(tmp_path, part="XC7A35T", idcode="0x1362d093", flash=settings)
     assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize("found", [LFE5U_45, LFE5UM_85, XC7A35])
 def test_a_wrong_part_is_refused_before_anything_is_written(
-    loader: StandIn, tmp_path: Path, found: tuple[int, str, str, str]
+    loader: Desk, tmp_path: Path, found: tuple[int, str, str, str]
 ) -> None:
     loader.set({"--detect": Answer(detected(found))})
-    run = flash(loader, tmp_path)
+    run = loader.flash(tmp_path)
     name = f"the board has {found[3]} (IDCODE {found[0]:#010x})"
     wanted = "the bundle is for LFE5U-85F (IDCODE 0x41113043)"
     assert_failed(run, 5, "PART", name, wanted, "nothing was written")
-    assert not writes(loader)
+    assert not loader.writes
     assert loader.written is None
 
 
-def test_an_unknown_part_is_a_wrong_part(loader: StandIn, tmp_path: Path) -> None:
+def test_an_unknown_part_is_a_wrong_part(loader: Desk, tmp_path: Path) -> None:
     error = (
         "JTAG init failed with: Unknown device with IDCODE: 0x0badc0de "
         "(manufacturer: 0x06f (Nobody), part: 0x5b vers: 0x0\n"
     )
     loader.set({"--detect": Answer("empty\n", error, code=1)})
-    assert_failed(flash(loader, tmp_path), 5, "PART", "unknown device (IDCODE 0x0badc0de)")
+    assert_failed(loader.flash(tmp_path), 5, "PART", "unknown device (IDCODE 0x0badc0de)")
 
 
 FAILED_SCANS = {
@@ -186,14 +144,14 @@ FAILED_SCANS = {
 
 
 @pytest.mark.parametrize("case", FAILED_SCANS)
-def test_cables_that_cannot_be_used(loader: StandIn, tmp_path: Path, case: str) -> None:
+def test_cables_that_cannot_be_used(loader: Desk, tmp_path: Path, case: str) -> None:
     answer, arguments, code, parts = FAILED_SCANS[case]
     loader.set({"--scan-usb": answer})
-    assert_failed(flash(loader, tmp_path, *arguments), code, "CABLE", *parts)
-    assert not writes(loader)
+    assert_failed(loader.flash(tmp_path, *arguments), code, "CABLE", *parts)
+    assert not loader.writes
 
 
-UNKNOWN_BOARD = {"openfpgaloader_board": None, "cable": None, "usb": []}
+UNKNOWN_BOARD: dict[str, Any] = {"openfpgaloader_board": None, "cable": None, "usb": []}
 
 
 @pytest.mark.parametrize(
@@ -213,11 +171,11 @@ UNKNOWN_BOARD = {"openfpgaloader_board": None, "cable": None, "usb": []}
     ],
 )
 def test_boards_without_a_cable(
-    loader: StandIn, tmp_path: Path, settings: Mapping[str, Any], code: int, message: str
+    loader: Desk, tmp_path: Path, settings: Mapping[str, Any], code: int, message: str
 ) -> None:
-    assert_failed(flash(loader, tmp_path, flash=settings), code, "CABLE", message, "")
+    assert_failed(loader.flash(tmp_path, flash=settings), code, "CABLE", message, "")
     if code == 2:  # with a cable it works
-        run = flash(loader, tmp_path, "--cable", "ft231X", flash=settings)
+        run = loader.flash(tmp_path, "--cable", "ft231X", flash=settings)
         assert run.returncode == 0, run.stderr
 
 
@@ -256,121 +214,17 @@ FAILED_DETECTS = {
 
 
 @pytest.mark.parametrize("case", FAILED_DETECTS)
-def test_boards_that_do_not_answer(loader: StandIn, tmp_path: Path, case: str) -> None:
+def test_boards_that_do_not_answer(loader: Desk, tmp_path: Path, case: str) -> None:
     answer, code, parts = FAILED_DETECTS[case]
     loader.set({"--detect": answer})
-    assert_failed(flash(loader, tmp_path), code, "DETECT", *parts)
-    assert not writes(loader)
-
-
-ENDED = f"{JTAG}Open file DONE\nParse file DONE\n"
-
-FAILED_WRITES = {
-    # What ends with exit code 0 all the same.
-    "not configured": (
-        f"{ENDED}load program\n{bar('Load SRAM', 50, 100)}\nDone\nShift IR 11\n"
-        "ir: 1 isc_done 0 isc_ena 0 init 1 done 0\n",
-        "",
-        0,
-        "writing failed: ir: 1 isc_done 0 isc_ena 0 init 1 done 0",
-    ),
-    "FAIL": (f"{ENDED}Load SRAM {bar('Load SRAM', 100)}\nDone\nFAIL\n", "", 0, "failed: FAIL"),
-    "checksum": (f"{ENDED}DONE\n", "CRC check : FAIL\n", 0, "failed: CRC check : FAIL"),
-    "bits lost": (
-        SRAM_START
-        + bar("Loading", 37.99)
-        + "problem -1 written\n"
-        + bar("Loading", 100)
-        + "\nDone\n",
-        "",
-        0,
-        "writing failed: problem -1 written",
-    ),
-    "silent": (f"empty\nwrite to ram\n{JTAG}", "", 0, "writing failed: empty"),
-    # What does not.
-    "erase": ("Enable configuration: DONE\nSRAM erase: ", "FAIL\n", 1, "SRAM erase: FAIL"),
-    "status": (SRAM_START + bar("Loading", 100), "\nFail\n", 1, "writing failed: Fail"),
-    "another part": (
-        "Open file: DONE\nParse file: DONE\n",
-        "mismatch between target's idcode and bitstream idcode\n"
-        "\tbitstream has 0x41112043 hardware requires 0x41113043\n"
-        "Error: Failed to program FPGA: std::exception\n",
-        1,
-        "the bitstream is for another FPGA than the bundle says",
-    ),
-    "protected": (
-        FLASH_START + "unlock blocks\n",
-        "Error: block protection is set\n       can't unlock without --unprotect-flash\n",
-        1,
-        "flash memory is write-protected (openFPGALoader --board ulx3s --unprotect-flash",
-    ),
-    "verify": (
-        FLASH_WRITTEN + bar("Read flash ", 100),
-        "\nFail\nVerification failed at 2097152\n",
-        1,
-        "does not hold what was written: Verification failed at 2097152",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", FAILED_WRITES)
-def test_writing_that_fails(loader: StandIn, tmp_path: Path, case: str) -> None:
-    out, err, code, message = FAILED_WRITES[case]
-    loader.set({"--write-flash": Answer(out, err, code)})
-    assert_failed(flash(loader, tmp_path, "--permanent"), 5, "WRITE", message)
-
-
-def test_a_status_before_writing_is_no_failure(loader: StandIn, tmp_path: Path) -> None:
-    status = "after program flash: displayReadReg 00004421\n\tCRC Error\n\tID Verify Failed\n"
-    good = DEFAULTS["--write-flash"].out
-    loader.set({"--write-flash": Answer(status + good)})
-    assert flash(loader, tmp_path, "--permanent").returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("permanent", "consequence"), [(True, "holds half a bitstream"), (False, "nothing runs")]
-)
-def test_a_cable_that_is_lost_half_way(
-    loader: StandIn, tmp_path: Path, permanent: bool, consequence: str
-) -> None:
-    lost = Answer(
-        SRAM_START + bar("Loading", 37.99) + "problem -666 written\n",
-        "unable to flush -666 (USB device unavailable)\n",
-        code=0,
-    )
-    scans = [DEFAULTS["--scan-usb"], Answer(scan(ARTY))]
-    loader.set({"--write-sram": lost, "--write-flash": lost, "--scan-usb": scans})
-    run = flash(loader, tmp_path, *(["--permanent"] if permanent else []))
-    what = "the cable ft231X was lost while it wrote: problem -666 written"
-    assert_failed(run, 4, "WRITE", what, consequence)
-
-
-def test_openfpgaloader_that_is_killed(loader: StandIn, tmp_path: Path) -> None:
-    killed = Answer(SRAM_START + bar("Loading", 10), signal=signal.SIGKILL)
-    loader.set({"--write-sram": killed})
-    run = flash(loader, tmp_path)
-    assert_failed(run, 6, "WRITE", "from outside or crashed (SIGKILL)", "flash again")
-
-
-def test_openfpgaloader_that_lacks_a_library(loader: StandIn, tmp_path: Path) -> None:
-    error = (
-        "openFPGALoader: error while loading shared libraries: libftdi1.so.2: "
-        "cannot open shared object file: No such file or directory\n"
-    )
-    loader.set({"--Version": Answer(err=error, code=127)})
-    run = flash(loader, tmp_path)
-    assert_failed(run, 6, "TOOL", "libftdi1.so.2 is missing", "apt-get install -y libftdi1-2")
-
-
-def test_openfpgaloader_that_is_for_another_machine(loader: StandIn, tmp_path: Path) -> None:
-    (loader.folder / "openFPGALoader").write_bytes(b"\x7fELF nothing")
-    assert_failed(flash(loader, tmp_path), 6, "TOOL", "does not start: Exec format error")
+    assert_failed(loader.flash(tmp_path), code, "DETECT", *parts)
+    assert not loader.writes
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("call", ["--detect", "--write-sram"])
 def test_an_interrupt_leaves_nothing_running(
-    loader: StandIn, tmp_path: Path, number: signal.Signals, call: str
+    loader: Desk, tmp_path: Path, number: signal.Signals, call: str
 ) -> None:
     loader.set({call: Answer(SRAM_START + bar("Loading", 10), hang=True)})
     process = subprocess.Popen(
@@ -396,8 +250,8 @@ def test_an_interrupt_leaves_nothing_running(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loader", "x.jalb"]
 
 
-def test_a_dry_run_prints_what_it_would_call(loader: StandIn, tmp_path: Path) -> None:
-    run = flash(loader, tmp_path, "--dry-run", "--permanent", "--cable", "my cable")
+def test_a_dry_run_prints_what_it_would_call(loader: Desk, tmp_path: Path) -> None:
+    run = loader.flash(tmp_path, "--dry-run", "--permanent", "--cable", "my cable")
     assert run.returncode == 0, run.stderr
     program = loader.folder / "openFPGALoader"
     assert run.stdout.splitlines() == [
@@ -408,15 +262,15 @@ def test_a_dry_run_prints_what_it_would_call(loader: StandIn, tmp_path: Path) ->
     assert not (loader.folder / "calls").exists()
 
 
-def test_a_bundle_without_a_bitstream_is_refused_at_once(loader: StandIn, tmp_path: Path) -> None:
-    run = flash(loader, tmp_path, bitstream=None)
+def test_a_bundle_without_a_bitstream_is_refused_at_once(loader: Desk, tmp_path: Path) -> None:
+    run = loader.flash(tmp_path, bitstream=None)
     assert (run.returncode, run.stdout) == (8, "")
     assert "x.jalb has no bitstream (ulx3s is built by its vendor's tools" in run.stderr
     assert not (loader.folder / "calls").exists()
 
 
-def test_it_must_be_said_how_the_board_is_reached(loader: StandIn, tmp_path: Path) -> None:
-    run = flash(loader, tmp_path, "--target", "uart:/dev/ttyUSB0")
+def test_it_must_be_said_how_the_board_is_reached(loader: Desk, tmp_path: Path) -> None:
+    run = loader.flash(tmp_path, "--target", "uart:/dev/ttyUSB0")
     assert run.returncode == 2
     assert "either --target uart:PORT or --no-wait" in run.stderr
     assert not (loader.folder / "calls").exists()
