@@ -131,42 +131,51 @@ def served(start: Any, bundle: Path, tmp_path: Path) -> Iterator[tuple[int, Path
         yield port, csr_csv
 
 
+TOOL = """
+import sys
+from importlib import import_module
+from litex import RemoteClient
+
+tool, port, patience = sys.argv.pop(1), int(sys.argv.pop(1)), float(sys.argv.pop(1))
+open_at_once = RemoteClient.open
+
+def open_patiently(client):
+    client.port = port
+    open_at_once(client)
+    client.socket.settimeout(patience)
+
+RemoteClient.open = open_patiently
+import_module(tool).main()
+"""
+"""Runs a tool of LiteX's that waits for slow simulators, and finds the server where it is."""
+
+
+def tool(name: str, port: int, *arguments: str) -> list[str]:
+    """A command line."""
+    options = [f"litex.tools.{name}", str(port), str(PATIENCE_S)]
+    return [sys.executable, "-W", "ignore", "-c", TOOL, *options, *arguments]
+
+
 def test_litex_cli_works_with_a_bundles_register_map(served: tuple[int, Path]) -> None:
     port, csr_csv = served
 
     def litex_cli(*arguments: str) -> str:
-        command = [sys.executable, "-W", "ignore", "-m", "litex.tools.litex_cli"]
-        options = ["--csr-csv", str(csr_csv), "--port", str(port)]
-        run = subprocess.run(
-            [*command, *options, *arguments], capture_output=True, text=True, check=True
-        )
+        command = tool("litex_client", port, "--csr-csv", str(csr_csv), *arguments)
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
         return run.stdout
 
-    assert IDENTIFIER in litex_cli("--ident")
-    assert "0x12345678 ctrl_scratch" in " ".join(litex_cli("--regs", "--filter", "ctrl").split())
+    assert litex_cli("--ident").rstrip("\0\n") == IDENTIFIER
+    assert "0x12345678 ctrl_scratch" in litex_cli("--regs", "--filter", "ctrl_scratch")
     litex_cli("--write", "ctrl_scratch", "0xcafe")
     assert "0x0000cafe" in litex_cli("--read", "ctrl_scratch")
-
-
-TERM = """
-import sys
-from litex import RemoteClient
-
-port = int(sys.argv.pop(1))
-# litex_term has no option for the server's port.
-RemoteClient.__init__.__defaults__ = ("localhost", port, *RemoteClient.__init__.__defaults__[2:])
-from litex.tools.litex_term import main
-
-main()
-"""
 
 
 def test_litex_term_reaches_the_firmwares_console(served: tuple[int, Path], bundle: Path) -> None:
     port, csr_csv = served
     master, slave = os.openpty()
-    command = [sys.executable, "-W", "ignore", "-c", TERM, str(port)]
     term = subprocess.Popen(
-        [*command, "crossover", "--csr-csv", str(csr_csv)],
+        tool("litex_term", port, "crossover", "--csr-csv", str(csr_csv)),
         stdin=slave,
         stdout=slave,
         stderr=subprocess.STDOUT,
