@@ -93,15 +93,15 @@ def _print_calls(bundle: "Bundle", request: "Request") -> None:
 
     from jalhost.errors import EnvironmentProblem
     from jalhost.flash.loader import NAME, Loader, find_loader
-    from jalhost.flash.sequence import command_lines
+    from jalhost.flash.sequence import command_lines, file_name
 
     try:
         loader = find_loader()
     except EnvironmentProblem:
         loader = Loader(Path(NAME), {})
-    name = bundle.bitstream_name
+    names = [bundle.bitstream_name, "-o", file_name(bundle)]
     lines = command_lines(bundle, request, loader)
-    get = ["jalhost", "bundle", "extract", str(bundle.path), name, "-o", Path(name).name]
+    get = ["jalhost", "bundle", "extract", str(bundle.path), *names]
     print("\n".join([shlex.join(get), *lines]))
 
 

@@ -1,7 +1,7 @@
 """Which cable, and why it cannot be used."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from jalhost.bundle_manifest import FlashSettings
@@ -18,12 +18,16 @@ RULES = "/etc/udev/rules.d/60-jalhost.rules"
 
 @dataclass(frozen=True)
 class Cable:
-    """A cable to use. ``arguments``: for openFPGALoader; ``usb``: ids that it may have."""
+    """A cable to use. ``arguments``: for openFPGALoader; ``usb``: the id that it looks for.
+
+    ``alike``: other cables' names by the ids that the board's own may have.
+    """
 
     name: str
     arguments: tuple[str, ...]
-    usb: frozenset[str]
-    serial: str | None = None
+    usb: str
+    serial: str | None
+    alike: Mapping[str, tuple[str, ...]]
 
 
 def cable_arguments(settings: FlashSettings, cable: str | None, serial: str | None) -> list[str]:
@@ -70,8 +74,12 @@ def choose_cable(
             f"{NAME} knows no cable {name!r}",
             f"did you mean {close}?" if close else f"`{NAME} --list-cables` lists them",
         )
-    usb = frozenset(settings.usb if settings.usb and cable is None else [cables[name]])
-    return Cable(name, tuple(arguments), usb, serial)
+    alike = {
+        usb: tuple(other for other, its in cables.items() if its == usb)
+        for usb in settings.usb
+        if usb != cables[name]
+    }
+    return Cable(name, tuple(arguments), cables[name], serial, alike)
 
 
 def find_probe(loader: Loader, cable: Cable) -> Probe | None:
@@ -81,10 +89,10 @@ def find_probe(loader: Loader, cable: Cable) -> Probe | None:
         UsageError: there are several.
         LinkError: there is none, or it cannot be opened.
     """
-    if NOT_USB in cable.usb:
+    if cable.usb == NOT_USB:
         return None
     probes, refusals = loader.scan()
-    ours = [probe for probe in probes if probe.usb in cable.usb]
+    ours = [probe for probe in probes if probe.usb == cable.usb]
     mine = [probe for probe in ours if cable.serial in (None, probe.serial)]
     if len(mine) == 1:
         return mine[0]
@@ -93,14 +101,20 @@ def find_probe(loader: Loader, cable: Cable) -> Probe | None:
         raise UsageError(
             f"there are {len(mine)} cables for this board", f"choose by --serial: {serials}"
         )
-    if refused := [item for item in refusals if item.usb in cable.usb]:
+    if refused := [item for item in refusals if item.usb == cable.usb]:
         raise _refused(refused[0])
     raise missing(cable, probes)
 
 
 def missing(cable: Cable, probes: Collection[Probe] = ()) -> LinkError:
     """No such cable; ``probes``: those that are there."""
-    wanted = f"serial number {cable.serial}" if cable.serial else " or ".join(sorted(cable.usb))
+    wanted = f"serial number {cable.serial}" if cable.serial else cable.usb
+    for probe in probes:
+        if names := cable.alike.get(probe.usb):
+            return LinkError(
+                f"no cable found: {cable.name} ({wanted})",
+                f"there is {probe.usb}, which the board may have: --cable {' or '.join(names)}",
+            )
     others = ", ".join(f"{item.kind} {item.usb} {item.serial}".strip() for item in probes)
     there = f"there is {others}" if others else "there is no cable at all"
     return LinkError(
@@ -146,7 +160,7 @@ def explain_detect(output: Output, cable: Cable) -> JalError:
             "end it: OpenOCD, another openFPGALoader, a virtual machine",
         )
     if output.says("usb_open() failed") or output.says("Access denied"):
-        return no_permission(sorted(cable.usb)[0])
+        return no_permission(cable.usb)
     if output.says("was not enabled at compile time"):
         return EnvironmentProblem(
             f"this {NAME} was built without support for the cable {cable.name}",

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-XILINX = 0x093
-"""Manufacturer in the low 12 bits of an IDCODE, with the constant 1."""
+XILINX, GOWIN = 0x093, 0x81B
+"""Manufacturers in the low 12 bits of an IDCODE, with the constant 1."""
 
 _PROGRESS = re.compile(r"(?P<what>[^:\[\]]+?) ?: \[=* *\] (?P<percent>\d+\.\d+)%")
 _PROBE = re.compile(

@@ -17,7 +17,7 @@ from jalhost.flash.cable import (
     find_probe,
 )
 from jalhost.flash.loader import NAME, Loader, Output
-from jalhost.flash.output import ChainDevice, failures, is_done, parse_chain, same_part
+from jalhost.flash.output import GOWIN, ChainDevice, failures, is_done, parse_chain, same_part
 
 if TYPE_CHECKING:  # it would load numpy, which nothing here needs
     from jalhost.device import Identity
@@ -57,6 +57,17 @@ class Request:
     serial: str | None = None
 
 
+def file_name(bundle: Bundle) -> str:
+    """How the bitstream's file is called; openFPGALoader goes by what the name ends with.
+
+    Raises:
+        BundleError: there is no bitstream.
+    """
+    path = Path(bundle.bitstream_name)
+    gowin = int(bundle.manifest.idcode, 16) & 0xFFF == GOWIN
+    return path.with_suffix(".fs").name if gowin else path.name
+
+
 def command_lines(bundle: Bundle, request: Request, loader: Loader) -> list[str]:
     """The calls that find out about the board and that write, as a shell takes them.
 
@@ -64,7 +75,7 @@ def command_lines(bundle: Bundle, request: Request, loader: Loader) -> list[str]
         BundleError: there is no bitstream.
         UsageError: board and cable are unknown.
     """
-    name = Path(bundle.bitstream_name).name
+    name = file_name(bundle)
     arguments = cable_arguments(bundle.manifest.flash, request.cable, request.serial)
     calls = ([*arguments, "--detect"], [*arguments, *_write_arguments(request, name)])
     return [loader.command_line(call) for call in calls]
@@ -166,7 +177,7 @@ def _write(
     reporter: Reporter,
 ) -> Output:
     with tempfile.TemporaryDirectory(prefix="jalhost-") as folder:
-        path = Path(folder) / Path(bundle.bitstream_name).name
+        path = Path(folder) / file_name(bundle)
         path.write_bytes(bundle.member(bundle.bitstream_name))
         call = [*arguments, *_write_arguments(request, str(path))]
         output = loader.run(call, reporter.progress)

@@ -250,6 +250,27 @@ def test_an_interrupt_leaves_nothing_running(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loader", "x.jalb"]
 
 
+def test_a_cable_that_the_board_may_have_is_suggested(loader: Desk, tmp_path: Path) -> None:
+    settings = {"openfpgaloader_board": "arty", "cable": None, "usb": ["0403:6010", "0403:6015"]}
+    loader.set({"--scan-usb": Answer(scan(ULX3S))})
+    run = loader.flash(tmp_path, flash=settings)
+    parts = ("no cable found: digilent (0403:6010)", "there is 0403:6015", "--cable ft231X")
+    assert_failed(run, 4, "CABLE", *parts)
+
+
+def test_gowins_bitstreams_are_called_as_openfpgaloader_wants(loader: Desk, tmp_path: Path) -> None:
+    settings = {"openfpgaloader_board": "tangnano20k", "cable": None, "usb": ["0403:6010"]}
+    facts = {"flash": settings, "idcode": "0x0000081b", "part": "GW2AR-18"}
+    model = (0x81B, "Gowin", "GW2A", "GW2A(R)-18(C)")
+    loader.set({"--detect": Answer(detected(model)), "--scan-usb": Answer(scan(ARTY))})
+    run = loader.flash(tmp_path, **facts)
+    assert run.returncode == 0, run.stderr
+    assert loader.writes[0][-1].endswith("/bitstream.fs")
+    lines = loader.flash(tmp_path, "--dry-run", **facts).stdout.splitlines()
+    assert lines[0].endswith(" bitstream.bit -o bitstream.fs")
+    assert lines[2].endswith(" --board tangnano20k --write-sram bitstream.fs")
+
+
 def test_a_dry_run_prints_what_it_would_call(loader: Desk, tmp_path: Path) -> None:
     run = loader.flash(tmp_path, "--dry-run", "--permanent", "--cable", "my cable")
     assert run.returncode == 0, run.stderr
