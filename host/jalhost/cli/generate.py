@@ -47,7 +47,7 @@ def generate(
     soc: Annotated[
         Path | None,
         typer.Option(
-            help="soc.json of the build that a board should have; others are refused.",
+            help="Bundle or soc.json of the build that a board should have; others are refused.",
             show_default="any build",
         ),
     ] = None,

@@ -356,7 +356,7 @@ def test_help_and_version() -> None:
     for arguments in ([], ["--help"]):
         run = jalhost(*arguments)
         assert run.returncode == 0
-        for command in ("generate", "model", "targets", "doctor"):
+        for command in ("generate", "model", "bundle", "flash", "targets", "doctor"):
             assert command in run.stdout
     assert "convert" in jalhost("model").stdout
     assert jalhost("--version").stdout.startswith("jalhost 0.")

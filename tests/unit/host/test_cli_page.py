@@ -24,7 +24,9 @@ def test_every_exit_code_is_listed() -> None:
     assert listed == {0, INTERNAL_ERROR, errors.INTERRUPTED, *(item.exit_code for item in classes)}
 
 
-@pytest.mark.parametrize("name", ["generate", "bench", "model convert", "model info", "model eval"])
+@pytest.mark.parametrize(
+    "name", ["generate", "bench", "model convert", "model info", "model eval", "flash"]
+)
 def test_every_option_is_listed(name: str) -> None:
     usage = PAGE.partition(f"## jalhost {name}")[2].partition("```\n")[2].partition("```")[0]
     listed = set(re.findall(r"--[\w-]+", usage))
@@ -34,6 +36,17 @@ def test_every_option_is_listed(name: str) -> None:
     names = [option for item in command.params for option in (*item.opts, *item.secondary_opts)]
     options = {option for option in names if option.startswith("--")}
     assert listed == options
+
+
+def test_every_option_of_bundles_is_listed() -> None:
+    usage = PAGE.partition("## jalhost bundle")[2].partition("```\n")[2].partition("```")[0]
+    group: Any = typer.main.get_command(app)
+    lines = dict(line.removeprefix("jalhost bundle ").split(" ", 1) for line in usage.splitlines())
+    for name, command in group.commands["bundle"].commands.items():
+        names = {option for item in command.params for option in item.opts}
+        options = {option for option in names if option.startswith("--")}
+        assert set(re.findall(r"--[\w-]+", lines.pop(name))) == options
+    assert not lines
 
 
 def test_every_key_of_json_is_listed() -> None:
