@@ -114,7 +114,9 @@ class JalSoC(SoCCore):
 
     def _add_dram(self, chip: Any, phy: Any, size: int | None) -> None:
         """No L2 cache: so what CPU and bridges write is what the engine reads."""
-        self.sdrphy = phy
+        # LiteDRAM's C code names the registers of a PHY that it levels.
+        name = "ddrphy" if getattr(phy, "get_csrs", list)() else "sdrphy"
+        setattr(self, name, phy)
         self.add_sdram(
             "sdram",
             phy=phy,
