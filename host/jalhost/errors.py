@@ -56,5 +56,11 @@ class BuildError(JalError):
     exit_code = 7
 
 
+class BundleError(JalError):
+    """A bundle is missing, damaged, foreign, of a newer format, or lacks what is asked of it."""
+
+    exit_code = 8
+
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
