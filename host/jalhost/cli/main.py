@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import bench, generate, model, system
+from jalhost.cli import bench, boards, generate, model, system
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -32,6 +32,8 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(bench.bench)
 app.add_typer(model.app, name="model")
+app.command()(boards.boards)
+app.command()(boards.build)
 app.command()(system.targets)
 app.command()(system.doctor)
 
