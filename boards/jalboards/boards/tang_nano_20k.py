@@ -47,9 +47,7 @@ class TangNano20K(Board):
 
         target, platform = self.target_module(), self.platform()
         crg = target._CRG(platform, clock_hz)
-        pads = SimpleNamespace(
-            **{name: platform.request(pin) for name, pin in DRAM_PINS.items()}
-        )
+        pads = SimpleNamespace(**{name: platform.request(pin) for name, pin in DRAM_PINS.items()})
         crg.specials += target.DDROutput(0, 1, pads.clk, ClockSignal("sys"))
         phy = target.GENSDRPHY(pads, clock_hz)
         return Hardware(platform, crg, self.chip(clock_hz), phy)

@@ -80,7 +80,8 @@ def _events(arguments: Sequence[str]) -> Iterator[Event]:
     )
     with process:
         try:
-            assert process.stdout and process.stderr
+            assert process.stdout
+            assert process.stderr
             yield from _parse(process.stdout)
             problems = process.stderr.read().strip().splitlines()
             if process.wait() and problems:
@@ -111,7 +112,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
 def _error(event: Event) -> JalError:
     """What an event of an error stands for."""
     kind = getattr(errors, str(event.get("kind")), BuildError)
-    return kind(str(event["what"]), str(event.get("hint") or ""))  # type: ignore[no-any-return]
+    return kind(str(event["what"]), str(event.get("hint") or ""))
 
 
 def estimate(name: str, plan: "Plan", board: Event) -> Estimate:
