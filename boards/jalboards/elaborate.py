@@ -5,6 +5,7 @@ logging as a whole, so nobody should have to import it who only wants a list of 
 """
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +23,9 @@ ROM_CONTENT = f"{TOP}_firmware.init"
 
 PROJECT = "project.json"
 """What the tools are called with."""
+
+HIERARCHY = re.compile(r"^/\*\n.*?^\*/\n", re.MULTILINE | re.DOTALL)
+"""A comment of LiteX's Verilog, which names cells in an order that differs each time."""
 
 REGISTERS_PAGE = "registers.md"
 
@@ -51,7 +55,8 @@ def elaborate(config: BuildConfig, folder: Path) -> None:
     for path in folder.iterdir():
         if path.suffix in (".v", ".lpf", ".cst", ".xdc", ".tcl"):
             text = without_date(path.read_text(encoding="utf-8"))
-            path.write_text(_without_paths(text, soc, folder), encoding="utf-8")
+            text = _without_paths(text, soc, folder)
+            path.write_text(HIERARCHY.sub("", text, count=1), encoding="utf-8")
     project = {"sources": sources, **_tool_options(config.facts.flow, soc.platform)}
     (folder / PROJECT).write_text(json.dumps(project, indent=2) + "\n", encoding="utf-8")
 
