@@ -7,6 +7,7 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
+from jalgateware.contract import memory_map
 from jalgateware.contract.config import EngineConfig
 from jalsoc.dram import DramKind, speed_grade
 
@@ -97,6 +98,7 @@ class Board(ABC):
         engine: sizes that fit the FPGA at this clock.
         flash: how it is programmed.
         links: what a host can be connected by; the first is built.
+        rom_bytes: size of the firmware's memory.
         serial: the UART's name in the platform.
         seed: of the placer.
         options: arguments of the platform's class.
@@ -112,6 +114,7 @@ class Board(ABC):
     engine: EngineConfig
     flash: Flash
     links: tuple[str, ...] = ("uart",)
+    rom_bytes: int = memory_map.ROM.size
     serial: str = "serial"
     seed: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -31,6 +31,7 @@ class BoardSoC(JalSoC):
             config.engine,
             dram_bytes=board.dram.bytes,
             firmware=[0],
+            rom_bytes=board.rom_bytes,
             description=board.title,
         )
         self.rom.mem.name_override = "firmware"

@@ -67,6 +67,7 @@ BOARD = TangNano20K(
         max_hidden=512,
         max_heads=8,
         max_kv_heads=8,
+        max_group=2,
         max_head_dim=32,
         max_context=512,
         max_instructions=128,
@@ -75,5 +76,7 @@ BOARD = TangNano20K(
         port_fifo_words=256,
         port_burst_words=256,
     ),
+    # Of 46 block RAMs of 2 KiB, the firmware needs six.
+    rom_bytes=0x4000,
     flash=Flash(usb=("0403:6010",), board="tangnano20k"),
 )

@@ -14,6 +14,7 @@ from jalboards.board import Board, Flow
 from jalboards.catalogue import all_boards, find_board
 from jalboards.config import configure
 from jalboards.elaborate import ROM_CONTENT
+from jalboards.families import Ecp5Ddr3Board
 from jalsoc.cache import digest_files
 
 CONSTRAINTS = {Flow.ECP5: "top.lpf", Flow.GOWIN: "top.cst", Flow.VIVADO: "top.xdc"}
@@ -64,6 +65,22 @@ def test_the_description_is_that_of_the_board(board: Board, elaborated: Elaborat
     assert soc["port_bytes"] == board.dram.bytes_per_cycle
     memory = json.loads((folder / "csr.json").read_text(encoding="utf-8"))["memories"]
     assert memory["main_ram"]["size"] == board.dram.bytes
+
+
+@pytest.mark.parametrize(
+    "board",
+    [board for board in all_boards() if isinstance(board, Ecp5Ddr3Board)],
+    ids=lambda board: board.name,
+)
+def test_ecp5_ddr3_runs_at_twice_the_clock_and_is_levelled(
+    board: Board, elaborated: Elaborated
+) -> None:
+    folder = elaborated(board.name)
+    verilog = (folder / "top.v").read_text(encoding="utf-8")
+    assert re.search(r'CLKDIVF #\(\s+(// .*\s+)?\.DIV \("2\.0"\)', verilog)
+    # What LiteDRAM's C code levels the PHY by.
+    registers = json.loads((folder / "csr.json").read_text(encoding="utf-8"))["csr_registers"]
+    assert "ddrphy_dly_sel" in registers
 
 
 def test_the_same_input_gives_the_same_files(elaborated: Elaborated) -> None:
