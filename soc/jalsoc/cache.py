@@ -185,8 +185,8 @@ def require_headers(what: str, packages: Mapping[str, str]) -> None:
         )
 
 
-def distribution_versions(*names: str) -> str:
-    """Versions of installed Python distributions.
+def distribution_versions(*names: str, extras: str = "sim") -> str:
+    """Versions of installed Python distributions; ``extras`` of jalhost bring them.
 
     Raises:
         EnvironmentProblem: one is not installed.
@@ -195,5 +195,5 @@ def distribution_versions(*names: str) -> str:
         return " ".join(f"{name}={version(name)}" for name in names)
     except ModuleNotFoundError as error:
         raise EnvironmentProblem(
-            f"the Python package {error.name} is not installed", "pip install 'jalhost[sim]'"
+            f"the Python package {error.name} is not installed", f"pip install 'jalhost[{extras}]'"
         ) from error

@@ -44,10 +44,17 @@ def description(soc: Any) -> dict[str, Any]:
         "identifier": soc.constants["CONFIG_IDENTIFIER"],
         "clock_hz": int(soc.sys_clk_freq),
         "engine": asdict(soc.engine_config),
-        "port_bytes": soc.sdram.crossbar.controller.data_width // 8,
+        "port_bytes": peak_bytes_per_cycle(soc),
         "mailbox": {"address": memory_map.MAILBOX.origin, "protocol": mailbox.PROTOCOL},
         "isa_version": isa.VERSION,
     }
+
+
+def peak_bytes_per_cycle(soc: Any) -> int:
+    """What the DRAM chips move at most; at clock ratio 1:2 a port word takes them two cycles."""
+    phy = soc.sdram.controller.settings.phy
+    transfers = 1 if phy.memtype == "SDR" else 2
+    return phy.databits * transfers * phy.nphases // 8
 
 
 def c_headers(soc: Any) -> dict[str, str]:
@@ -79,7 +86,7 @@ def build_header(soc: Any, csr_header: str) -> str:
         "BUILD_CLOCK_HZ": int(soc.sys_clk_freq),
         "BUILD_DRAM_BYTES": soc.mem_regions["main_ram"].size,
         "BUILD_FLAGS": int(soc.simulated) << mailbox.Flag.SIMULATED,
-        "BUILD_PORT_BYTES": soc.sdram.crossbar.controller.data_width // 8,
+        "BUILD_PORT_BYTES": peak_bytes_per_cycle(soc),
         "BUILD_CPU_HAS_DCACHE": int("CONFIG_CPU_HAS_DCACHE" in soc.constants),
     }
     lines = [

@@ -1,7 +1,7 @@
 """Describes the system's own registers as a page: ``python -m jalsoc.registers_page FILE``.
 
 The page is made from the simulated system; on boards the same registers lie at the addresses that
-their build's ``csr.json`` names.
+their build's ``csr.json`` names, and each build has its own page.
 """
 
 import sys
@@ -26,7 +26,7 @@ whose fingerprint is not the one that it expects.
 Row = tuple[str, ...]
 
 
-def page(soc: Any) -> str:
+def page(soc: Any, introduction: str = INTRODUCTION) -> str:
     """The page for a finalised system."""
     regions: list[Row] = [("Memory", "Origin", "Bytes")]
     for name, region in (
@@ -35,7 +35,7 @@ def page(soc: Any) -> str:
     ):
         regions.append((name, f"`{region.origin:#010x}`", f"{region.size:,}"))
     regions.append(("DRAM", f"`{memory_map.MAIN_RAM_ORIGIN:#010x}`", "of the board"))
-    parts = [INTRODUCTION, table(regions)]
+    parts = [introduction, table(regions)]
     for module in OWN:
         region = soc.csr_regions[module]
         rows: list[Row] = [("Address", "Register", "Bits", "Meaning")]

@@ -43,6 +43,7 @@ class JalSoC(SoCCore):
         engine_config: sizes of the engine.
         dram_bytes: size of the DRAM, if less than the chip's is there.
         firmware: words of the ROM; without, the ROM is loaded by other means.
+        rom_bytes: size of the ROM, where it is smaller than its region.
         description: what the identifier adds to the project's name.
         simulated: whether this is for a simulator; the mailbox tells it to hosts.
     """
@@ -60,6 +61,7 @@ class JalSoC(SoCCore):
         engine_config: EngineConfig,
         dram_bytes: int | None = None,
         firmware: list[int] | None = None,
+        rom_bytes: int = memory_map.ROM.size,
         description: str = "",
         simulated: bool = False,
     ) -> None:
@@ -72,7 +74,7 @@ class JalSoC(SoCCore):
             clock_hz,
             cpu_type=CPU,
             cpu_variant=CPU_VARIANT,
-            integrated_rom_size=memory_map.ROM.size,
+            integrated_rom_size=rom_bytes,
             integrated_rom_init=firmware or [],
             integrated_sram_size=memory_map.SRAM.size,
             ident=f"{IDENTIFIER} {description}".strip(),
@@ -114,7 +116,9 @@ class JalSoC(SoCCore):
 
     def _add_dram(self, chip: Any, phy: Any, size: int | None) -> None:
         """No L2 cache: so what CPU and bridges write is what the engine reads."""
-        self.sdrphy = phy
+        # LiteDRAM's C code names the registers of a PHY that it levels.
+        name = "ddrphy" if getattr(phy, "get_csrs", list)() else "sdrphy"
+        setattr(self, name, phy)
         self.add_sdram(
             "sdram",
             phy=phy,

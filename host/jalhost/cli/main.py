@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import bench, bundle, flash, generate, model, system
+from jalhost.cli import bench, boards, bundle, flash, generate, model, system
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -32,6 +32,8 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(bench.bench)
 app.add_typer(model.app, name="model")
+app.command()(boards.boards)
+app.command()(boards.build)
 app.add_typer(bundle.app, name="bundle")
 app.command()(flash.flash)
 app.command()(system.targets)

@@ -25,10 +25,11 @@ def test_every_exit_code_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["generate", "bench", "model convert", "model info", "model eval", "flash"]
+    "name",
+    ["generate", "bench", "model convert", "model info", "model eval", "build", "flash"],
 )
 def test_every_option_is_listed(name: str) -> None:
-    usage = PAGE.partition(f"## jalhost {name}")[2].partition("```\n")[2].partition("```")[0]
+    usage = PAGE.partition(f"```\njalhost {name}")[2].partition("```")[0]
     listed = set(re.findall(r"--[\w-]+", usage))
     command: Any = typer.main.get_command(app)
     for part in name.split():

@@ -1,0 +1,1 @@
+"""One file for each board; each has a ``BOARD``."""

@@ -1,0 +1,21 @@
+"""Xilinx KC705."""
+
+from dataclasses import replace
+
+from jalboards.board import MIB, Dram, Flash
+from jalboards.families import VivadoBoard
+from jalgateware.contract.config import STANDARD
+
+BOARD = VivadoBoard(
+    name="kc705",
+    title="Xilinx KC705",
+    target="xilinx_kc705",
+    part="xc7k325t-ffg900-2",
+    idcode=0x03651093,
+    dram=Dram("MT8JTF12864", data_bits=64, rate="1:4", bytes=1024 * MIB),
+    clock_hz=100_000_000,
+    engine=replace(STANDARD, lanes=64, tokens=2),
+    links=("uart", "pcie"),
+    flash=Flash(usb=("0403:6014",), board="kc705"),
+    phy="K7DDRPHY",
+)

