@@ -213,8 +213,8 @@ class RoughNetwork:
             for _, late in [item for item in held if item[0] <= 0]:
                 send(late)
             held = [item for item in held if item[0] > 0]
-            for late in copies:
-                if late:
+            for is_late in copies:
+                if is_late:
                     held.append((self.OVERTAKEN_BY, packet))
                 else:
                     send(packet)

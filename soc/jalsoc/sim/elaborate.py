@@ -89,7 +89,8 @@ def write_geometry(config: SimulatorConfig, folder: Path) -> None:
     constants = {
         "DRAM_BYTES": config.dram_mib * MIB,
         "ROM_BYTES": memory_map.ROM.size,
-    } | LINKS[config.link].constants
+        **LINKS[config.link].constants,
+    }
     text = "// Generated with the Verilog.\n#pragma once\n"
     text += "".join(
         f"#define {name} {value}{'u' if value < 1 << 32 else 'ull'}\n"
