@@ -35,15 +35,18 @@ JUMP, RANDOM_BITS = 1 << 16, 28
 have sent numbers that have not arrived yet, and another one may start at the same time."""
 
 FIRST_WAIT_S = 0.1
-MIN_WAIT_S = 0.05
-MAX_WAIT_S = 1.0
-"""For an answer, until a request is sent again."""
+MIN_MARGIN_S = 0.05
+"""For an answer, until a request is sent again: before any answer has come, and beyond the time
+that answers take."""
+
+ATTEMPTS = 8
+"""How often a request is sent, at least, until the link is given up."""
 
 TICK_S = 0.001
 """Least time to wait, so that time passes in any case."""
 
 DOUBLINGS = 2
-"""How often that time is doubled while nothing is answered."""
+"""How often the time for an answer is doubled while none comes."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +112,7 @@ class EtherboneLink:
         self._datagrams = datagrams
         self._timeout_s = timeout_s
         self._clock = clock
-        self._wait = _Wait()
+        self._wait = _Wait(timeout_s / ATTEMPTS)
         self._number = 0
         last = _Request(reads=(LAST_NUMBER_ADDRESS,), numbered=False)
         self._carry_out([last])
@@ -237,10 +240,15 @@ class _Transfer:
         return sent
 
     def repeat(self, before: float) -> bool:
-        """Has requests sent again that were sent before a time; returns whether there are any."""
-        late = [tag for tag in self._under_way if self._packets[tag][1] <= before]
-        self._repeat(late)
-        return bool(late)
+        """Has the oldest request sent again if it was sent before a time; returns whether it was.
+
+        Not all of them: if the device is just slow, that would make it slower. If they are lost,
+        the answer to this one will tell.
+        """
+        late = bool(self._under_way) and self.oldest() <= before
+        if late:
+            self._repeat([next(iter(self._under_way))])
+        return late
 
     def _repeat(self, tags: list[int]) -> None:
         if tags:
@@ -251,7 +259,8 @@ class _Transfer:
 class _Wait:
     """How long to wait for an answer: the times that answers took, as RFC 6298 weighs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
         self._mean: float | None = None
         self._deviation = 0.0
         self._doublings = 0
@@ -259,8 +268,10 @@ class _Wait:
     @property
     def seconds(self) -> float:
         """The time."""
-        wait = FIRST_WAIT_S if self._mean is None else self._mean + 4 * self._deviation
-        return min(max(wait, MIN_WAIT_S), MAX_WAIT_S) * (1 << self._doublings)
+        wait = FIRST_WAIT_S
+        if self._mean is not None:
+            wait = self._mean + max(4 * self._deviation, self._mean / 2, MIN_MARGIN_S)
+        return min(wait * (1 << self._doublings), self._longest_s)
 
     def learn(self, seconds: float) -> None:
         """Notes what an answer took."""

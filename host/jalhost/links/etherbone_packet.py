@@ -39,7 +39,7 @@ def request(
     """
     header = _HEADER.pack(_MAGIC, _VERSION, _SIZES, number, 0, _ALL_BYTES, len(values), len(reads))
     words = [address, *values] if values else []
-    words += [tag, *reads]
+    words += [tag, *reads] if reads else []
     return header + struct.pack(f">{len(words)}I", *words)
 
 

@@ -23,8 +23,11 @@ from jaltest.etherbone import EtherboneBridge, Faults, SimulatedNetwork, serve_e
 from jaltest.tiny import tiny_image
 
 WORDS = st.integers(0, (1 << 32) - 1)
-SPACE = 2000
+SPACE = 1500
 """Words of memory that the random accesses are about: they overlap."""
+
+PATIENCE_S = 30.0
+"""In the network's time, where every third request may be lost."""
 
 FAULTS = st.builds(
     Faults,
@@ -39,18 +42,18 @@ ACCESSES = st.lists(
 )
 
 
-def connect(network: SimulatedNetwork) -> EtherboneLink:
-    return EtherboneLink(network, clock=network.clock)
+def connect(network: SimulatedNetwork, timeout_s: float = 2.0) -> EtherboneLink:
+    return EtherboneLink(network, timeout_s, network.clock)
 
 
 @given(ACCESSES, FAULTS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_accesses_are_exact_and_in_order(
     accesses: list[tuple[bool, int, int, int]], faults: Faults
 ) -> None:
     """Each access sees what those before it wrote, whatever is still on the way."""
     bridge = EtherboneBridge(Bridge())
-    link = connect(SimulatedNetwork(bridge, faults))
+    link = connect(SimulatedNetwork(bridge, faults), PATIENCE_S)
     expected = [0] * (2 * SPACE)
     for is_write, place, count, value in accesses:
         if is_write:
@@ -74,7 +77,7 @@ def test_device_gets_each_command_once(faults: Faults) -> None:
         bridge = EtherboneBridge(device)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("time.sleep", lambda _: None)
-            host = Device(connect(SimulatedNetwork(bridge, network_faults)))
+            host = Device(connect(SimulatedNetwork(bridge, network_faults), PATIENCE_S))
             host.transfer_image(build_blob(tiny_image(), device.config), lambda _: None)
             host.load()
             runs = [host.run([[1, 260]], 20, Sampling(0, seed)) for seed in (1, 2)]
@@ -160,7 +163,7 @@ def test_silence_is_reported() -> None:
     ):
         link.read(0, 600)
     assert network.now < 3
-    assert 15 < len(network.sent) - before < 60  # it tried, but did not flood the network
+    assert 7 < len(network.sent) - before < 40  # it tried, but did not flood the network
 
 
 def test_packets_are_those_of_litex() -> None:
@@ -174,6 +177,14 @@ def test_packets_are_those_of_litex() -> None:
     addresses = [0x1000, 0xF000_0000]
     ours = etherbone_packet.request(0, 77, 0x4000_0000, [1, 0xFFFF_FFFF], addresses)
     assert ours == bytes(packet.bytes)
+
+
+def test_requests_that_only_write_or_only_read() -> None:
+    bridge = EtherboneBridge(Bridge())
+    assert bridge.feed(etherbone_packet.request(0, 1, 8, [5, 6], ())) is None
+    answer = bridge.feed(etherbone_packet.request(0, 77, 0, (), [12, 8]))
+    assert answer
+    assert etherbone_packet.parse_answer(answer) == (77, (6, 5))
 
 
 def test_answers_are_those_of_litex() -> None:
