@@ -186,5 +186,5 @@ def test_peer_that_dies_is_one_line(ethernet_build: object, model: Path) -> None
     _, errors = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 4
     last = errors.strip().splitlines()[-1]
-    assert last.startswith("jalhost: nobody listens on UDP port 127.0.0.1:")
+    assert last.startswith("jalhost: error: nobody listens on UDP port 127.0.0.1:")
     assert "Traceback" not in errors

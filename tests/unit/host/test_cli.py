@@ -190,11 +190,7 @@ def test_eval_measures(folder: Path) -> None:
         (["a", "--max-tokens", "many"], 2, ["'--max-tokens'", "valid integer"]),
         (["a", "--temperature", "-1"], 2, ["temperature is 0 or more, not -1"]),
         (["a", "--seed", "-1"], 2, ["the seed is 0 to 4294967295, not -1"]),
-        (
-            ["a", "--target", "fpga"],
-            2,
-            ["no target 'fpga'", "emu, sim, sim:uart, sim:eth, uart:PORT, eth:HOST"],
-        ),
+        (["a", "--target", "fpga"], 2, ["no target 'fpga'", "emu, sim, sim:uart, sim:eth"]),
         (["a", "--no-such-option"], 2, ["--no-such-option"]),
         (["a", "--target", "uart:/dev/ttyNO"], 4, ["no port /dev/ttyNO"]),
         (["a", "--model", "/no/such.jal"], 3, ["cannot read /no/such.jal"]),

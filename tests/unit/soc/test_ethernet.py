@@ -199,13 +199,10 @@ def test_board_with_clocks_of_its_own() -> None:
     ]
     platform = LatticeECP5Platform("LFE5U-25F-6BG256C", pins, toolchain="trellis")
 
-    class Crg(LiteXModule):
-        def __init__(self) -> None:
-            self.cd_sys = ClockDomain()
-            self.comb += self.cd_sys.clk.eq(platform.request("clk"))
-
     soc = SoCMini(platform, 50_000_000)
-    soc.crg = Crg()
+    soc.crg = LiteXModule()
+    soc.crg.cd_sys = ClockDomain()
+    soc.crg.comb += soc.crg.cd_sys.clk.eq(platform.request("clk"))
     phy = LiteEthPHYMII(platform.request("eth_clocks"), platform.request("eth"))
     add_etherbone(soc, phy, 0x10E2D5000000, "10.0.0.2")
     soc.finalize()
