@@ -92,14 +92,14 @@ def _modules(*names: str) -> tuple[Requirement, ...]:
 EMULATION = Purpose("emulation (target emu)", (), _modules("numpy", "safetensors"), "")
 
 SIMULATION = Purpose(
-    "simulation (targets sim, sim:uart)",
+    "simulation (targets sim, sim:uart, sim:eth)",
     (
         Requirement("verilator", "verilator"),
         Requirement("g++", "g++"),
         Requirement("make", "make"),
         Requirement("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
     ),
-    _modules("litex", "litedram", "migen", "pythondata_cpu_vexriscv"),
+    _modules("litex", "litedram", "liteeth", "migen", "pythondata_cpu_vexriscv"),
     "sim",
 )
 
@@ -115,7 +115,7 @@ BUILDS = Purpose(
     "build",
 )
 
-BOARDS = Purpose("boards (target uart:PORT)", (), _modules("serial"), "")
+BOARDS = Purpose("boards (targets uart:PORT, eth:HOST)", (), _modules("serial"), "")
 
 FLASHING = Purpose(
     "flashing of boards",

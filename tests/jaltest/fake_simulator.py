@@ -24,6 +24,7 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jaltest.bridge import serve
 from jaltest.device import CLOCK_HZ, FINGERPRINT, FakeDevice
+from jaltest.etherbone import EtherboneBridge, serve_etherbone
 
 FAULT = os.environ.get("JALTEST_SIMULATOR", "")
 
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--dram-mib", type=int, default=32)
     parser.add_argument("--preload", type=Path)
     parser.add_argument("--pty", action="store_true")
+    parser.add_argument("--link", choices=("uart", "eth"), default="uart")
     options = parser.parse_args()
     if options.command == "describe":
         describe(json.loads(options.engine), options.dram)
@@ -84,12 +86,16 @@ def main() -> None:
         tty.setraw(slave)
         pty = os.ttyname(slave)
         serve(fake, lambda: os.read(master, 4096), lambda answer: os.write(master, answer))
+    udp = {}
+    if options.link == "eth":
+        udp["udp"] = list(serve_etherbone(EtherboneBridge(fake))[1])
     server = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=accept, args=(server, fake), daemon=True).start()
     emit(
         "ready",
         tcp=list(server.getsockname()),
         pty=pty,
+        **udp,
         clock_hz=CLOCK_HZ,
         fingerprint=f"{FINGERPRINT:016x}",
         pid=os.getpid(),

@@ -34,6 +34,15 @@ def simulator_build() -> object:
     return build(SimulatorConfig())
 
 
+@pytest.fixture(scope="session")
+def ethernet_build() -> object:
+    """A simulator with Ethernet."""
+    from jalsoc.sim.build import build
+    from jalsoc.sim.config import SimulatorConfig
+
+    return build(SimulatorConfig(link="eth"))
+
+
 @pytest.fixture
 def start(simulator_build: object) -> Iterator[Start]:
     """Starts systems that end with the test."""

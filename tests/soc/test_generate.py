@@ -17,7 +17,7 @@ from jalhost.engine.generation import FinishReason
 from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Provenance, Target
 from jalhost.engine.targets import open_target
-from jalhost.links.open import open_uart
+from jalhost.links.open import open_link
 from jalhost.models.blob import build_blob
 from jalhost.models.convert import needed_bytes, read_model
 from jalhost.models.image import Image
@@ -150,7 +150,7 @@ def test_image_over_uart_with_damage_on_the_way(stories: Path) -> None:
         blob = build_blob(other, target.device.identity.config)
         offset, _ = blob.chunk(2)
         place = MAIN_RAM_ORIGIN + target.device.identity.image_offset + offset + 1000
-        link = FlippingLink(open_uart(target.process.ready.pty, 30.0), place)
+        link = FlippingLink(open_link(target.process.ready.pty, 30.0), place)
         device = Device(link, ready_timeout_s=60, patience_s=60)
         device.transfer_image(blob, reports.append)
         device.load()

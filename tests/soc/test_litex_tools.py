@@ -31,14 +31,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+SERVER = """
+import socket
+from litex.tools import litex_server
+
+bind = socket.socket.bind
+socket.socket.bind = lambda self, address: bind(
+    self, ("", 0) if self.type == socket.SOCK_DGRAM else address
+)
+litex_server.main()
+"""
+"""``litex_server``, but for this: it would take the port that it sends to for its own, too, and
+here both are on one computer."""
+
+
 @contextmanager
-def litex_server(port: str) -> Iterator[int]:
-    """``litex_server --uart`` on a serial port; yields the TCP port of the server."""
+def litex_server(*options: str) -> Iterator[int]:
+    """``litex_server`` with some options; yields its TCP port."""
     bind_port = free_port()
-    command = [sys.executable, "-m", "litex.tools.litex_server", "--uart", "--uart-port", port]
-    server = subprocess.Popen(
-        [*command, "--bind-port", str(bind_port)], stdout=subprocess.DEVNULL, text=True
-    )
+    command = [sys.executable, "-c", SERVER, *options, "--bind-port", str(bind_port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True)
     try:
         yield bind_port
     finally:
@@ -78,7 +90,21 @@ def test_litex_server_reads_the_identifier(start: Any, way: str) -> None:
     system.mailbox.link.close()
     port = system.simulator.pty_path if way == "pty" else f"socket://{host}:{tcp_port}"
     assert port
-    with litex_server(port) as bind_port:
+    check(system, "--uart", "--uart-port", port)
+
+
+@pytest.mark.slow
+def test_litex_server_reads_the_identifier_over_ethernet(ethernet_build: object) -> None:
+    system = System(ethernet_build)
+    assert system.field(Field.BOOTS) == 1
+    host, port = system.simulator.udp_address
+    check(system, "--udp", "--udp-ip", host, "--udp-port", str(port))
+    system.close()
+
+
+def check(system: System, *options: str) -> None:
+    """LiteX's client reads what it should by a server with these options."""
+    with litex_server(*options) as bind_port:
         arguments = [bind_port, system.build.csr_csv, MAILBOX.origin + Field.MAGIC, PATIENCE_S]
         client = subprocess.run(
             [sys.executable, "-c", CLIENT, *map(str, arguments)],

@@ -80,7 +80,7 @@ def compare(simulator: Target, emulator: Target, image: Image, seed: int) -> Non
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Target]:
     """One system for all shapes: another model needs no other gateware."""
-    target = Simulator(over_uart=False, report=print)
+    target = Simulator("sim", print)
     # Its DRAM is as large as the first image needs.
     target.load(tiny_image(architecture((512, 2048, 2, 4, 4, 128))))
     yield target
@@ -100,7 +100,7 @@ def test_drawn_shapes(simulator: Target, seed: int) -> None:
 def test_wider_words() -> None:
     """Each word holds blocks of two rows; LiteDRAM makes it of several of its own."""
     config = EngineConfig(lanes=64, max_dim=128, max_hidden=256, max_context=64)
-    simulator, emulator = Simulator(False, print, config), Emulator(config)
+    simulator, emulator = Simulator("sim", print, config), Emulator(config)
     try:
         for shape in ((96, 100, 2, 8, 2, 12), (128, 256, 1, 4, 4, 32)):
             compare(simulator, emulator, tiny_image(architecture(shape)), sum(shape))
@@ -109,7 +109,7 @@ def test_wider_words() -> None:
 
 
 def test_words_narrower_than_those_of_dram_are_refused() -> None:
-    simulator = Simulator(False, print, EngineConfig(lanes=4))
+    simulator = Simulator("sim", print, EngineConfig(lanes=4))
     with pytest.raises(UsageError, match="choose at least 16 lanes"):
         simulator.load(tiny_image())
     simulator.close()

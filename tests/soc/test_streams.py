@@ -22,7 +22,7 @@ ROWS = STANDARD.tokens
 @pytest.fixture(scope="module")
 def simulator(image: Image) -> Iterator[Simulator]:
     """A simulator; one for all requests."""
-    target = Simulator(False, print)
+    target = Simulator("sim", print)
     target.load(image)
     yield target
     target.close()

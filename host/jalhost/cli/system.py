@@ -20,6 +20,7 @@ def targets(as_json: Json = False, debug: Debug = False) -> None:
         ("emu", "available", "bit-exact model of the engine, in Python; no hardware figures"),
         ("sim", state, "whole system in a Verilog simulator, model placed in its memory"),
         ("sim:uart", state, "the same, model loaded over the simulated serial port"),
+        ("sim:eth", state, "the same, model loaded over the simulated Ethernet"),
         *((f"uart:{port}", "port found", text) for port, text in serial_ports()),
     ]
     if as_json:
@@ -28,8 +29,9 @@ def targets(as_json: Json = False, debug: Debug = False) -> None:
         )
         return
     print(table([(name, f"{state}; {what}" if what else state) for name, state, what in rows]))
-    if len(rows) == 3:
+    if len(rows) == 4:
         print("no serial ports found; name a board's port as uart:/dev/ttyUSB0")
+    print("name a board on the network as eth:HOST, for example eth:192.168.1.50")
 
 
 def doctor(as_json: Json = False, debug: Debug = False) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jalhost.device import Device, Report, read_fingerprint
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import UsageError
-from jalhost.links.open import open_uart
+from jalhost.links.open import open_link
 from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
 
@@ -43,19 +43,19 @@ def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
 
 
 class Board:
-    """The target ``uart:PORT``.
+    """The targets ``uart:PORT`` and ``eth:HOST``.
 
     Args:
-        port: as :func:`jalhost.links.open.open_uart` takes it.
+        name: as :func:`jalhost.links.open.open_link` takes it.
         report: takes lines of progress.
         soc: ``soc.json`` of the build that the device should be; None takes any.
     """
 
-    def __init__(self, port: str, report: Report, soc: Path | None = None) -> None:
-        self._name = f"uart:{port}"
+    def __init__(self, name: str, report: Report, soc: Path | None = None) -> None:
+        self._name = name
         self._report = report
         expected = read_fingerprint(soc) if soc else None
-        link = open_uart(port)
+        link = open_link(name)
         try:
             self.device = Device(link, expected)
         except BaseException:

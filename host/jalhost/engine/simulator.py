@@ -1,4 +1,4 @@
-"""The targets ``sim`` and ``sim:uart``: the whole system in a Verilog simulator."""
+"""The targets ``sim...``: the whole system in a Verilog simulator."""
 
 import tempfile
 from collections.abc import Generator
@@ -12,7 +12,7 @@ from jalhost.engine.hardware import device_info, run_on
 from jalhost.engine.simulator_process import SimulatorProcess
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import LinkError, UsageError
-from jalhost.links.open import open_uart
+from jalhost.links.open import open_link
 from jalhost.models.blob import Blob, build_blob
 from jalhost.models.image import Image
 
@@ -31,8 +31,8 @@ class Simulator:
     """Simulates a system; the simulator starts with the first image.
 
     Args:
-        over_uart: whether the image goes over the simulated UART, as to a board, instead of lying
-            in DRAM from the start.
+        name: ``sim``: the image lies in DRAM from the start. ``sim:uart`` and ``sim:eth``: it goes
+            over the simulated UART or Ethernet, as to a board.
         report: takes lines of progress.
         config: the engine to simulate.
         gateware: the system around it (``system``), and how both differ from the default, for
@@ -41,13 +41,13 @@ class Simulator:
 
     def __init__(
         self,
-        over_uart: bool,
+        name: str,
         report: Report,
         config: EngineConfig = STANDARD,
         gateware: Gateware = DEFAULT_GATEWARE,
     ) -> None:
-        self._name = "sim:uart" if over_uart else "sim"
-        self._over_uart = over_uart
+        self._name = name
+        self._way = name.partition(":")[2]
         self._report = report
         self._config = config
         self._gateware = gateware
@@ -76,7 +76,7 @@ class Simulator:
             DeviceError: the simulated device does not work.
         """
         blob = build_blob(image, self._config)
-        in_place = self.device is None and not self._over_uart
+        in_place = self.device is None and not self._way
         device = self.device or self._start(blob)
         self.device = device
         try:
@@ -117,11 +117,12 @@ class Simulator:
     def _start(self, blob: Blob) -> Device:
         self.close()  # one that did not get ready
         process = self._start_process(blob)
-        port = process.ready.pty if self._over_uart else process.ready.tcp
-        assert port, "a simulator with a pseudo terminal names it"
+        ready = process.ready
+        name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[self._way]
+        assert name, "a simulator names what it was asked for"
         try:
-            link = open_uart(port, LINK_TIMEOUT_S)
-            return Device(link, process.ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
+            link = open_link(name, LINK_TIMEOUT_S)
+            return Device(link, ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
         except LinkError as error:
             self._explain(error)
             raise
@@ -129,13 +130,13 @@ class Simulator:
     def _start_process(self, blob: Blob) -> SimulatorProcess:
         """Returns a simulator that runs, with the image in its DRAM if it may lie there."""
         with tempfile.NamedTemporaryFile(prefix="jalhost-", suffix=".blob") as file:
-            preload = None if self._over_uart else Path(file.name)
+            preload = None if self._way else Path(file.name)
             if preload:
                 file.write(blob.data)
                 file.flush()
             needed = IMAGE_OFFSET + blob.memory_for(self._config.tokens)
             system = self._gateware.system
-            process = SimulatorProcess(self._config, preload, self._over_uart, needed, system)
+            process = SimulatorProcess(self._config, preload, self._way, needed, system)
             # In this object's hands before the wait: an interrupt closes it.
             self.process = process
             process.wait_until_ready(self._report)

@@ -39,11 +39,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ready:
-    """Where a running simulator can be reached, and what it simulates."""
+    """Where a running simulator can be reached, by names of links, and what it simulates."""
 
     tcp: str
-    """As a link's name."""
     pty: str | None
+    udp: str | None
     fingerprint: int
 
 
@@ -56,7 +56,8 @@ class SimulatorProcess:
     Args:
         config: the engine to simulate.
         preload: file to place in DRAM; read before it is ready.
-        pty: whether to give the simulated UART a pseudo terminal.
+        way: how it shall be reached besides by TCP: ``uart`` (its UART gets a pseudo terminal),
+            ``eth`` (it gets Ethernet), or empty.
         memory_bytes: what the image needs; decides the size of the simulated DRAM.
         system: the system around the engine, where it is not the default one.
     """
@@ -65,14 +66,14 @@ class SimulatorProcess:
         self,
         config: EngineConfig,
         preload: Path | None,
-        pty: bool,
+        way: str,
         memory_bytes: int,
         system: Mapping[str, str | int] = NO_OPTIONS,
     ) -> None:
         command = [*COMMAND, "run", "--attached", *_system_options(asdict(config), system)]
         command += ["--dram-mib", str(dram_mib(memory_bytes))]
         command += ["--preload", str(preload)] if preload else []
-        command += ["--pty"] if pty else []
+        command += {"": [], "uart": ["--pty"], "eth": ["--link", "eth"]}[way]
         # A session of its own: Ctrl-C is for this process, which then ends the simulator in order.
         self._process = subprocess.Popen(
             command,
@@ -169,9 +170,7 @@ class SimulatorProcess:
                 case "error":
                     raise _error(event)
                 case "ready":
-                    host, port = event["tcp"]
-                    fingerprint = int(event["fingerprint"], 16)
-                    return Ready(f"tcp://{host}:{port}", event["pty"], fingerprint)
+                    return _ready(event)
 
     def _next_event(self, step: str, report: Report) -> dict[str, Any] | None:
         """The next event; a build step that takes longer than a moment is reported."""
@@ -210,6 +209,18 @@ def _system_options(engine: Mapping[str, Any], system: Mapping[str, str | int]) 
     for name, value in system.items():
         options += [f"--{name.replace('_', '-')}", str(value)]
     return options
+
+
+def _ready(event: dict[str, Any]) -> Ready:
+    """What the event says that reports a simulator to run."""
+    host, port = event["tcp"]
+    pty, udp = event["pty"], event.get("udp")
+    return Ready(
+        tcp=f"uart:tcp://{host}:{port}",
+        pty=f"uart:{pty}" if pty else None,
+        udp=f"eth:{udp[0]}:{udp[1]}" if udp else None,
+        fingerprint=int(event["fingerprint"], 16),
+    )
 
 
 def _error(event: dict[str, Any]) -> JalError:

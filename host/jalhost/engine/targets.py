@@ -10,6 +10,11 @@ from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
 from jalhost.engine.target import Target
 from jalhost.environment import SIMULATION
 from jalhost.errors import EnvironmentProblem, UsageError
+from jalhost.links.open import LINKS
+
+SIMULATORS = ("sim", "sim:uart", "sim:eth")
+
+TARGETS = f"emu, {', '.join(SIMULATORS)}, uart:PORT, eth:HOST"
 
 
 def choose_target() -> tuple[str, str]:
@@ -25,7 +30,7 @@ def choose_target() -> tuple[str, str]:
 def open_target(
     name: str, report: Report, soc: Path | None = None, gateware: str | None = None
 ) -> Iterator[Target]:
-    """Opens a target: ``emu``, ``sim``, ``sim:uart`` or ``uart:PORT``; closes it behind the block.
+    """Opens a target: :data:`TARGETS` says which there are; closes it behind the block.
 
     ``soc``: description of the build that a board should have; None takes any. ``gateware``: what
     to emulate or simulate, as ``KEY=VALUE[,KEY=VALUE...]``.
@@ -50,7 +55,7 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
                 f"the emulator has no {' and no '.join(gateware.system)}", "use --target sim"
             )
         return Emulator(engine_config(gateware.engine, STANDARD), gateware.text)
-    if name in ("sim", "sim:uart"):
+    if name in SIMULATORS:
         require_simulation()
         from jalhost.engine.simulator import Simulator
         from jalhost.engine.simulator_process import complete_engine
@@ -58,14 +63,15 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
         config = engine_config(gateware.engine, STANDARD)
         if gateware.text:
             config = complete_engine(gateware.engine, gateware.system)
-        return Simulator(name == "sim:uart", report, config, gateware)
-    if name.startswith("uart:"):
+        return Simulator(name, report, config, gateware)
+    kind, colon, _ = name.partition(":")
+    if colon and kind in LINKS:
         from jalhost.engine.hardware import Board
 
         if gateware.text:
             raise UsageError("a board has the gateware that it was built with", "drop --gateware")
-        return Board(name.removeprefix("uart:"), report, soc)
-    raise UsageError(f"there is no target {name!r}", "targets: emu, sim, sim:uart, uart:PORT")
+        return Board(name, report, soc)
+    raise UsageError(f"there is no target {name!r}", f"targets: {TARGETS}")
 
 
 def require_simulation() -> None:

@@ -1,11 +1,26 @@
 """Links by name."""
 
+from collections.abc import Callable
+
 from jalhost.errors import LinkError, UsageError
 from jalhost.links.link import ByteStream, Link
 from jalhost.links.uartbone import UartBone
 
+LINK_TIMEOUT_S = 2.0
 
-def open_uart(name: str, timeout_s: float = 2.0) -> Link:
+
+def open_link(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
+    """Opens a link by kind and place: ``uart:PORT`` or ``eth:HOST``.
+
+    Raises:
+        UsageError: the name makes no sense.
+        LinkError: the link does not work.
+    """
+    kind, _, place = name.partition(":")
+    return LINKS[kind](place, timeout_s)
+
+
+def open_uart(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
     """Opens a UARTBone link: ``PORT``, ``PORT@BAUD`` or ``tcp://HOST:PORT``.
 
     Raises:
@@ -13,6 +28,18 @@ def open_uart(name: str, timeout_s: float = 2.0) -> Link:
         LinkError: the port is missing or busy.
     """
     return UartBone(_open_stream(name), timeout_s)
+
+
+def open_ethernet(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
+    """Opens an Etherbone link: ``HOST`` or ``HOST:PORT``.
+
+    Raises:
+        UsageError: the name makes no sense.
+        LinkError: there is no such host, or nobody answers.
+    """
+    from jalhost.links.etherbone import open_etherbone
+
+    return open_etherbone(name, timeout_s)
 
 
 def _open_stream(name: str) -> ByteStream:
@@ -32,3 +59,7 @@ def _open_stream(name: str) -> ByteStream:
     if not port or (baud and not baud.isdecimal()):
         raise UsageError(f"{name!r} is not PORT or PORT@BAUD, for example /dev/ttyUSB0@115200")
     return SerialPort(port, int(baud) if baud else DEFAULT_BAUD)
+
+
+LINKS: dict[str, Callable[[str, float], Link]] = {"uart": open_uart, "eth": open_ethernet}
+"""What opens a link, by kind."""

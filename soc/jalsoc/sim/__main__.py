@@ -18,6 +18,7 @@ from jalhost.errors import INTERRUPTED, JalError, UsageError
 from jalsoc.dram import DRAM_KINDS, dram_chip, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
 from jalsoc.sim.config import MIB, SimulatorConfig
+from jalsoc.sim.links import LINKS
 from jalsoc.sim.process import SimulatorOptions, harness_command
 
 
@@ -45,6 +46,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     system.add_argument("--dram", default=default.dram, help=", ".join(DRAM_KINDS))
     system.add_argument("--dram-mib", type=int, default=default.dram_mib)
     system.add_argument("--clock-hz", type=int, default=default.clock_hz)
+    system.add_argument(
+        "--link", default=default.link, help=f"besides UARTBone: {', '.join(LINKS)}"
+    )
     system.add_argument("--trace-file", type=Path, help="writes waveforms (FST)")
     commands.add_parser("describe", parents=[system], help="only say what would be built")
     commands.add_parser("build", parents=[system], help="only build")
@@ -52,6 +56,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     run.add_argument("--preload", type=Path, help="image as it lies in DRAM")
     run.add_argument("--pty", action="store_true", help="also offer a pseudo terminal")
     run.add_argument("--port", type=int, default=0, help="TCP port; 0 picks one")
+    run.add_argument("--udp-port", type=int, default=0, help="of --link eth; 0 picks one")
     run.add_argument("--cycles-per-byte", type=int, default=0, help="pace of the serial line")
     run.add_argument("--idle-exit", type=float, default=0.0, help="seconds without a client")
     run.add_argument("--max-cycles", type=int, default=0)
@@ -77,6 +82,7 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         dram=arguments.dram,
         dram_mib=arguments.dram_mib,
         clock_hz=arguments.clock_hz,
+        link=arguments.link,
     )
     if config.dram_mib != SimulatorConfig.dram_mib:
         # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.
@@ -103,6 +109,7 @@ def become_harness(built: SimulatorBuild, arguments: argparse.Namespace) -> None
         trace_start=arguments.trace_start,
         trace_cycles=arguments.trace_cycles,
         port=arguments.port,
+        udp_port=arguments.udp_port,
         attached=arguments.attached,
     )
     command = harness_command(built, options)

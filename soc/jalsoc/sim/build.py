@@ -33,6 +33,7 @@ from jalsoc.cache import (
 from jalsoc.export import CSR_CSV, CSR_JSON, HEADERS, SOC_JSON
 from jalsoc.guard import run_guarded
 from jalsoc.sim.config import SimulatorConfig
+from jalsoc.sim.links import LINKS
 
 HARDWARE_PACKAGES = ("litex", "litedram", "migen", "pythondata-cpu-vexriscv")
 
@@ -166,7 +167,7 @@ def build_system(config: SimulatorConfig) -> tuple[Path, bool]:
         for path in Path(package.__path__[0]).rglob("*.py")
         if package is jalgateware or "ooc" not in path.name
     ]
-    versions = distribution_versions(*HARDWARE_PACKAGES)
+    versions = distribution_versions(*HARDWARE_PACKAGES, *LINKS[config.link].packages)
     key = digest(config.to_json(), digest_files(sources), versions, sys.version)
 
     def make(folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.errors import UsageError
 from jalsoc.dram import dram_kind
+from jalsoc.sim.links import LINKS
 
 MIB = 1 << 20
 
@@ -15,7 +16,8 @@ MIB = 1 << 20
 class SimulatorConfig:
     """One system in simulation.
 
-    ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for.
+    ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for. ``link``:
+    what leads into the system besides the UARTBone, which always does.
 
     Raises:
         UsageError: a value is out of range.
@@ -25,6 +27,7 @@ class SimulatorConfig:
     dram: str = "ddr3x16"
     dram_mib: int = 32
     clock_hz: int = 100_000_000
+    link: str = "uart"
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
@@ -37,6 +40,8 @@ class SimulatorConfig:
             )
         if self.dram_mib < 2 or self.dram_mib & (self.dram_mib - 1):
             raise UsageError(f"the DRAM's size is a power of two from 2 MiB, not {self.dram_mib}")
+        if self.link not in LINKS:
+            raise UsageError(f"there is no link {self.link!r}", f"links: {', '.join(LINKS)}")
         if not 10_000_000 <= self.clock_hz <= 400_000_000:
             raise UsageError(f"the clock is 10 to 400 MHz, not {self.clock_hz} Hz")
 

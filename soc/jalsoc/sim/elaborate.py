@@ -13,6 +13,7 @@ from typing import Any
 
 from jalgateware.contract import memory_map
 from jalsoc.sim.config import MIB, SimulatorConfig
+from jalsoc.sim.links import LINKS
 
 VERILOG = "sim.v"
 """The top module is called ``sim``."""
@@ -52,6 +53,7 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
     )
     # The model needs no time between its commands.
     soc.add_config("BIOS_NO_DELAYS")
+    LINKS[config.link].connect(soc, platform)
     return soc, platform
 
 
@@ -87,9 +89,13 @@ def write_geometry(config: SimulatorConfig, folder: Path) -> None:
     constants = {
         "DRAM_BYTES": config.dram_mib * MIB,
         "ROM_BYTES": memory_map.ROM.size,
+        **LINKS[config.link].constants,
     }
     text = "// Generated with the Verilog.\n#pragma once\n"
-    text += "".join(f"#define {name} {value}u\n" for name, value in constants.items())
+    text += "".join(
+        f"#define {name} {value}{'u' if value < 1 << 32 else 'ull'}\n"
+        for name, value in constants.items()
+    )
     (folder / GEOMETRY).write_text(text, encoding="utf-8")
 
 

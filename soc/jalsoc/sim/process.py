@@ -36,6 +36,7 @@ class SimulatorOptions:
         trace_file: writes waveforms (FST) of ``trace_cycles`` cycles from ``trace_start`` on; needs
             a build with ``trace``.
         port: TCP port; 0 picks a free one.
+        udp_port: the same for the UDP port of a system with Ethernet.
         attached: ends when standard input closes.
     """
 
@@ -48,6 +49,7 @@ class SimulatorOptions:
     trace_start: int = 0
     trace_cycles: int = 1_000_000
     port: int = 0
+    udp_port: int = 0
     attached: bool = True
 
 
@@ -70,10 +72,15 @@ def harness_command(build: SimulatorBuild, options: SimulatorOptions) -> list[st
         command += ["--trace-file", str(options.trace_file.absolute())]
         command += ["--trace-start", str(options.trace_start)]
         command += ["--trace-cycles", str(options.trace_cycles)]
-    numbers = ("cycles_per_byte", "idle_exit", "max_cycles", "port")
-    values = (options.cycles_per_byte, options.idle_exit_s, options.max_cycles, options.port)
-    for name, value in zip(numbers, values, strict=True):
-        command += [f"--{name.replace('_', '-')}", str(value)]
+    numbers = {
+        "cycles-per-byte": options.cycles_per_byte,
+        "idle-exit": options.idle_exit_s,
+        "max-cycles": options.max_cycles,
+        "port": options.port,
+        "udp-port": options.udp_port,
+    }
+    for name, value in numbers.items():
+        command += [f"--{name}", str(value)]
     command += ["--pty"] if options.pty else []
     command += ["--attached"] if options.attached else []
     return command
@@ -114,6 +121,12 @@ class Simulator:
     def tcp_address(self) -> tuple[str, int]:
         """Where the byte stream of the UARTBone can be reached."""
         host, port = self._ready["tcp"]
+        return str(host), int(port)
+
+    @property
+    def udp_address(self) -> tuple[str, int]:
+        """Where the Etherbone port of a system with Ethernet can be reached."""
+        host, port = self._ready["udp"]
         return str(host), int(port)
 
     @property

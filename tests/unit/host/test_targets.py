@@ -124,7 +124,7 @@ def test_busy_board_is_named(board: tuple[FakeDevice, str]) -> None:
 
 
 @pytest.mark.usefixtures("simulator")
-@pytest.mark.parametrize("name", ["sim", "sim:uart"])
+@pytest.mark.parametrize("name", ["sim", "sim:uart", "sim:eth"])
 def test_simulator_gives_the_emulators_tokens(name: str) -> None:
     reports: list[str] = []
     with open_target(name, reports.append) as target:
@@ -137,8 +137,8 @@ def test_simulator_gives_the_emulators_tokens(name: str) -> None:
     sent = [line for line in reports if line.startswith("sending")]
     # Of the steps, those that take a while are reported.
     assert "building the simulator, which is then kept: simulator ..." in reports
-    # Over the UART the image is sent; else it lies in DRAM from the start.
-    assert len(sent) == (name == "sim:uart")
+    # Over a link the image is sent; else it lies in DRAM from the start.
+    assert len(sent) == (name != "sim")
 
 
 @pytest.mark.usefixtures("simulator")

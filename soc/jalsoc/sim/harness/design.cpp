@@ -151,4 +151,16 @@ Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) 
   return exchange;
 }
 
+#ifdef LINK_ETH
+std::optional<uint8_t> Design::ethernet_sent() const {
+  if (!top_->ethernet_source_valid) return std::nullopt;
+  return top_->ethernet_source_data;
+}
+
+void Design::set_ethernet(std::optional<uint8_t> byte) {
+  top_->ethernet_sink_valid = byte.has_value();
+  top_->ethernet_sink_data = byte.value_or(0);
+}
+#endif
+
 bool Design::finished() const { return context_->gotFinish(); }

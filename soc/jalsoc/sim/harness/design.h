@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "geometry.h"
+
 class Vsim;
 class VerilatedContext;
 
@@ -35,6 +37,13 @@ class Design {
     std::optional<uint8_t> output;
   };
   Exchange cycle(std::optional<uint8_t> input, bool output_ready);
+
+#ifdef LINK_ETH
+  // The Ethernet wire: what the system sends in this cycle, and what it is sent; both may be
+  // nothing.
+  std::optional<uint8_t> ethernet_sent() const;
+  void set_ethernet(std::optional<uint8_t> byte);
+#endif
 
   uint64_t cycles() const { return cycles_; }
 

@@ -17,6 +17,7 @@
 #include "control.h"
 #include "design.h"
 #include "endpoints.h"
+#include "ethernet.h"
 #include "pages.h"
 
 namespace {
@@ -48,6 +49,7 @@ struct Options {
   uint64_t cycles_per_byte = 0;
   double idle_exit_s = 0;
   uint16_t port = 0;
+  uint16_t udp_port = 0;
   bool terminal = false;
   bool attached = false;
 };
@@ -77,6 +79,7 @@ Options parse(int argc, char **argv) {
     else if (name == "--cycles-per-byte") options.cycles_per_byte = std::stoull(value);
     else if (name == "--idle-exit") options.idle_exit_s = std::stod(value);
     else if (name == "--port") options.port = static_cast<uint16_t>(std::stoul(value));
+    else if (name == "--udp-port") options.udp_port = static_cast<uint16_t>(std::stoul(value));
     else throw std::runtime_error("unknown option " + name);
   }
   return options;
@@ -107,10 +110,11 @@ class Pace {
 
 class Simulation {
  public:
-  Simulation(const Options &options, Design &design, Endpoints &endpoints)
+  Simulation(const Options &options, Design &design, Endpoints &endpoints, Ethernet &ethernet)
       : options_(options),
         design_(design),
         endpoints_(endpoints),
+        ethernet_(ethernet),
         control_(design, options.attached),
         input_(options.cycles_per_byte),
         output_(options.cycles_per_byte),
@@ -122,6 +126,7 @@ class Simulation {
     if (options_.max_cycles == 0 && options_.trace_file.empty()) settle();
     for (unsigned polls = 0;; polls++) {
       endpoints_.poll();
+      ethernet_.poll();
       std::string reason = control_.poll();
       if (reason.empty() && (polls % CHECK_POLLS == 0 || signalled)) reason = check();
       if (!reason.empty()) return reason;
@@ -161,6 +166,7 @@ class Simulation {
     std::optional<uint8_t> input;
     if (endpoints_.has_input() && input_.allows(now)) input = endpoints_.input();
     const bool room = endpoints_.has_room() && output_.allows(now);
+    ethernet_.step(design_);
     const Design::Exchange exchange = design_.cycle(input, room);
     if (exchange.taken) {
       endpoints_.take_input();
@@ -178,7 +184,7 @@ class Simulation {
     if (getppid() != parent_) return "parent";
     if (design_.finished()) return "finish";
     const Clock::time_point now = Clock::now();
-    if (endpoints_.active()) last_active_ = now;
+    if (endpoints_.active() || ethernet_.active()) last_active_ = now;
     const std::chrono::duration<double> idle = now - last_active_;
     if (options_.idle_exit_s > 0 && idle.count() > options_.idle_exit_s) return "idle";
     return "";
@@ -187,6 +193,7 @@ class Simulation {
   const Options &options_;
   Design &design_;
   Endpoints &endpoints_;
+  Ethernet &ethernet_;
   Control control_;
   Pace input_, output_;
   pid_t parent_;
@@ -200,17 +207,18 @@ int simulate(const Options &options) {
   if (!options.trace_file.empty())
     design.trace(options.trace_file, options.trace_start, options.trace_cycles);
   Endpoints endpoints(options.port);
+  Ethernet ethernet(options.udp_port);
   const std::string terminal = options.terminal ? endpoints.open_terminal() : "";
 
   std::string ready = "{\"event\": \"ready\", \"tcp\": [\"127.0.0.1\", " +
                       std::to_string(endpoints.port()) +
                       "], \"pty\": " + (terminal.empty() ? "null" : quoted(terminal)) +
-                      ", \"pid\": " + std::to_string(getpid());
+                      ethernet.ready_field() + ", \"pid\": " + std::to_string(getpid());
   if (!options.ready_fields.empty()) ready += ", " + options.ready_fields;
   if (!emit(ready + "}")) return 1;
 
   const auto start = std::chrono::steady_clock::now();
-  const std::string reason = Simulation(options, design, endpoints).run();
+  const std::string reason = Simulation(options, design, endpoints, ethernet).run();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   emit("{\"event\": \"stopped\", \"reason\": " + quoted(reason) +
        ", \"cycles\": " + std::to_string(design.cycles()) +
