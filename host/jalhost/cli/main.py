@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import bench, generate, model, system
+from jalhost.cli import bench, generate, model, pcie, system
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(bench.bench)
 app.add_typer(model.app, name="model")
+app.add_typer(pcie.app, name="pcie")
 app.command()(system.targets)
 app.command()(system.doctor)
 

@@ -13,6 +13,7 @@ from jalhost.errors import EnvironmentProblem
 def targets(as_json: Json = False, debug: Debug = False) -> None:
     """List what programs can run on."""
     from jalhost.environment import SIMULATION, serial_ports
+    from jalhost.links.pcie_bar import SYSFS, our_devices
 
     missing = ", ".join(item.name for item in SIMULATION.missing())
     state = f"not available: {missing} missing (see jalhost doctor)" if missing else "available"
@@ -20,6 +21,9 @@ def targets(as_json: Json = False, debug: Debug = False) -> None:
         ("emu", "available", "bit-exact model of the engine, in Python; no hardware figures"),
         ("sim", state, "whole system in a Verilog simulator, model placed in its memory"),
         ("sim:uart", state, "the same, model loaded over the simulated serial port"),
+        ("sim:pcie", state, "the same, model loaded over simulated PCIe"),
+        ("sim:pcie-dma", state, "the same, model fetched by the simulated device's DMA"),
+        *((f"pcie:{device.address}", "board found", device.link) for device in our_devices(SYSFS)),
         *((f"uart:{port}", "port found", text) for port, text in serial_ports()),
     ]
     if as_json:
@@ -28,7 +32,7 @@ def targets(as_json: Json = False, debug: Debug = False) -> None:
         )
         return
     print(table([(name, f"{state}; {what}" if what else state) for name, state, what in rows]))
-    if len(rows) == 3:
+    if not any(name.startswith("uart:") for name, _, _ in rows):
         print("no serial ports found; name a board's port as uart:/dev/ttyUSB0")
 
 

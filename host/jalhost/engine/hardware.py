@@ -1,12 +1,12 @@
 """Targets with a device at the other end of a link: boards, and simulators reached like boards."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from jalhost.device import Device, Report, read_fingerprint
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import UsageError
-from jalhost.links.open import open_uart
+from jalhost.links.link import Link
 from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
 
@@ -43,19 +43,22 @@ def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
 
 
 class Board:
-    """The target ``uart:PORT``.
+    """A board behind a link: the targets ``uart:PORT`` and ``pcie[:ADDRESS]``.
 
     Args:
-        port: as :func:`jalhost.links.open.open_uart` takes it.
+        name: the target's.
+        open_link: opens the link.
         report: takes lines of progress.
         soc: ``soc.json`` of the build that the device should be; None takes any.
     """
 
-    def __init__(self, port: str, report: Report, soc: Path | None = None) -> None:
-        self._name = f"uart:{port}"
+    def __init__(
+        self, name: str, open_link: Callable[[], Link], report: Report, soc: Path | None = None
+    ) -> None:
+        self._name = name
         self._report = report
         expected = read_fingerprint(soc) if soc else None
-        link = open_uart(port)
+        link = open_link()
         try:
             self.device = Device(link, expected)
         except BaseException:

@@ -1,4 +1,4 @@
-"""The targets ``sim`` and ``sim:uart``: the whole system in a Verilog simulator."""
+"""The targets ``sim`` and ``sim:LINK``: the whole system in a Verilog simulator."""
 
 import tempfile
 from collections.abc import Generator
@@ -9,9 +9,10 @@ from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.device import Device, Report
 from jalhost.engine.gateware import Gateware
 from jalhost.engine.hardware import device_info, run_on
-from jalhost.engine.simulator_process import SimulatorProcess
+from jalhost.engine.simulator_process import Ready, SimulatorProcess
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import LinkError, UsageError
+from jalhost.links.link import Link
 from jalhost.links.open import open_uart
 from jalhost.models.blob import Blob, build_blob
 from jalhost.models.image import Image
@@ -37,6 +38,8 @@ class Simulator:
         config: the engine to simulate.
         gateware: the system around it (``system``), and how both differ from the default, for
             people (``text``).
+        link: what the image goes over where that is not the UART: ``pcie``, or ``pcie-dma``, where
+            the device fetches it by itself.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class Simulator:
         report: Report,
         config: EngineConfig = STANDARD,
         gateware: Gateware = DEFAULT_GATEWARE,
+        link: str = "",
     ) -> None:
-        self._name = "sim:uart" if over_uart else "sim"
+        self._name = f"sim:{link}" if link else "sim:uart" if over_uart else "sim"
+        self._link = link
         self._over_uart = over_uart
         self._report = report
         self._config = config
@@ -76,7 +81,7 @@ class Simulator:
             DeviceError: the simulated device does not work.
         """
         blob = build_blob(image, self._config)
-        in_place = self.device is None and not self._over_uart
+        in_place = self.device is None and not self._is_sent
         device = self.device or self._start(blob)
         self.device = device
         try:
@@ -114,27 +119,42 @@ class Simulator:
             self.process.close()
         self.device = self.process = None
 
+    @property
+    def _is_sent(self) -> bool:
+        """Whether images go over a link instead of lying in DRAM from the start."""
+        return self._over_uart or bool(self._link)
+
     def _start(self, blob: Blob) -> Device:
         self.close()  # one that did not get ready
         process = self._start_process(blob)
-        port = process.ready.pty if self._over_uart else process.ready.tcp
-        assert port, "a simulator with a pseudo terminal names it"
         try:
-            link = open_uart(port, LINK_TIMEOUT_S)
+            link = self._open(process.ready)
             return Device(link, process.ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
         except LinkError as error:
             self._explain(error)
             raise
 
+    def _open(self, ready: Ready) -> Link:
+        if self._link:
+            from jalhost.links.pcie_tlp import open_pcie_packets
+
+            assert ready.pcie, "a simulator with PCIe names its port"
+            return open_pcie_packets(ready.pcie, LINK_TIMEOUT_S, dma=self._link == "pcie-dma")
+        port = ready.pty if self._over_uart else ready.tcp
+        assert port, "a simulator with a pseudo terminal names it"
+        return open_uart(port, LINK_TIMEOUT_S)
+
     def _start_process(self, blob: Blob) -> SimulatorProcess:
         """Returns a simulator that runs, with the image in its DRAM if it may lie there."""
         with tempfile.NamedTemporaryFile(prefix="jalhost-", suffix=".blob") as file:
-            preload = None if self._over_uart else Path(file.name)
+            preload = None if self._is_sent else Path(file.name)
             if preload:
                 file.write(blob.data)
                 file.flush()
             needed = IMAGE_OFFSET + blob.memory_for(self._config.tokens)
-            system = self._gateware.system
+            system = dict(self._gateware.system)
+            if self._link:
+                system["link"] = self._link.partition("-")[0]
             process = SimulatorProcess(self._config, preload, self._over_uart, needed, system)
             # In this object's hands before the wait: an interrupt closes it.
             self.process = process

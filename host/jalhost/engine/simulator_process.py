@@ -45,6 +45,8 @@ class Ready:
     """As a link's name."""
     pty: str | None
     fingerprint: int
+    pcie: str | None = None
+    """HOST:PORT of its PCIe packets."""
 
 
 class SimulatorProcess:
@@ -171,7 +173,8 @@ class SimulatorProcess:
                 case "ready":
                     host, port = event["tcp"]
                     fingerprint = int(event["fingerprint"], 16)
-                    return Ready(f"tcp://{host}:{port}", event["pty"], fingerprint)
+                    pcie = ":".join(map(str, event["pcie"])) if "pcie" in event else None
+                    return Ready(f"tcp://{host}:{port}", event["pty"], fingerprint, pcie)
 
     def _next_event(self, step: str, report: Report) -> dict[str, Any] | None:
         """The next event; a build step that takes longer than a moment is reported."""

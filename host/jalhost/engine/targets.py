@@ -1,7 +1,8 @@
 """Targets by name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from jalgateware.contract.config import STANDARD
@@ -10,6 +11,10 @@ from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
 from jalhost.engine.target import Target
 from jalhost.environment import SIMULATION
 from jalhost.errors import EnvironmentProblem, UsageError
+from jalhost.links.link import Link
+
+SIMULATED = {"sim": "", "sim:uart": "", "sim:pcie": "pcie", "sim:pcie-dma": "pcie-dma"}
+"""Targets that are simulated, and what images go over where that is not the UART."""
 
 
 def choose_target() -> tuple[str, str]:
@@ -25,7 +30,7 @@ def choose_target() -> tuple[str, str]:
 def open_target(
     name: str, report: Report, soc: Path | None = None, gateware: str | None = None
 ) -> Iterator[Target]:
-    """Opens a target: ``emu``, ``sim``, ``sim:uart`` or ``uart:PORT``; closes it behind the block.
+    """Opens a target, one of ``emu``, SIMULATED, ``uart:PORT``, ``pcie``; closes it behind the block.
 
     ``soc``: description of the build that a board should have; None takes any. ``gateware``: what
     to emulate or simulate, as ``KEY=VALUE[,KEY=VALUE...]``.
@@ -50,7 +55,7 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
                 f"the emulator has no {' and no '.join(gateware.system)}", "use --target sim"
             )
         return Emulator(engine_config(gateware.engine, STANDARD), gateware.text)
-    if name in ("sim", "sim:uart"):
+    if name in SIMULATED:
         require_simulation()
         from jalhost.engine.simulator import Simulator
         from jalhost.engine.simulator_process import complete_engine
@@ -58,14 +63,32 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
         config = engine_config(gateware.engine, STANDARD)
         if gateware.text:
             config = complete_engine(gateware.engine, gateware.system)
-        return Simulator(name == "sim:uart", report, config, gateware)
-    if name.startswith("uart:"):
+        return Simulator(name == "sim:uart", report, config, gateware, SIMULATED[name])
+    kind, _, address = name.partition(":")
+    if name != "uart" and kind in BOARDS:
         from jalhost.engine.hardware import Board
 
         if gateware.text:
             raise UsageError("a board has the gateware that it was built with", "drop --gateware")
-        return Board(name.removeprefix("uart:"), report, soc)
-    raise UsageError(f"there is no target {name!r}", "targets: emu, sim, sim:uart, uart:PORT")
+        return Board(name, partial(BOARDS[kind], address), report, soc)
+    targets = ", ".join([*SIMULATED, "uart:PORT", "pcie[:ADDRESS]"])
+    raise UsageError(f"there is no target {name!r}", f"targets: emu, {targets}")
+
+
+def _open_uart(port: str) -> Link:
+    from jalhost.links.open import open_uart
+
+    return open_uart(port)
+
+
+def _open_pcie(address: str) -> Link:
+    from jalhost.links import pcie_bar
+
+    return pcie_bar.open_pcie(address, pcie_bar.SYSFS)
+
+
+BOARDS: dict[str, Callable[[str], Link]] = {"uart": _open_uart, "pcie": _open_pcie}
+"""What leads to a board, by what targets begin with; each takes what stands behind the colon."""
 
 
 def require_simulation() -> None:

@@ -17,7 +17,7 @@ from jalgateware.contract.config import STANDARD
 from jalhost.errors import INTERRUPTED, JalError, UsageError
 from jalsoc.dram import DRAM_KINDS, dram_chip, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
-from jalsoc.sim.config import MIB, SimulatorConfig
+from jalsoc.sim.config import LINKS, MIB, SimulatorConfig
 from jalsoc.sim.process import SimulatorOptions, harness_command
 
 
@@ -45,6 +45,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     system.add_argument("--dram", default=default.dram, help=", ".join(DRAM_KINDS))
     system.add_argument("--dram-mib", type=int, default=default.dram_mib)
     system.add_argument("--clock-hz", type=int, default=default.clock_hz)
+    system.add_argument("--link", default=default.link, help=", ".join(LINKS))
     system.add_argument("--trace-file", type=Path, help="writes waveforms (FST)")
     commands.add_parser("describe", parents=[system], help="only say what would be built")
     commands.add_parser("build", parents=[system], help="only build")
@@ -77,6 +78,7 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         dram=arguments.dram,
         dram_mib=arguments.dram_mib,
         clock_hz=arguments.clock_hz,
+        link=arguments.link,
     )
     if config.dram_mib != SimulatorConfig.dram_mib:
         # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.

@@ -34,7 +34,7 @@ from jalsoc.export import CSR_CSV, CSR_JSON, HEADERS, SOC_JSON
 from jalsoc.guard import run_guarded
 from jalsoc.sim.config import SimulatorConfig
 
-HARDWARE_PACKAGES = ("litex", "litedram", "migen", "pythondata-cpu-vexriscv")
+HARDWARE_PACKAGES = ("litex", "litedram", "litepcie", "migen", "pythondata-cpu-vexriscv")
 
 VERILATOR_FLAGS = (
     "--cc",

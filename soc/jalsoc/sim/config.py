@@ -10,12 +10,15 @@ from jalsoc.dram import dram_kind
 
 MIB = 1 << 20
 
+LINKS = ("uart", "pcie")
+"""What leads into a simulated system; the serial port is always there."""
+
 
 @dataclass(frozen=True)
 class SimulatorConfig:
     """One system in simulation.
 
-    ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for.
+    ``link`` is what it has besides its serial port. ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for.
 
     Raises:
         UsageError: a value is out of range.
@@ -25,6 +28,7 @@ class SimulatorConfig:
     dram: str = "ddr3x16"
     dram_mib: int = 32
     clock_hz: int = 100_000_000
+    link: str = "uart"
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
@@ -35,6 +39,8 @@ class SimulatorConfig:
                 f"{self.engine.lanes} lanes read less than a word of {self.dram}",
                 f"choose at least {kind.port_bytes} lanes",
             )
+        if self.link not in LINKS:
+            raise UsageError(f"there is no link {self.link!r}", f"choose from {', '.join(LINKS)}")
         if self.dram_mib < 2 or self.dram_mib & (self.dram_mib - 1):
             raise UsageError(f"the DRAM's size is a power of two from 2 MiB, not {self.dram_mib}")
         if not 10_000_000 <= self.clock_hz <= 400_000_000:

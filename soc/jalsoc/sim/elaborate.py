@@ -33,6 +33,7 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
 
     from jalsoc.dram import dram_chip, dram_kind
     from jalsoc.dram_phy import DramPhyModel
+    from jalsoc.sim.links import ADD_LINK
     from jalsoc.sim.platform import SimulationCrg, simulation_platform
     from jalsoc.soc import JalSoC
 
@@ -50,6 +51,7 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
         description="simulation",
         simulated=True,
     )
+    soc.harness_constants = ADD_LINK[config.link](soc, platform)
     # The model needs no time between its commands.
     soc.add_config("BIOS_NO_DELAYS")
     return soc, platform
@@ -74,19 +76,20 @@ def elaborate(config: SimulatorConfig, folder: Path) -> None:
         shutil.copy(path, folder)
         sources.append(Path(path).name)
     (folder / SOURCES).write_text("".join(f"{name}\n" for name in sources), encoding="utf-8")
-    write_geometry(config, folder)
+    write_geometry(config, folder, soc.harness_constants)
     write_maps(soc, folder, {"dram": {"kind": config.dram, "bytes": config.dram_mib * MIB}})
     (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
 
 
-def write_geometry(config: SimulatorConfig, folder: Path) -> None:
-    """Makes memories accessible to the harness, and tells it their sizes."""
+def write_geometry(config: SimulatorConfig, folder: Path, link: dict[str, int]) -> None:
+    """Makes memories accessible to the harness, and tells it their sizes and the link's."""
     lines = ["`verilator_config"]
     lines += [f'public_flat_rw -module "sim" -var "{name}"' for name in ("rom", "dram")]
     (folder / PUBLIC).write_text("\n".join(lines) + "\n", encoding="utf-8")
     constants = {
         "DRAM_BYTES": config.dram_mib * MIB,
         "ROM_BYTES": memory_map.ROM.size,
+        **link,
     }
     text = "// Generated with the Verilog.\n#pragma once\n"
     text += "".join(f"#define {name} {value}u\n" for name, value in constants.items())
