@@ -30,7 +30,7 @@ def choose_target() -> tuple[str, str]:
 def open_target(
     name: str, report: Report, soc: Path | None = None, gateware: str | None = None
 ) -> Iterator[Target]:
-    """Opens a target, one of ``emu``, SIMULATED, ``uart:PORT``, ``pcie``; closes it behind the block.
+    """Opens a target: ``emu``, one of SIMULATED or BOARDS; closes it behind the block.
 
     ``soc``: description of the build that a board should have; None takes any. ``gateware``: what
     to emulate or simulate, as ``KEY=VALUE[,KEY=VALUE...]``.

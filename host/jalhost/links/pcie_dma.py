@@ -175,8 +175,9 @@ class DmaLink(Bar0Link):
             if words != seen:
                 seen, since = words, now
             elif now - since > PATIENCE_S:
+                done_bytes = words * self._port_bytes
                 raise LinkError(
-                    f"the DMA of {self.description} stopped after {words * self._port_bytes:,} bytes",
+                    f"the DMA of {self.description} stopped after {done_bytes:,} bytes",
                     "reset the device",
                 )
 

@@ -67,6 +67,12 @@ class _Pending:
     data: bytearray = field(default_factory=bytearray)
 
     @property
+    def description(self) -> str:
+        """What messages call it."""
+        plural = "s" if self.words > 1 else ""
+        return f"a read of {self.words} word{plural} at 0x{self.address:08x}"
+
+    @property
     def missing(self) -> int:
         return WORD_BYTES * self.words - len(self.data)
 
@@ -187,7 +193,7 @@ class RootComplex:
         if pending is None or packet.requester != self._numbers.host:
             _log.warning("%s sent an answer that nobody waits for: %s", self.description, packet)
             return None
-        what = f"a read of {pending.words} words at 0x{pending.address:08x}"
+        what = pending.description
         if packet.status != Status.SUCCESS:
             reason = _STATUS_NAMES.get(packet.status, f"ended it with status {packet.status}")
             raise LinkError(
@@ -219,8 +225,7 @@ class RootComplex:
     def _timeout(self) -> LinkError:
         lost = min(self._pending.values(), key=lambda item: item.index)
         return LinkError(
-            f"no answer from {self.description} to a read of {lost.words} words at"
-            f" 0x{lost.address:08x} within {self._timeout_s:g} s",
+            f"no answer from {self.description} to {lost.description} within {self._timeout_s:g} s",
             "does the device still run?",
         )
 

@@ -18,7 +18,8 @@ LINKS = ("uart", "pcie")
 class SimulatorConfig:
     """One system in simulation.
 
-    ``link`` is what it has besides its serial port. ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for.
+    ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for. ``link`` is
+    what the system has besides its serial port.
 
     Raises:
         UsageError: a value is out of range.
