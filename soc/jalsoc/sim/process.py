@@ -116,6 +116,11 @@ class Simulator:
         host, port = self._ready["tcp"]
         return str(host), int(port)
 
+    def link_address(self, link: str) -> tuple[str, int]:
+        """Where the link that the system was built with can be reached."""
+        host, port = self._ready[link]
+        return str(host), int(port)
+
     @property
     def pty_path(self) -> str | None:
         """The pseudo terminal with the same stream, if one was asked for."""

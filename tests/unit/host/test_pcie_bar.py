@@ -4,6 +4,7 @@ import json
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -102,9 +103,9 @@ def test_other_devices_are_left_alone(tree: FakeSysfs) -> None:
     ],
 )
 def test_what_keeps_bar0_from_answering_is_named(
-    tree: FakeSysfs, options: dict[str, int], message: str
+    tree: FakeSysfs, options: dict[str, Any], message: str
 ) -> None:
-    tree.add(FIRST, **options)  # type: ignore[arg-type] # integers, each for a parameter of int
+    tree.add(FIRST, **options)
     with pytest.raises(LinkError, match=message):
         open_pcie(FIRST, tree.root)
 
