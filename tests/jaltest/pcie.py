@@ -164,6 +164,7 @@ class FakeSysfs:
             "current_link_speed": "5.0 GT/s PCIe\n",
             "current_link_width": "4\n",
             "remove": "",
+            "enable": "1\n",
         }
         for name, text in texts.items():
             (folder / name).write_text(text)

@@ -1,10 +1,7 @@
 """LiteX's own tools reach a simulated system like a board."""
 
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,30 +9,10 @@ import pytest
 from jalgateware.contract import mailbox
 from jalgateware.contract.mailbox import Field
 from jalgateware.contract.memory_map import MAILBOX
+from jaltest.litex_server import litex_server
 from jaltest.system import PATIENCE_S, System
 
 IDENTIFIER = "jalhost simulation"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def litex_server(port: str) -> Iterator[int]:
-    """``litex_server --uart`` on a serial port; yields the TCP port of the server."""
-    bind_port = free_port()
-    command = [sys.executable, "-m", "litex.tools.litex_server", "--uart", "--uart-port", port]
-    server = subprocess.Popen(
-        [*command, "--bind-port", str(bind_port)], stdout=subprocess.DEVNULL, text=True
-    )
-    try:
-        yield bind_port
-    finally:
-        server.kill()
-        server.wait()
 
 
 CLIENT = """
@@ -70,7 +47,7 @@ def test_litex_server_reads_the_identifier(start: Any, way: str) -> None:
     system.mailbox.link.close()
     port = system.simulator.pty_path if way == "pty" else f"socket://{host}:{tcp_port}"
     assert port
-    with litex_server(port) as bind_port:
+    with litex_server("--uart", "--uart-port", port) as bind_port:
         arguments = [bind_port, system.build.csr_csv, MAILBOX.origin + Field.MAGIC, PATIENCE_S]
         client = subprocess.run(
             [sys.executable, "-c", CLIENT, *map(str, arguments)],

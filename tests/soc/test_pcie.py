@@ -3,7 +3,10 @@
 import json
 import random
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +22,14 @@ from jalhost.device import Device
 from jalhost.engine.targets import open_target
 from jalhost.errors import LinkError
 from jalhost.links.bar0 import Bar0Link
+from jalhost.links.pcie_bar import open_pcie
 from jalhost.links.pcie_dma import DmaLink
 from jalhost.links.pcie_tlp import FramedPackets, PacketBar
 from jalhost.links.root_complex import RootComplex
 from jalhost.links.tcp import TcpConnection
-from jalhost.models.image import Image
+from jalhost.models.image_file import load_image
+from jaltest.litex_server import litex_server
+from jaltest.pcie import FakeSysfs
 from jaltest.system import PATIENCE_S, System
 from jaltest.texts import PROMPTS, generate
 
@@ -169,6 +175,7 @@ def test_a_slot_takes_one_host_at_a_time(system: System) -> None:
     second = plug(system)
     with pytest.raises(LinkError, match="lost the connection"):
         second.read([word])
+    second.close()
     assert first.read([word]) == [answer]
     first.close()
     third = plug(system)
@@ -209,15 +216,51 @@ def test_a_device_that_asks_for_foreign_memory_is_caught(build: object) -> None:
     alone.close()
 
 
+CLIENT = """
+import sys, time
+from litex.tools.litex_client import RemoteClient
+
+client = RemoteClient(port=int(sys.argv[1]), csr_csv=sys.argv[2])
+deadline = time.monotonic() + float(sys.argv[3])
+while True:
+    try:
+        client.open()
+        break
+    except ConnectionRefusedError:
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(0.05)
+print(client.regs.ctrl_scratch.read())
+client.regs.ctrl_scratch.write(0x600D)
+client.close()
+"""
+
+
+def test_litex_server_finds_the_registers_in_bar0(system: System, tmp_path: Path) -> None:
+    tree = FakeSysfs(tmp_path / "sys" / "bus" / "pci")  # it looks for these names
+    folder = tree.add("0000:03:00.0")
+    link = open_pcie(sysfs=tree.root)
+    link.write(system.registers["ctrl_scratch"], [0xCAFE])
+    with litex_server("--pcie", "--pcie-bar", str(folder / "resource0")) as port:
+        arguments = [str(port), str(system.build.csr_csv), str(PATIENCE_S)]
+        client = subprocess.run(
+            [sys.executable, "-c", CLIENT, *arguments], capture_output=True, text=True, check=True
+        )
+    assert int(client.stdout) == 0xCAFE
+    assert link.read(system.registers["ctrl_scratch"]) == [0x600D]
+    link.close()
+
+
 @pytest.mark.parametrize("target", ["sim:pcie", "sim:pcie-dma"])
-def test_text_is_the_emulators(image: Image, target: str) -> None:
+def test_text_is_the_emulators(stories: Path, target: str) -> None:
+    image = load_image(stories)
     reports: list[str] = []
     with open_target("emu", print) as emulator:
         emulator.load(image)
-        expected = [generate(emulator, image, prompt).token_ids for prompt in PROMPTS[:2]]
+        expected = [generate(emulator, image, prompt).token_ids for prompt in PROMPTS[:3]]
     with open_target(target, reports.append) as simulator:
         simulator.load(image)
-        found = [generate(simulator, image, prompt).token_ids for prompt in PROMPTS[:2]]
+        found = [generate(simulator, image, prompt).token_ids for prompt in PROMPTS[:3]]
         assert simulator.info.name == target
     assert found == expected
     assert any(line.startswith("sending ") for line in reports)
