@@ -51,6 +51,9 @@ def add_pcie(soc: Any, phy: Any) -> None:
     )
     _add_bar0(soc, soc.pcie_endpoint)
     _add_dma(soc, phy, soc.pcie_endpoint)
+    if hasattr(phy, "cd_pcie"):
+        # The PHY crosses between the link's clock and the system's by itself.
+        soc.platform.add_false_path_constraints(soc.crg.cd_sys.clk, phy.cd_pcie.clk)
 
 
 class FramedPhy(LiteXModule):

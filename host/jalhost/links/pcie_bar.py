@@ -51,8 +51,11 @@ class PciDevice:
     @property
     def memory_enabled(self) -> bool:
         """Whether its BARs answer."""
-        config = (self.folder / "config").read_bytes()
-        return bool(config[COMMAND_OFFSET] & MEMORY_SPACE)
+        try:
+            config = (self.folder / "config").read_bytes()
+        except OSError:
+            return False
+        return len(config) > COMMAND_OFFSET and bool(config[COMMAND_OFFSET] & MEMORY_SPACE)
 
     @property
     def driver(self) -> str:
@@ -71,7 +74,7 @@ class PciDevice:
     def bar0_bytes(self) -> int:
         """Size of BAR 0; 0 where it has no address."""
         first = _text(self.folder / "resource").split("\n", maxsplit=1)[0].split()
-        start, end = (int(value, 16) for value in first[:2])
+        start, end = (int(value, 16) for value in (first[:2] or ["0", "0"]))
         return end - start + 1 if end else 0
 
 
@@ -215,6 +218,8 @@ def open_pcie(address: str = "", sysfs: Path = SYSFS) -> Bar0Link:
 def rescan(address: str = "", sysfs: Path = SYSFS) -> list[str]:
     """Has the kernel forget devices of ours (or the one at an address) and look for new ones.
 
+    Their BARs answer then, which nobody else sees to where there is no driver.
+
     Returns the addresses of what there is of ours then.
 
     Raises:
@@ -224,7 +229,11 @@ def rescan(address: str = "", sysfs: Path = SYSFS) -> list[str]:
     for device in gone:
         _trigger(device.folder / "remove")
     _trigger(sysfs / "rescan")
-    return [device.address for device in our_devices(sysfs)]
+    found = our_devices(sysfs)
+    for device in found:
+        if not device.memory_enabled:
+            _trigger(device.folder / "enable")
+    return [device.address for device in found]
 
 
 def _trigger(path: Path) -> None:

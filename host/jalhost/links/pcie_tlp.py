@@ -21,6 +21,9 @@ LENGTH_BYTES = 2
 
 RECEIVE_BYTES = 1 << 16
 
+LEAST_WAIT_S = 0.001
+"""A stream that is not waited for at all says that it is lost."""
+
 
 class FramedPackets:
     """Packets on a byte stream.
@@ -61,7 +64,7 @@ class FramedPackets:
                 packet = bytes(self._received[LENGTH_BYTES:end])
                 del self._received[:end]
                 return packet
-            left = max(0.0, deadline - time.monotonic())
+            left = max(LEAST_WAIT_S, deadline - time.monotonic())
             data = self._stream.receive(RECEIVE_BYTES, left)
             if not data:
                 return None

@@ -153,6 +153,24 @@ def test_rescan_removes_and_looks_again(tree: FakeSysfs) -> None:
     assert (tree.root / "rescan").read_text() == "1"
 
 
+def test_rescan_lets_bars_answer(tree: FakeSysfs) -> None:
+    disabled, enabled = tree.add(FIRST, command=0), tree.add(SECOND)
+    for folder in (disabled, enabled):
+        (folder / "enable").write_text("")
+    rescan(sysfs=tree.root)
+    assert (disabled / "enable").read_text() == "1"
+    assert (enabled / "enable").read_text() == ""
+
+
+def test_a_device_that_vanishes_is_no_crash(tree: FakeSysfs) -> None:
+    folder = tree.add(FIRST)
+    (device,) = pcie_bar.our_devices(tree.root)
+    for name in ("config", "resource"):
+        (folder / name).unlink()
+    assert not device.memory_enabled
+    assert device.bar0_bytes == 0
+
+
 def test_rescan_of_one_device(tree: FakeSysfs) -> None:
     first, second = tree.add(FIRST), tree.add(SECOND)
     rescan(SECOND, tree.root)

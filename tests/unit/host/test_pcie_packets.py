@@ -1,5 +1,6 @@
 """The host's root complex against a stand-in for a device, and what it makes of its faults."""
 
+import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -300,6 +301,23 @@ def test_packets_are_framed_by_their_lengths(piece: int) -> None:
     assert stream.sent == framed
     frames.close()
     assert stream.closed
+
+
+def test_a_silent_device_is_a_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = open_pcie_packets(f"127.0.0.1:{server.getsockname()[1]}", 0.05)
+        with pytest.raises(LinkError, match=r"no answer from 127.* to a read of 1 word .* 0\.05 s"):
+            link.read(FINGERPRINT_ADDRESS)
+        link.close()
+
+
+def test_a_device_that_hangs_up_is_lost() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = open_pcie_packets(f"127.0.0.1:{server.getsockname()[1]}", 5.0)
+        server.accept()[0].close()
+        with pytest.raises(LinkError, match="lost the connection"):
+            link.read(FINGERPRINT_ADDRESS)
+        link.close()
 
 
 def test_names_that_are_none_are_refused() -> None:

@@ -16,7 +16,7 @@ from migen import Signal
 
 from jalgateware.contract import pcie
 from jalhost.links.tlp import Completion, MemoryRead, MemoryWrite, Packet, Status, decode, encode
-from jalsoc.pcie import FramedPhy
+from jalsoc.pcie import FramedPhy, add_pcie
 from jalsoc.pcie_frame import PacketFrame
 from jalsoc.pcie_window import DramWindow, Refusal
 from jaltest.dram_model import DramModel
@@ -192,6 +192,34 @@ def test_what_cannot_be_read_is_refused(width: int, offset: int, words: int) -> 
     (refusal, answer), _ = exchange(width, packets, 2)
     assert (refusal.status, refusal.tag, refusal.data) == (Status.UNSUPPORTED_REQUEST, 9, b"")
     assert (answer.status, answer.tag) == (Status.SUCCESS, 3)
+
+
+@WIDTHS
+def test_writes_take_a_cycle_for_each_word(width: int) -> None:
+    port = LiteDRAMNativePort("both", 24, 128)
+    unit = bar(width, port)
+    memory = DramModel([port], lambda _: 0, latency=(4, 4), ready=1.0, partial=True)
+    packets = [encode(write(0x80000 + 128 * i, range(32))) for i in range(20)]
+    pick = random.Random(0)
+
+    def host() -> Process:
+        yield from send(unit.phy.source, packets, 0.0, pick)
+        while len(memory.write_order) < 20 * 32:
+            yield
+
+    simulate(unit, [host(), memory.process()])
+    # Four more for each packet's header, and for the way to DRAM.
+    assert memory.cycle <= 20 * (32 + 4) + 20
+
+
+def test_phys_that_do_not_fit_are_refused() -> None:
+    small, other = phy(64), phy(64)
+    small.bar0_size = 1 << 16
+    with pytest.raises(ValueError, match="BAR 0 has 1048576 bytes, not 65536"):
+        add_pcie(None, small)
+    other.bar0_size, other.endianness = pcie.BAR0_BYTES, "little"
+    with pytest.raises(ValueError, match="none of LitePCIe's PHYs for 7-series FPGAs"):
+        add_pcie(None, other)
 
 
 @WIDTHS
