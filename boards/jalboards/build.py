@@ -35,8 +35,10 @@ from jalboards.tools import (
 )
 from jalfirmware.build import IMAGE
 from jalhost.errors import BuildError
+from jalsoc import dsp_registers
 from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_versions
 from jalsoc.guard import run_guarded
+from jalsoc.ooc_tools import PLACEMENT
 from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
 
 ELABORATION_PACKAGES = (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie")
@@ -139,7 +141,8 @@ def synthesised(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Pat
     flow = config.facts.flow
     toolchain = TOOLCHAINS[flow]
     versions = distribution_versions(toolchain.packages[0], extras=EXTRAS)
-    key = digest(verilog.name, toolchain.synthesis, versions)
+    packing = digest_files([Path(dsp_registers.__file__)])
+    key = digest(verilog.name, toolchain.synthesis, packing, versions)
 
     def make(folder: Path) -> None:
         shutil.copytree(verilog, folder, dirs_exist_ok=True)
@@ -157,7 +160,7 @@ def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bo
     board = config.facts
     toolchain = TOOLCHAINS[board.flow]
     versions = distribution_versions(toolchain.packages[1], extras=EXTRAS)
-    key = digest(netlist.name, str(config.seed), str(config.clock_hz), versions)
+    key = digest(netlist.name, PLACEMENT, str(config.seed), str(config.clock_hz), versions)
 
     def make(folder: Path) -> None:
         for name in (NETLIST, toolchain.constraints, "project.json"):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jalboards.board import Board, Flow
 from jalboards.elaborate import PROJECT, TOP
-from jalsoc.ooc_tools import find_tool
+from jalsoc.dsp_registers import pack_file
+from jalsoc.ooc_tools import PLACEMENT, SYNTHESIS, find_tool
 
 NETLIST, LAYOUT, REPORT = f"{TOP}.json", f"{TOP}.config", f"{TOP}.report.json"
 
@@ -38,7 +39,7 @@ class Toolchain:
 
 TOOLCHAINS = {
     Flow.ECP5: Toolchain(
-        f"synth_ecp5 -top {TOP}",
+        f"synth_ecp5 {SYNTHESIS} -top {TOP}",
         f"{TOP}.lpf",
         "nextpnr-ecp5",
         "ecppack",
@@ -88,6 +89,8 @@ def synthesise(folder: Path, flow: Flow, run: Run) -> None:
     script = synthesis_script(folder, TOOLCHAINS[flow].synthesis, f"write_json {NETLIST}")
     (folder / "synthesis.ys").write_text(script, encoding="utf-8")
     run([find_tool("yosys"), "-q", "-l", "yosys.log", "-s", "synthesis.ys"], folder)
+    if flow is Flow.ECP5:
+        pack_file(folder / NETLIST, TOP)
 
 
 def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: Run) -> None:
@@ -96,7 +99,7 @@ def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: R
     command = [find_tool(tools.nextpnr), *options(folder, "nextpnr"), "--json", NETLIST]
     command += ["--seed", str(seed), "--timing-allow-fail", "--report", REPORT]
     if board.flow is Flow.ECP5:
-        command += ["--lpf", tools.constraints, "--textcfg", LAYOUT]
+        command += [*PLACEMENT.split(), "--lpf", tools.constraints, "--textcfg", LAYOUT]
     else:
         # It derives no clocks behind PLLs: the system's is the only one that matters.
         command += ["--vopt", f"cst={tools.constraints}", "--freq", f"{clock_hz / 1e6:g}"]

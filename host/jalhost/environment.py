@@ -92,14 +92,14 @@ def _modules(*names: str) -> tuple[Requirement, ...]:
 EMULATION = Purpose("emulation (target emu)", (), _modules("numpy", "safetensors"), "")
 
 SIMULATION = Purpose(
-    "simulation (targets sim, sim:uart, sim:eth)",
+    "simulation (targets sim, sim:LINK)",
     (
         Requirement("verilator", "verilator"),
         Requirement("g++", "g++"),
         Requirement("make", "make"),
         Requirement("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
     ),
-    _modules("litex", "litedram", "liteeth", "migen", "pythondata_cpu_vexriscv"),
+    _modules("litex", "litedram", "liteeth", "litepcie", "migen", "pythondata_cpu_vexriscv"),
     "sim",
 )
 

@@ -37,6 +37,7 @@ class DramModel:
         latency: least and most cycles from an accepted request to its data.
         ready: probability that a port accepts in a cycle.
         seed: of all random choices.
+        partial: takes write enables, and answers reads with what earlier writes left.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class DramModel:
         latency: tuple[int, int] = (2, 20),
         ready: float = 0.7,
         seed: int = 0,
+        partial: bool = False,
     ) -> None:
+        self.partial = partial
         self.ports = [_Port(port) for port in ports]
         self.read = read
         self.latency = latency
@@ -82,6 +85,8 @@ class DramModel:
         due = self.cycle + self.random.randint(*self.latency)
         if queue:
             due = max(due, queue[-1][0] + 1)
+        if self.partial and state.writes:
+            due = max(due, state.writes[-1][0] + 1)
         queue.append((due, address))
         if not write:
             self.read_addresses[index].append(address)
@@ -93,11 +98,20 @@ class DramModel:
         if state.writing is not None:
             if not (yield state.port.wdata.valid):
                 raise AssertionError("write data was taken and not valid")
-            if (yield state.port.wdata.we) != (1 << state.port.data_width // 8) - 1:
-                raise AssertionError("a word was written in part")
             data = yield state.port.wdata.data
+            enables = yield state.port.wdata.we
+            if self.partial:
+                data = self._merge(state.writing, data, enables)
+            elif enables != (1 << state.port.data_width // 8) - 1:
+                raise AssertionError("a word was written in part")
             self.memory[state.writing] = data
             self.write_order.append((state.writing, data))
+
+    def _merge(self, address: int, data: int, enables: int) -> int:
+        """What a write of some bytes makes of a word."""
+        mask = sum(0xFF << 8 * i for i in range(enables.bit_length()) if enables >> i & 1)
+        old = self.memory.get(address, self.read(address))
+        return old & ~mask | data & mask
 
     def _drive(self, state: _Port) -> Process:
         port = state.port

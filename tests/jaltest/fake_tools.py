@@ -40,6 +40,9 @@ Info: \t        TRELLIS_COMB:   99999/  83640   119%
 ERROR: Unable to find a placement location for cell 'x'
 """
 
+NETLIST = {"modules": {"top": {"cells": {}, "ports": {}}}}
+"""A netlist of yosys."""
+
 XILINX = {
     "design": {
         "num_cells_by_type": {"LUT6": 20000, "LUT2": 5000, "RAM32M": 10, "FDRE": 30000,
@@ -88,7 +91,7 @@ def main(tool: str, arguments: list[str]) -> int:
         return 1
     match tool:
         case "yosys":
-            Path("top.json").write_text("{}", encoding="utf-8")
+            Path("top.json").write_text(json.dumps(NETLIST), encoding="utf-8")
             Path("stat.json").write_text(json.dumps(plan.get("statistics", XILINX)))
         case "nextpnr-ecp5" | "nextpnr-himbaechel-gowin":
             report = json.dumps(plan.get("report", FITS))

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +18,11 @@ from jalgateware.contract.memory_map import MAILBOX
 from jalhost.bundle import write_bundle
 from jalhost.device import read_fingerprint
 from jaltest.bundles import manifest
+from jaltest.litex_server import litex_server
 from jaltest.system import PATIENCE_S, System
 from jaltest.texts import JALHOST
 
 IDENTIFIER = "jalhost simulation"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-SERVER = """
-import socket
-from litex.tools import litex_server
-
-bind = socket.socket.bind
-socket.socket.bind = lambda self, address: bind(
-    self, ("", 0) if self.type == socket.SOCK_DGRAM else address
-)
-litex_server.main()
-"""
-"""``litex_server``, but for this: it would take the port that it sends to for its own, too, and
-here both are on one computer."""
-
-
-@contextmanager
-def litex_server(*options: str) -> Iterator[int]:
-    """``litex_server`` with some options; yields its TCP port."""
-    bind_port = free_port()
-    command = [sys.executable, "-c", SERVER, *options, "--bind-port", str(bind_port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True)
-    try:
-        yield bind_port
-    finally:
-        server.kill()
-        server.wait()
 
 
 CLIENT = """
@@ -145,7 +112,7 @@ def served(start: Any, bundle: Path, tmp_path: Path) -> Iterator[tuple[int, Path
     system: System = start(pty=True)
     assert system.field(Field.BOOTS) == 1
     system.mailbox.link.close()
-    with litex_server(system.simulator.pty_path or "") as port:
+    with litex_server("--uart", "--uart-port", system.simulator.pty_path or "") as port:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:

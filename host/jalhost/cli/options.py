@@ -32,13 +32,13 @@ Debug = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
-TARGETS = ["emu", "sim", "sim:uart", "sim:eth", "uart:", "eth:"]
+TARGETS = ["emu", "sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma", "uart:", "eth:", "pcie"]
 
 TargetName = Annotated[
     str | None,
     typer.Option(
         "--target",
-        help="emu, sim, sim:uart, sim:eth, uart:PORT or eth:HOST (see `jalhost targets`).",
+        help="emu, sim, sim:LINK, uart:PORT, eth:HOST or pcie (see `jalhost targets`).",
         show_default="sim if its tools are installed, else emu",
         autocompletion=lambda: TARGETS,
     ),

@@ -13,6 +13,7 @@ from jalhost.errors import EnvironmentProblem
 def targets(as_json: Json = False, debug: Debug = False) -> None:
     """List what programs can run on."""
     from jalhost.environment import SIMULATION, serial_ports
+    from jalhost.links.pcie_bar import SYSFS, our_devices
 
     missing = ", ".join(item.name for item in SIMULATION.missing())
     state = f"not available: {missing} missing (see jalhost doctor)" if missing else "available"
@@ -21,6 +22,9 @@ def targets(as_json: Json = False, debug: Debug = False) -> None:
         ("sim", state, "whole system in a Verilog simulator, model placed in its memory"),
         ("sim:uart", state, "the same, model loaded over the simulated serial port"),
         ("sim:eth", state, "the same, model loaded over the simulated Ethernet"),
+        ("sim:pcie", state, "the same, model loaded over simulated PCIe"),
+        ("sim:pcie-dma", state, "the same, model fetched by the simulated device's DMA"),
+        *((f"pcie:{device.address}", "board found", device.link) for device in our_devices(SYSFS)),
         *((f"uart:{port}", "port found", text) for port, text in serial_ports()),
     ]
     if as_json:
@@ -29,7 +33,7 @@ def targets(as_json: Json = False, debug: Debug = False) -> None:
         )
         return
     print(table([(name, f"{state}; {what}" if what else state) for name, state, what in rows]))
-    if len(rows) == 4:
+    if not any(name.startswith("uart:") for name, _, _ in rows):
         print("no serial ports found; name a board's port as uart:/dev/ttyUSB0")
     print("name a board on the network as eth:HOST, for example eth:192.168.1.50")
 

@@ -43,7 +43,7 @@ def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
 
 
 class Board:
-    """The targets ``uart:PORT`` and ``eth:HOST``.
+    """The targets ``uart:PORT``, ``eth:HOST`` and ``pcie[:ADDRESS]``.
 
     Args:
         name: as :func:`jalhost.links.open.open_link` takes it.

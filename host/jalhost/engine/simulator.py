@@ -1,4 +1,4 @@
-"""The targets ``sim...``: the whole system in a Verilog simulator."""
+"""The targets ``sim`` and ``sim:LINK``: the whole system in a Verilog simulator."""
 
 import tempfile
 from collections.abc import Generator
@@ -9,9 +9,10 @@ from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.device import Device, Report
 from jalhost.engine.gateware import Gateware
 from jalhost.engine.hardware import device_info, run_on
-from jalhost.engine.simulator_process import SimulatorProcess
+from jalhost.engine.simulator_process import Ready, SimulatorProcess
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import LinkError, UsageError
+from jalhost.links.link import Link
 from jalhost.links.open import open_link
 from jalhost.models.blob import Blob, build_blob
 from jalhost.models.image import Image
@@ -31,12 +32,15 @@ class Simulator:
     """Simulates a system; the simulator starts with the first image.
 
     Args:
-        name: ``sim``: the image lies in DRAM from the start. ``sim:uart`` and ``sim:eth``: it goes
-            over the simulated UART or Ethernet, as to a board.
+        name: ``sim``: the image lies in DRAM from the start. ``sim:uart``, ``sim:eth`` and
+            ``sim:pcie``: it goes over the simulated UART, Ethernet or PCIe, as to a board;
+            ``sim:pcie-dma``: the device fetches it by itself.
         report: takes lines of progress.
         config: the engine to simulate.
         gateware: the system around it (``system``), and how both differ from the default, for
             people (``text``).
+        link: what the image goes over where that is not the UART: ``pcie``, or ``pcie-dma``, where
+            the device fetches it by itself.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Simulator:
         report: Report,
         config: EngineConfig = STANDARD,
         gateware: Gateware = DEFAULT_GATEWARE,
+        link: str = "",
     ) -> None:
         self._name = name
         self._way = name.partition(":")[2]
@@ -117,15 +122,22 @@ class Simulator:
     def _start(self, blob: Blob) -> Device:
         self.close()  # one that did not get ready
         process = self._start_process(blob)
-        ready = process.ready
-        name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[self._way]
-        assert name, "a simulator names what it was asked for"
         try:
-            link = open_link(name, LINK_TIMEOUT_S)
-            return Device(link, ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
+            link = self._open(process.ready)
+            return Device(link, process.ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
         except LinkError as error:
             self._explain(error)
             raise
+
+    def _open(self, ready: Ready) -> Link:
+        if self._way.startswith("pcie"):
+            from jalhost.links.pcie_tlp import open_pcie_packets
+
+            assert ready.pcie, "a simulator with PCIe names its port"
+            return open_pcie_packets(ready.pcie, LINK_TIMEOUT_S, dma=self._way == "pcie-dma")
+        name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[self._way]
+        assert name, "a simulator names what it was asked for"
+        return open_link(name, LINK_TIMEOUT_S)
 
     def _start_process(self, blob: Blob) -> SimulatorProcess:
         """Returns a simulator that runs, with the image in its DRAM if it may lie there."""
@@ -135,8 +147,8 @@ class Simulator:
                 file.write(blob.data)
                 file.flush()
             needed = IMAGE_OFFSET + blob.memory_for(self._config.tokens)
-            system = self._gateware.system
-            process = SimulatorProcess(self._config, preload, self._way, needed, system)
+            link, system = self._way.partition("-")[0], self._gateware.system
+            process = SimulatorProcess(self._config, preload, link, needed, system)
             # In this object's hands before the wait: an interrupt closes it.
             self.process = process
             process.wait_until_ready(self._report)

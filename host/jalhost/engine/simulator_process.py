@@ -45,6 +45,8 @@ class Ready:
     pty: str | None
     udp: str | None
     fingerprint: int
+    pcie: str | None = None
+    """HOST:PORT of its PCIe packets."""
 
 
 class SimulatorProcess:
@@ -57,7 +59,7 @@ class SimulatorProcess:
         config: the engine to simulate.
         preload: file to place in DRAM; read before it is ready.
         way: how it shall be reached besides by TCP: ``uart`` (its UART gets a pseudo terminal),
-            ``eth`` (it gets Ethernet), or empty.
+            ``eth`` or ``pcie`` (it gets that), or empty.
         memory_bytes: what the image needs; decides the size of the simulated DRAM.
         system: the system around the engine, where it is not the default one.
     """
@@ -73,7 +75,7 @@ class SimulatorProcess:
         command = [*COMMAND, "run", "--attached", *_system_options(asdict(config), system)]
         command += ["--dram-mib", str(dram_mib(memory_bytes))]
         command += ["--preload", str(preload)] if preload else []
-        command += {"": [], "uart": ["--pty"], "eth": ["--link", "eth"]}[way]
+        command += {"": [], "uart": ["--pty"]}.get(way, ["--link", way])
         # A session of its own: Ctrl-C is for this process, which then ends the simulator in order.
         self._process = subprocess.Popen(
             command,
@@ -219,6 +221,7 @@ def _ready(event: dict[str, Any]) -> Ready:
         tcp=f"uart:tcp://{host}:{port}",
         pty=f"uart:{pty}" if pty else None,
         udp=f"eth:{udp[0]}:{udp[1]}" if udp else None,
+        pcie=":".join(map(str, event["pcie"])) if "pcie" in event else None,
         fingerprint=int(event["fingerprint"], 16),
     )
 

@@ -10,11 +10,11 @@ from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
 from jalhost.engine.target import Target
 from jalhost.environment import SIMULATION
 from jalhost.errors import EnvironmentProblem, UsageError
-from jalhost.links.open import LINKS
+from jalhost.links.open import ALONE, LINKS
 
-SIMULATORS = ("sim", "sim:uart", "sim:eth")
+SIMULATORS = ("sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma")
 
-TARGETS = f"emu, {', '.join(SIMULATORS)}, uart:PORT, eth:HOST"
+TARGETS = f"emu, {', '.join(SIMULATORS)}, uart:PORT, eth:HOST, pcie[:ADDRESS]"
 
 
 def choose_target() -> tuple[str, str]:
@@ -65,7 +65,7 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
             config = complete_engine(gateware.engine, gateware.system)
         return Simulator(name, report, config, gateware)
     kind, colon, _ = name.partition(":")
-    if colon and kind in LINKS:
+    if kind in LINKS and (colon or kind in ALONE):
         from jalhost.engine.hardware import Board
 
         if gateware.text:

@@ -61,5 +61,26 @@ def _open_stream(name: str) -> ByteStream:
     return SerialPort(port, int(baud) if baud else DEFAULT_BAUD)
 
 
-LINKS: dict[str, Callable[[str, float], Link]] = {"uart": open_uart, "eth": open_ethernet}
+def open_pcie(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
+    """Opens BAR 0 of a board in a PCIe slot: its address, or nothing for the only board.
+
+    It needs no timeout: the processor's own accesses end in any case.
+
+    Raises:
+        UsageError: the name makes no sense, or several boards are there.
+        LinkError: there is no such board, or it cannot be reached.
+    """
+    from jalhost.links import pcie_bar
+
+    return pcie_bar.open_pcie(name, pcie_bar.SYSFS)
+
+
+LINKS: dict[str, Callable[[str, float], Link]] = {
+    "uart": open_uart,
+    "eth": open_ethernet,
+    "pcie": open_pcie,
+}
 """What opens a link, by kind."""
+
+ALONE = ("pcie",)
+"""Links that need no name of a place."""

@@ -82,7 +82,7 @@ def elaborate(config: SimulatorConfig, folder: Path) -> None:
 
 
 def write_geometry(config: SimulatorConfig, folder: Path) -> None:
-    """Makes memories accessible to the harness, and tells it their sizes."""
+    """Makes memories accessible to the harness, and tells it their sizes and the link's."""
     lines = ["`verilator_config"]
     lines += [f'public_flat_rw -module "sim" -var "{name}"' for name in ("rom", "dram")]
     (folder / PUBLIC).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jalgateware.contract import etherbone
+from jalgateware.contract import etherbone, pcie
 
 MAC_ADDRESS = 0x10E2D5000000
 IP_ADDRESS = 0xC0A80132
@@ -36,6 +36,12 @@ def _connect_ethernet(soc: Any, platform: Any) -> None:
     connect(soc, platform)
 
 
+def _connect_pcie(soc: Any, platform: Any) -> None:
+    from jalsoc.sim.pcie import connect
+
+    connect(soc, platform)
+
+
 LINKS = {
     "uart": SimulatedLink(_connect_nothing),
     "eth": SimulatedLink(
@@ -47,5 +53,15 @@ LINKS = {
             "ETH_PORT": etherbone.PORT,
         },
         ("liteeth",),
+    ),
+    "pcie": SimulatedLink(
+        _connect_pcie,
+        {
+            "PCIE_BAR0": pcie.SIMULATED.bar0,
+            "PCIE_BAR0_BYTES": pcie.BAR0_BYTES,
+            "PCIE_DEVICE": pcie.SIMULATED.device,
+            "PCIE_MSI_ADDRESS": pcie.MSI_ADDRESS,
+        },
+        ("litepcie",),
     ),
 }

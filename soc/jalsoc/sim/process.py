@@ -123,6 +123,11 @@ class Simulator:
         host, port = self._ready["tcp"]
         return str(host), int(port)
 
+    def link_address(self, link: str) -> tuple[str, int]:
+        """Where the link that the system was built with can be reached."""
+        host, port = self._ready[link]
+        return str(host), int(port)
+
     @property
     def udp_address(self) -> tuple[str, int]:
         """Where the Etherbone port of a system with Ethernet can be reached."""

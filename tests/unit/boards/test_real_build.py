@@ -41,7 +41,7 @@ def test_a_board_is_built_to_a_bitstream(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     bundle = open_bundle(path)
     board = find_board(QUICKEST)
-    assert PREAMBLE in bundle.bitstream[:1000]
+    assert PREAMBLE in bundle.member(bundle.bitstream_name)[:1000]
     clock = bundle.manifest.clocks["sys"]
     assert clock.achieved_mhz is not None
     assert clock.achieved_mhz >= clock.constraint_mhz >= board.clock_hz / 1e6

@@ -297,7 +297,7 @@ def test_simulation_without_its_tools_names_the_fix(monkeypatch: pytest.MonkeyPa
 
 
 def test_unknown_target_is_refused() -> None:
-    with pytest.raises(UsageError, match="no target 'sim:pcie'"), open_target("sim:pcie", print):
+    with pytest.raises(UsageError, match="no target 'sim:isa'"), open_target("sim:isa", print):
         pass
 
 

@@ -133,9 +133,10 @@ Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) 
   top_->serial_sink_valid = input.has_value();
   top_->serial_sink_data = input.value_or(0);
   top_->serial_source_ready = output_ready;
+  const bool pins_pass = pins_ && pins_->drive(*top_);
 #if !VM_TRACE
   // Most cycles pass nothing, so that nobody looks at the outputs before the edge.
-  if (!input && !top_->serial_source_valid && rearm(*top_->rootp, 0)) {
+  if (!input && !top_->serial_source_valid && !pins_pass && rearm(*top_->rootp, 0)) {
     half_cycle(true);
     cycles_++;
     return {false, std::nullopt};
@@ -143,6 +144,7 @@ Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) 
 #endif
   half_cycle(false);
   dump(false);
+  if (pins_pass) pins_->sample(*top_);
   Exchange exchange{input && top_->serial_sink_ready, std::nullopt};
   if (output_ready && top_->serial_source_valid) exchange.output = top_->serial_source_data;
   half_cycle(true);

@@ -14,6 +14,19 @@ class VerilatedContext;
 
 class Trace;
 
+// What hangs on further pins of the system.
+class Pins {
+ public:
+  virtual ~Pins() = default;
+
+  // Sets the system's inputs for a cycle. Whether anything may pass, so that the outputs have to be
+  // looked at before the edge.
+  virtual bool drive(Vsim &top) = 0;
+
+  // Looks at the outputs before the edge.
+  virtual void sample(const Vsim &top) = 0;
+};
+
 class Design {
  public:
   Design();
@@ -29,6 +42,9 @@ class Design {
   // Writes waveforms of the cycles first to first + count - 1. Throws std::runtime_error if this
   // build cannot.
   void trace(const std::string &path, uint64_t first, uint64_t count);
+
+  // Connects further pins; they outlive this object's last cycle.
+  void attach(Pins &pins) { pins_ = &pins; }
 
   // One clock cycle. `input` is offered to the system, `output_ready` tells whether a byte may
   // come out. Returns whether the input was taken, and the byte that came out.
@@ -59,4 +75,5 @@ class Design {
   std::unique_ptr<Trace> trace_;
   uint64_t cycles_ = 0;
   uint8_t *dram_;
+  Pins *pins_ = nullptr;
 };

@@ -19,6 +19,7 @@
 #include "endpoints.h"
 #include "ethernet.h"
 #include "pages.h"
+#include "pcie.h"
 
 namespace {
 
@@ -119,7 +120,20 @@ class Simulation {
         input_(options.cycles_per_byte),
         output_(options.cycles_per_byte),
         parent_(getppid()),
-        last_active_(Clock::now()) {}
+        last_active_(Clock::now()) {
+#ifdef PCIE_BAR0
+    design.attach(pcie_);
+#endif
+  }
+
+  // Members of the ready event for links besides the serial port.
+  std::string link_fields() const {
+#ifdef PCIE_BAR0
+    return ", \"pcie\": [\"127.0.0.1\", " + std::to_string(pcie_.port()) + "]";
+#else
+    return "";
+#endif
+  }
 
   // Runs until there is a reason to stop, and returns it.
   std::string run() {
@@ -127,6 +141,9 @@ class Simulation {
     for (unsigned polls = 0;; polls++) {
       endpoints_.poll();
       ethernet_.poll();
+#ifdef PCIE_BAR0
+      pcie_.poll();
+#endif
       std::string reason = control_.poll();
       if (reason.empty() && (polls % CHECK_POLLS == 0 || signalled)) reason = check();
       if (!reason.empty()) return reason;
@@ -185,6 +202,9 @@ class Simulation {
     if (design_.finished()) return "finish";
     const Clock::time_point now = Clock::now();
     if (endpoints_.active() || ethernet_.active()) last_active_ = now;
+#ifdef PCIE_BAR0
+    if (pcie_.active()) last_active_ = now;
+#endif
     const std::chrono::duration<double> idle = now - last_active_;
     if (options_.idle_exit_s > 0 && idle.count() > options_.idle_exit_s) return "idle";
     return "";
@@ -194,6 +214,9 @@ class Simulation {
   Design &design_;
   Endpoints &endpoints_;
   Ethernet &ethernet_;
+#ifdef PCIE_BAR0
+  PcieLink pcie_;
+#endif
   Control control_;
   Pace input_, output_;
   pid_t parent_;
@@ -214,11 +237,13 @@ int simulate(const Options &options) {
                       std::to_string(endpoints.port()) +
                       "], \"pty\": " + (terminal.empty() ? "null" : quoted(terminal)) +
                       ethernet.ready_field() + ", \"pid\": " + std::to_string(getpid());
+  Simulation simulation(options, design, endpoints, ethernet);
+  ready += simulation.link_fields();
   if (!options.ready_fields.empty()) ready += ", " + options.ready_fields;
   if (!emit(ready + "}")) return 1;
 
   const auto start = std::chrono::steady_clock::now();
-  const std::string reason = Simulation(options, design, endpoints, ethernet).run();
+  const std::string reason = simulation.run();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   emit("{\"event\": \"stopped\", \"reason\": " + quoted(reason) +
        ", \"cycles\": " + std::to_string(design.cycles()) +
