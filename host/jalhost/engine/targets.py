@@ -25,7 +25,7 @@ def choose_target() -> tuple[str, str]:
 def open_target(
     name: str, report: Report, soc: Path | None = None, gateware: str | None = None
 ) -> Iterator[Target]:
-    """Opens a target: ``emu``, ``sim``, ``sim:uart`` or ``uart:PORT``; closes it behind the block.
+    """Opens a target: ``emu``, ``sim``, ``sim:uart``, ``uart`` or ``uart:PORT``; closes it.
 
     ``soc``: description of the build that a board should have; None takes any. ``gateware``: what
     to emulate or simulate, as ``KEY=VALUE[,KEY=VALUE...]``.
@@ -59,13 +59,13 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
         if gateware.text:
             config = complete_engine(gateware.engine, gateware.system)
         return Simulator(name == "sim:uart", report, config, gateware)
-    if name.startswith("uart:"):
+    if name == "uart" or name.startswith("uart:"):
         from jalhost.engine.hardware import Board
 
         if gateware.text:
             raise UsageError("a board has the gateware that it was built with", "drop --gateware")
-        return Board(name.removeprefix("uart:"), report, soc)
-    raise UsageError(f"there is no target {name!r}", "targets: emu, sim, sim:uart, uart:PORT")
+        return Board(name.removeprefix("uart").removeprefix(":"), report, soc)
+    raise UsageError(f"there is no target {name!r}", "targets: emu, sim, sim:uart, uart, uart:PORT")
 
 
 def require_simulation() -> None:

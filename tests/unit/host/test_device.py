@@ -8,7 +8,7 @@ import pytest
 from jalgateware.contract import mailbox
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.image_header import CHUNK_BYTES
-from jalgateware.contract.mailbox import Command, Field, Result, State
+from jalgateware.contract.mailbox import BLOCK_BYTES, Command, Field, Result, State
 from jalgateware.contract.memory_map import IMAGE_OFFSET, MAIN_RAM_ORIGIN
 from jalgateware.golden.sampler import Sampling
 from jalhost import device as devices
@@ -81,7 +81,7 @@ def test_device_without_firmware_is_named() -> None:
 def test_other_protocol_is_named() -> None:
     fake = FakeDevice()
     fake.put(Field.PROTOCOL, 77)
-    with pytest.raises(DeviceError, match="speaks mailbox protocol 77, this program 2"):
+    with pytest.raises(DeviceError, match="speaks mailbox protocol 77, this program 3"):
         connect(fake)
 
 
@@ -166,7 +166,7 @@ def test_damaged_chunk_is_named_and_sent_again() -> None:
     device = connect(fake)
     device.transfer_image(blob, reports.append)
     assert reports[1:] == ["damaged on the way: chunk 1; sending again"]
-    assert bytes_written(fake) == len(blob.data) + len(blob.chunk(1)[1])
+    assert bytes_written(fake) == len(blob.data) + BLOCK_BYTES
     device.load()
 
 
