@@ -88,9 +88,6 @@ class BridgeStream:
     def drain(self) -> None:
         pass
 
-    def reopen(self) -> None:
-        raise LinkError("closed")
-
     def close(self) -> None:
         self.closed = True
 

@@ -27,7 +27,7 @@ from jalgateware.golden.sampler import Sampling
 from jaltest.bridge import Bridge
 
 FINGERPRINT = 0x0123456789ABCDEF
-CLOCK_HZ = 1_000_000
+CLOCK_HZ = 100_000_000
 CYCLES_PER_PASS = 1000
 
 
@@ -37,6 +37,7 @@ class FakeDevice(Bridge):
 
     config: EngineConfig = field(default_factory=EngineConfig)
     simulated: bool = False
+    tunable: bool = False
     dram_bytes: int = 4 << 20
     tokens_per_look: int = 3
     corrupt: list[tuple[int, int]] = field(default_factory=list)
@@ -65,7 +66,8 @@ class FakeDevice(Bridge):
         limits = [getattr(self.config, f"max_{name}") for name in mailbox.LIMITS]
         self.put(Field.MAGIC, mailbox.MAGIC, mailbox.PROTOCOL, 0x000102)
         self.put(Field.BOOTS, self.get(Field.BOOTS) + 1)
-        self.put(Field.FLAGS, int(self.simulated) << Flag.SIMULATED, self.config.lanes, 16)
+        flags = self.simulated << Flag.SIMULATED | self.tunable << Flag.TUNABLE
+        self.put(Field.FLAGS, flags, self.config.lanes, 16)
         formats = 1 << isa.Format.MXINT8 | self.config.mxfp4 << isa.Format.MXFP4
         self.put(Field.TOKEN_ROWS, self.config.tokens, formats)
         self.put(Field.LIMITS, *limits)

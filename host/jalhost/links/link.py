@@ -70,16 +70,9 @@ class ByteStream(Protocol):
     def close(self) -> None:
         """Gives the port back. May be called twice."""
 
-    def reopen(self) -> None:
-        """Waits until a connection that was lost is there again.
-
-        Raises:
-            LinkError: it does not come back.
-        """
-
 
 class TunableStream(ByteStream, Protocol):
-    """A serial port: its rate can be chosen."""
+    """A serial port: its rate can be chosen, and its cable may come back."""
 
     @property
     def baud(self) -> int:
@@ -90,4 +83,11 @@ class TunableStream(ByteStream, Protocol):
 
         Raises:
             ValueError: the port does not have it.
+        """
+
+    def reopen(self) -> None:
+        """Waits until a connection that was lost is there again.
+
+        Raises:
+            LinkError: it does not come back.
         """

@@ -143,7 +143,8 @@ class SerialLink(UartBone):
             self._confirm()
 
     def _reopen(self, loss: ConnectionLost) -> None:
-        super()._reopen(loss)
+        _log.debug("%s", loss)
+        self._port.reopen()
         if not self._finding:
             self._recover()
 

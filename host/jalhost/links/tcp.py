@@ -18,7 +18,6 @@ class TcpConnection:
     def __init__(self, host: str, port: int) -> None:
         self.description = f"{host}:{port}"
         self.baud = None
-        self._loss: ConnectionLost | None = None
         try:
             self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
         except OSError as error:
@@ -76,18 +75,9 @@ class TcpConnection:
     def drain(self) -> None:
         """Nothing to wait for that this end would know of."""
 
-    def reopen(self) -> None:
-        """A server that has ended the connection has its reason.
-
-        Raises:
-            LinkError: always.
-        """
-        raise self._loss or self._lost("closed")
-
     def close(self) -> None:
         """Ends the connection."""
         self._socket.close()
 
     def _lost(self, reason: str) -> ConnectionLost:
-        self._loss = ConnectionLost(f"lost the connection to {self.description}: {reason}")
-        return self._loss
+        return ConnectionLost(f"lost the connection to {self.description}: {reason}")
