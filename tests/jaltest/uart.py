@@ -223,6 +223,7 @@ class Uart:
         self.best_baud = best_baud
         self.adapter_baud = adapter_baud
         self.latency_s = latency_s
+        self.noise = NOISE
         self.baud = BASE_BAUD
         self.counts = Counts()
         self.cuts: list[Cut] = []
@@ -315,7 +316,7 @@ class Uart:
 
     def _on_the_way(self, byte: int) -> list[int]:
         """What becomes of a byte."""
-        faults = NOISE if self.baud > self.best_baud else self.faults
+        faults = self.noise if self.baud > self.best_baud else self.faults
         dice = self._random.random() if faults.total else 1.0
         if dice >= faults.total:
             return [byte]

@@ -278,6 +278,9 @@ void run_poll(void)
 {
     if (!run.active)
         return;
+    /* Whatever was written here by mistake does not stay. */
+    mailbox_write(FIELD_OUTPUT_HEAD, run.head);
+    mailbox_write(FIELD_RUN_ID, run.id);
     push_prompt();
     if (prompt_was_damaged()) {
         const enum jal_result reset = engine_reset();

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from jalgateware.contract.mailbox import TUNING_MS, Field
 from jalgateware.contract.memory_map import (
@@ -45,6 +46,9 @@ PATTERNS_WHOLE = 3
 CONFIRMATIONS = 6
 """How often the device is told that the rate is to stay."""
 
+CALLS = 8
+"""How often a device that is not understood is told to be slow."""
+
 RECOVERIES = 8
 """How often in the life of a link the device may have to be searched again."""
 
@@ -54,6 +58,8 @@ RELAXATIONS = 3
 MARK_ADDRESS = MAILBOX.origin + Field.MARK
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class SerialLink(UartBone):
@@ -74,6 +80,8 @@ class SerialLink(UartBone):
         self._fingerprint: int | None = None
         self._recoveries = 0
         self._relaxations = 0
+        self._used: tuple[int, ...] = ()
+        """Rates that the device may have stayed at."""
         self._finding = False
         self._busy = False
 
@@ -91,12 +99,14 @@ class SerialLink(UartBone):
         rates = list(dict.fromkeys([self._pinned or BASE_BAUD, BASE_BAUD, *BAUD_RATES]))
         self._finding = True
         try:
-            found = any(self._answers_at(baud) for baud in rates * SEARCHES)
+            for _ in range(SEARCHES):
+                if any(self._answers_at(baud) for baud in rates):
+                    _log.debug("%s answers at %d baud", self.description, self.baud)
+                    return
+                for baud in self._used:
+                    self._call_down(baud)
         finally:
             self._finding = False
-        if found:
-            _log.debug("%s answers at %d baud", self.description, self.baud)
-            return
         raise LinkError(
             f"no answer from {self.description} at {BASE_BAUD} to {max(rates)} baud",
             "is the board powered and configured, and is this its UARTBone port?",
@@ -113,13 +123,14 @@ class SerialLink(UartBone):
         self._settle(0)
         self._clock_hz = clock_hz
         if self._pinned:
-            if self.baud != self._pinned and not self._switch(self._pinned):
+            pinned = self._pinned
+            if self.baud != pinned and not self._exclusively(lambda: self._switch(pinned)):
                 raise LinkError(
                     f"{self.description} does not work at {self._pinned} baud",
                     "name a lower rate, or none",
                 )
         else:
-            self._speed_up(max(BAUD_RATES))
+            self._exclusively(lambda: self._speed_up(max(BAUD_RATES)))
         self._confirm()
         self._report(f"{self.description} at {self.baud:,} baud")
 
@@ -141,6 +152,10 @@ class SerialLink(UartBone):
         if self._clock_hz is not None and self.baud < wanted:
             self._exclusively(lambda: self._speed_up(wanted))
             self._confirm()
+            if self.baud < wanted:
+                self._report(
+                    f"{self.description} did not answer any more: going on at {self.baud:,} baud"
+                )
 
     def _reopen(self, loss: ConnectionLost) -> None:
         _log.debug("%s", loss)
@@ -165,23 +180,27 @@ class SerialLink(UartBone):
                 break
         self._confirm()
 
-    def _exclusively(self, action: Callable[[], None]) -> None:
+    def _exclusively(self, action: Callable[[], T]) -> T:
         """Does something whose own failures ask for nothing further."""
         before, self._busy = self._busy, True
         try:
-            action()
+            return action()
         finally:
             self._busy = before
+            self._history.clear()
 
     # Steps.
 
     def _set(self, baud: int) -> bool:
-        """Sets this end's rate; returns whether the adapter has it."""
+        """Sets this end's rate; returns whether that worked."""
         try:
             self._port.set_baud(baud)
-        except ValueError:
+            self._port.discard_input()
+        except ConnectionLost as error:
+            self._reopen(error)
             return False
-        self._port.discard_input()
+        except ValueError:  # the adapter does not have it
+            return False
         return True
 
     def _answers_at(self, baud: int) -> bool:
@@ -193,6 +212,17 @@ class SerialLink(UartBone):
             self._reopen(error)
         time.sleep(1.2 * BRIDGE_TIMEOUT_S)
         return False
+
+    def _call_down(self, baud: int) -> None:
+        """Sends the device, which may hear us but not be understood, to the rate of its start.
+
+        Only where nothing else helps: what is written may be damaged, address included.
+        """
+        if self._clock_hz is None or not self._set(baud):
+            return
+        for _ in range(CALLS):
+            self._write_now(TUNING_WORD_ADDRESS, tuning_word(BASE_BAUD, self._clock_hz))
+            time.sleep(1.2 * BRIDGE_TIMEOUT_S)
 
     def _answers(self) -> bool:
         """Whether the device answers at this rate; a read first, as that changes nothing."""
@@ -220,6 +250,8 @@ class SerialLink(UartBone):
             return False
         self._set(before)
         word = tuning_word(baud, self._clock_hz)
+        self._used = (baud, before)
+        self._tell_word(0)  # whatever comes now, the firmware takes back
         self._write_now(TUNING_WORD_ADDRESS, word)
         time.sleep(SETTLE_S)
         self._set(baud)
@@ -244,7 +276,12 @@ class SerialLink(UartBone):
     def _confirm(self) -> None:
         """Tells the firmware that the rate is to stay."""
         assert self._clock_hz is not None
-        word, address = tuning_word(self.baud, self._clock_hz), MAILBOX.origin + Field.TUNING_WORD
+        self._used = (self.baud,)
+        self._tell_word(tuning_word(self.baud, self._clock_hz))
+
+    def _tell_word(self, word: int) -> None:
+        """Writes the tuning word that is to stay into the mailbox."""
+        address = MAILBOX.origin + Field.TUNING_WORD
         for _ in range(CONFIRMATIONS):
             self._write_now(address, word)
             if self._exchange(address, 1) == [word]:
