@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 
 from jalgateware.contract.mailbox import (
@@ -16,6 +16,7 @@ from jalgateware.contract.mailbox import (
     Field,
     Result,
     State,
+    answer_check,
     command_check,
 )
 from jalgateware.contract.memory_map import MAILBOX
@@ -101,21 +102,24 @@ class Mailbox:
         return self.link.read(MAILBOX.origin + field + offset, words)
 
     def read_steady(self, field: Field, words: int = 1, offset: int = 0) -> list[int]:
-        """Reads words that do not change, until two readings agree: a link may damage some.
+        """Reads words that do not change, each until two readings agree: a link may damage some.
 
         Raises:
             LinkError: they never do.
         """
-        return self._steady(lambda: self.read(field, words, offset))
-
-    def _steady(self, read: Callable[[], list[int]]) -> list[int]:
-        last = read()
+        seen: list[set[int]] = [set() for _ in range(words)]
+        steady: dict[int, int] = {}
         for _ in range(READINGS):
-            values = read()
-            if values == last:
-                return values
-            last = values
-        raise LinkError(
+            for place, value in enumerate(self.read(field, words, offset)):
+                if value in seen[place]:
+                    steady.setdefault(place, value)
+                seen[place].add(value)
+            if len(steady) == words:
+                return [steady[place] for place in range(words)]
+        raise self._unsteady()
+
+    def _unsteady(self) -> LinkError:
+        return LinkError(
             f"{self.link.description} says something else each time that it is asked",
             "the link damages what it carries: check the cable, or lower the baud rate",
         )
@@ -136,16 +140,15 @@ class Mailbox:
         Raises:
             LinkError: they never agree.
         """
-        status: Status
-
-        def lasting() -> list[int]:
-            nonlocal status
+        last = None
+        for _ in range(READINGS):
             status = self.status()
             head = 0 if status.state == State.RUNNING else status.output_head
-            return list(astuple(replace(status, heartbeat=0, output_head=head)))
-
-        self._steady(lasting)
-        return status
+            lasting = replace(status, heartbeat=0, output_head=head)
+            if lasting == last:
+                return status
+            last = lasting
+        raise self._unsteady()
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Waits until the firmware takes commands.
@@ -199,20 +202,33 @@ class Mailbox:
         number = (self.read_steady(Field.DOORBELL)[0] + 1) & 0xFFFFFFFF
         words = [command, *arguments, *[0] * (ARGUMENTS - len(arguments))]
         words += [command_check(number, words), number]
+        answer = self._carried_out(number, words)
+        _log.debug("%s%s -> %s %s", command.name, arguments, answer.result.name, answer.words)
+        if answer.result not in accept:
+            raise self.failure(answer.result, command.name)
+        return answer
+
+    def _carried_out(self, number: int, words: list[int]) -> Answer:
+        """Writes a command as often as it takes, and waits for its answer."""
         watch = self.watch()
         for look in count():
             if look % LOOKS_BEFORE_REPEAT == 0:
                 self.write(Field.COMMAND, words)
             status = self.status()
-            if status.answered == number and self.steady_status().answered == number:
-                break
+            if status.answered == number:
+                answer = self._answer(number)
+                if answer:
+                    return answer
             watch.look(status.heartbeat)
-        result = Result(self.read_steady(Field.RESULT)[0])
-        answer = Answer(result, tuple(self.read_steady(Field.RESPONSE_0, RESPONSES)))
-        _log.debug("%s%s -> %s %s", command.name, arguments, result.name, answer.words)
-        if result not in accept:
-            raise self.failure(result, command.name)
-        return answer
+        raise AssertionError("count() has no end")
+
+    def _answer(self, number: int) -> Answer | None:
+        """The answer to a command, unless what arrives of it is damaged."""
+        result = self.read(Field.RESULT)[0]
+        *responses, fitting = self.read(Field.RESPONSE_0, RESPONSES + 1)
+        if fitting != answer_check(number, result, responses):
+            return None
+        return Answer(Result(result), tuple(responses))
 
     def check_boots(self, boots: int) -> None:
         """Refuses to go on where the firmware started again.

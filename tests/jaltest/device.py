@@ -115,8 +115,8 @@ class FakeDevice(Bridge):
             self.run = None
             self.put(Field.BOOT_REASON, mailbox.BootReason.WATCHDOG)
             if self.get(Field.ANSWERED) != self.get(Field.DOORBELL):
-                self.put(Field.RESULT, Result.RESTARTED)
-            self.put(Field.ANSWERED, self.get(Field.DOORBELL))
+                self.number = self.get(Field.DOORBELL)
+                self.answer(Result.RESTARTED)
             self.boot()
         self.put(Field.HEARTBEAT, self.looks)
         if self.get(Field.DOORBELL) != self.number:
@@ -137,8 +137,13 @@ class FakeDevice(Bridge):
             result, words = self.refuse[command], []
         else:
             result, words = getattr(self, f"do_{command.name.lower()}")(arguments)
-        self.put(Field.RESPONSE_0, *words)
+        self.put(Field.RESPONSE_0, *words, *[0] * (mailbox.RESPONSES - len(words)))
+        self.answer(result)
+
+    def answer(self, result: Result) -> None:
+        responses = [self.get(Field.RESPONSE_0, 4 * i) for i in range(mailbox.RESPONSES)]
         self.put(Field.RESULT, result)
+        self.put(Field.ANSWER_CHECK, mailbox.answer_check(self.number, result, responses))
         self.put(Field.ANSWERED, self.number)
 
     def do_identify(self, _: list[int]) -> tuple[Result, list[int]]:

@@ -47,6 +47,10 @@ static void answer(enum jal_result result)
 {
     show_state();
     mailbox_write(FIELD_RESULT, result);
+    uint32_t check = check_word(check_word(0, state.number), (uint32_t)result);
+    for (uint32_t i = 0; i < MAILBOX_RESPONSES; i++)
+        check = check_word(check, mailbox_read(FIELD_RESPONSE_0 + 4u * i));
+    mailbox_write(FIELD_ANSWER_CHECK, check);
     /* Last: it tells that everything else is valid. */
     mailbox_write(FIELD_ANSWERED, state.number);
 }
@@ -241,10 +245,9 @@ void commands_init(enum jal_result fault)
     state.loaded = false;
     state.verifying = false;
     state.number = mailbox_read(FIELD_DOORBELL);
-    if (state.number != mailbox_read(FIELD_ANSWERED))
-        mailbox_write(FIELD_RESULT, RESULT_RESTARTED);
-    mailbox_write(FIELD_ANSWERED, state.number);
     mailbox_write(FIELD_FAULT, fault);
+    if (state.number != mailbox_read(FIELD_ANSWERED))
+        answer(RESULT_RESTARTED);
     show_state();
 }
 

@@ -8,8 +8,8 @@ SELF_TEST answer when they are done.
 
 A link may damage what it carries. The firmware ignores a number in ``DOORBELL`` to which ``CHECK``
 does not fit, and carries out each number once: so the host repeats the same words until it gets the
-answer. Checks are those of :func:`command_check` and its neighbours. What stands still is read
-until two readings agree.
+answer. Checks are those of :func:`command_check` and its neighbours. What has none is read until
+two readings agree.
 
 RUN answers at once. Sampled tokens then appear in the output ring: the firmware writes entry
 ``OUTPUT_HEAD % RING_ENTRIES`` and increments ``OUTPUT_HEAD``; the host reads up to there and writes
@@ -156,6 +156,8 @@ class Field(IntEnum):
     """:func:`run_check` of the last run, once it is over."""
     RESPONSE_0 = 0x100
     """The first of RESPONSES words."""
+    ANSWER_CHECK = 0x120
+    """:func:`answer_check` of the command in ANSWERED."""
     COUNTERS = 0x140
     """Two words per counter, low word first; as of the last STATUS command or the end of the
     run."""
@@ -335,6 +337,11 @@ def check(words: Iterable[int], before: int = 0) -> int:
 def command_check(number: int, words: Iterable[int]) -> int:
     """Of the number in DOORBELL and ``words``, COMMAND and all its arguments."""
     return check([number, *words])
+
+
+def answer_check(number: int, result: int, responses: Iterable[int]) -> int:
+    """Of ANSWERED, RESULT and all response words."""
+    return check([number, result, *responses])
 
 
 def entry_check(run: int, number: int, words: Iterable[int]) -> int:

@@ -18,6 +18,7 @@ from jalhost.engine.target import Request
 from jalhost.errors import DeviceError, LinkError, ModelError, UsageError
 from jalhost.links.uartbone import UartBone
 from jalhost.models.blob import Blob, build_blob
+from jalhost.progress import Progress
 from jaltest.bridge import BridgeStream
 from jaltest.device import CLOCK_HZ, CYCLES_PER_PASS, FINGERPRINT, FakeDevice
 from jaltest.tiny import tiny_image
@@ -150,6 +151,11 @@ def test_image_is_sent_once() -> None:
     assert bytes_written(fake) == once
 
 
+def lines(reports: list[str]) -> list[str]:
+    """Reports but for how far it is, which depends on this computer."""
+    return [report for report in reports if not isinstance(report, Progress)]
+
+
 def damage(blob: Blob, *places: tuple[int, int]) -> list[tuple[int, int]]:
     """Faults at bytes of chunks: (chunk, times), or of the header for chunk -1."""
     header = blob.header.header_bytes
@@ -165,7 +171,7 @@ def test_damaged_chunk_is_named_and_sent_again() -> None:
     reports: list[str] = []
     device = connect(fake)
     device.transfer_image(blob, reports.append)
-    assert reports[1:] == ["damaged on the way: chunk 1; sending again"]
+    assert lines(reports)[1:] == ["damaged on the way: chunk 1; sending again"]
     assert bytes_written(fake) == len(blob.data) + BLOCK_BYTES
     device.load()
 
@@ -183,7 +189,7 @@ def test_damaged_header_is_sent_again(place: int) -> None:
     reports: list[str] = []
     fake = FakeDevice(corrupt=[(IMAGE_OFFSET + place, 1)])
     connect(fake).transfer_image(blob, reports.append)
-    assert "header was damaged" in reports[1]
+    assert "header was damaged" in lines(reports)[1]
 
 
 def test_header_that_stays_damaged_is_given_up() -> None:
