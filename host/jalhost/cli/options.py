@@ -105,13 +105,16 @@ class _ProgressLine:
     def __init__(self) -> None:
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
-        self._shown = 0.0
+        self._shown: float | None = None
 
     def show(self, line: "Progress") -> None:
         """Shows the present state."""
         if not sys.stderr.isatty():
-            if time.monotonic() - self._shown >= PLAIN_PROGRESS_S:
-                self._shown = time.monotonic()
+            now = time.monotonic()
+            if self._shown is None:
+                self._shown = now
+            elif now - self._shown >= PLAIN_PROGRESS_S:
+                self._shown = now
                 print(line, file=sys.stderr, flush=True)
             return
         if self._bar is None or self._task is None:
@@ -136,7 +139,7 @@ class _ProgressLine:
         """Takes the line away; another message follows, or nothing."""
         if self._bar:
             self._bar.stop()
-        self._bar = self._task = None
+        self._bar = self._task = self._shown = None
 
 
 _progress = _ProgressLine()

@@ -74,9 +74,10 @@ class SerialPort:
         """
         try:
             self._port.baudrate = baud
-        except FAILURES as error:
+        except (*FAILURES, ValueError) as error:
             if _is_gone(error):
                 raise self._lost(error) from error
+            self._port.baudrate = self._baud
             raise ValueError(f"{self.description} does not have {baud} baud") from error
         self._baud = baud
 
