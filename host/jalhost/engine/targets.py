@@ -65,7 +65,7 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
         if gateware.text:
             raise UsageError("a board has the gateware that it was built with", "drop --gateware")
         return Board(name.removeprefix("uart").removeprefix(":"), report, soc)
-    raise UsageError(f"there is no target {name!r}", "targets: emu, sim, sim:uart, uart, uart:PORT")
+    raise UsageError(f"there is no target {name!r}", "targets: emu, sim, sim:uart, uart:PORT, uart")
 
 
 def require_simulation() -> None:

@@ -33,7 +33,7 @@ from jalhost.links.uartbone import BRIDGE_TIMEOUT_S, PATIENT_RETRIES, UartBone
 from jalhost.progress import Report
 
 SEARCHES = 3
-"""How often all rates are tried."""
+"""How often all rates are tried, more patiently each time."""
 
 SETTLE_S = 0.02
 """Until an adapter has sent what the operating system calls sent, and has changed its rate."""
@@ -99,8 +99,8 @@ class SerialLink(UartBone):
         rates = list(dict.fromkeys([self._pinned or BASE_BAUD, BASE_BAUD, *BAUD_RATES]))
         self._finding = True
         try:
-            for _ in range(SEARCHES):
-                if any(self._answers_at(baud) for baud in rates):
+            for search in range(SEARCHES):
+                if any(self._answers_at(baud, search) for baud in rates):
                     _log.debug("%s answers at %d baud", self.description, self.baud)
                     return
                 for baud in self._used:
@@ -203,10 +203,13 @@ class SerialLink(UartBone):
             return False
         return True
 
-    def _answers_at(self, baud: int) -> bool:
-        """Whether the device answers at a rate; the bridge has forgotten the request if not."""
+    def _answers_at(self, baud: int, search: int) -> bool:
+        """Whether the device answers at a rate; the bridge has forgotten the request if not.
+
+        Each search waits longer: what is at the other end may be a simulator, and slow.
+        """
         try:
-            if self._set(baud) and self._answers():
+            if self._set(baud) and self._answers(search):
                 return True
         except ConnectionLost as error:
             self._reopen(error)
@@ -224,13 +227,13 @@ class SerialLink(UartBone):
             self._write_now(TUNING_WORD_ADDRESS, tuning_word(BASE_BAUD, self._clock_hz))
             time.sleep(1.2 * BRIDGE_TIMEOUT_S)
 
-    def _answers(self) -> bool:
+    def _answers(self, search: int) -> bool:
         """Whether the device answers at this rate; a read first, as that changes nothing."""
         self._port.send(bytes([2, 2]) + (FINGERPRINT_ADDRESS >> 2).to_bytes(4, "big"))
-        answer = self._collect(9, self._patience(14))
+        answer = self._collect(8, self._patience(14, search))
         if len(answer) != 8:
             return False
-        words = self._exchange(FINGERPRINT_ADDRESS, 2)
+        words = self._exchange(FINGERPRINT_ADDRESS, 2, search)
         if words is None or answer != b"".join(word.to_bytes(4, "big") for word in words):
             return False
         fingerprint = words[0] << 32 | words[1]

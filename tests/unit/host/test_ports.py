@@ -202,6 +202,7 @@ def test_port_that_comes_back_elsewhere_goes_on(
     said: list[str] = []
     link, _ = connect_uart(names[0], said.append)
     link.write(0x4000_0000, [1, 2, 3])
+    assert link.read(0x4000_0000, 3) == [1, 2, 3]
     plug.pull_out("usb0")
 
     def put_in_again() -> None:

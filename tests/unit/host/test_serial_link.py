@@ -132,7 +132,7 @@ def test_errors_make_the_link_slower(clock: Clock) -> None:
     uart = Uart(SerialDevice(), clock)
     link = connect(uart, said)
     uart.best_baud, uart.noise = 1_500_000, Faults(4e-4, 2e-4, 2e-4)
-    for _ in range(60):
+    for _ in range(40):
         works(link)  # what words carry may be damaged: those who use links check that
     assert link.baud == 1_500_000
     assert said[1] == "many errors at 3,000,000 baud: going on at 2,000,000"
