@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from jalhost.bundle_manifest import FORMAT, Manifest, is_member_name
-from jalhost.errors import BundleError
+from jalhost.errors import BundleError, UsageError
 from jalhost.files import atomic_path
 
 MANIFEST = "manifest.json"
@@ -131,6 +131,24 @@ def open_bundle(path: Path) -> Bundle:
     if _archive(members) != content:
         raise _damaged(path, "it has bytes that belong to no member")
     return Bundle(path, manifest, members, _sha256(content))
+
+
+def read_fingerprint(path: Path) -> int:
+    """Fingerprint of a build, from its bundle or its ``soc.json``.
+
+    Raises:
+        UsageError: the file is missing or no such description.
+        BundleError: the bundle is damaged.
+    """
+    if is_bundle(path):
+        return open_bundle(path).fingerprint
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return int(description["fingerprint"], 16)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} does not describe a build") from error
 
 
 def _read(path: Path) -> bytes:

@@ -1,19 +1,16 @@
 """A device: who it is, getting an image into it, running it, and its counters."""
 
 import logging
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.image_header import Preamble, Word
+from jalgateware.contract.image_header import Word
 from jalgateware.contract.isa import Format
 from jalgateware.contract.mailbox import (
     COUNTERS,
     LIMITS,
-    MAX_BAD_CHUNKS,
     RING_ENTRIES,
     RING_ENTRY_WORDS,
     Command,
@@ -21,33 +18,43 @@ from jalgateware.contract.mailbox import (
     Flag,
     Result,
     State,
+    check,
+    run_check,
 )
-from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS, MAIN_RAM_ORIGIN
+from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS
 from jalgateware.golden.sampler import Sampling
-from jalhost.errors import DeviceError, LinkError, ModelError, UsageError
+from jalhost.errors import DeviceError, DeviceRestarted, LinkError, ModelError, UsageError
 from jalhost.links.link import Link
 from jalhost.mailbox import Mailbox, Status
 from jalhost.mailbox_words import OutputEntry, prompt_words
 from jalhost.models.blob import Blob
+from jalhost.progress import Report
+from jalhost.transfer import Transfer
 
-MAX_ROUNDS = 4
-"""How often chunks that arrived damaged are sent again."""
+__all__ = ["Device", "Identity", "Report"]
 
-REPORT_EVERY_S = 5.0
-"""Between two reports of a transfer's progress."""
+READINGS = 12
+"""How often entries of the output ring are read until they are whole."""
+
+PROMPT_TRIES = 8
+"""How often a prompt is written until it arrives."""
+
+IDLE_LOOKS = 8
+"""Looks without a new token after which the host says again how far it has read."""
 
 ENDS = (Result.OK, Result.STOP_TOKEN, Result.CONTEXT_FULL)
 """How a run ends that went well."""
-
-Report = Callable[[str], None]
-"""Takes a line of progress for people."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a device says about itself. ``port_bytes``: what its DRAM can deliver per cycle."""
+    """What a device says about itself.
+
+    ``port_bytes``: what its DRAM can deliver per cycle. ``tunable``: whether its serial port's
+    rate can be changed.
+    """
 
     fingerprint: int
     firmware: str
@@ -56,6 +63,7 @@ class Identity:
     image_offset: int
     port_bytes: int
     simulated: bool
+    tunable: bool
     config: EngineConfig
 
 
@@ -81,9 +89,9 @@ class Device:
         patience_s: float = 5.0,
     ) -> None:
         self._link = link
+        self._ready_timeout_s = ready_timeout_s
         self._mailbox = Mailbox(link, patience_s)
-        high, low = link.read(FINGERPRINT_ADDRESS, 2)
-        fingerprint = high << 32 | low
+        fingerprint = read_device_fingerprint(link)
         if expected_fingerprint is not None and fingerprint != expected_fingerprint:
             raise DeviceError(
                 f"{link.description} is another build: its fingerprint is {fingerprint:016x}, "
@@ -98,13 +106,24 @@ class Device:
             self.stop()
         self.identity = self._identify(fingerprint)
 
+    def wait_until_ready(self) -> None:
+        """Waits until the firmware takes commands, where it is known to start again.
+
+        Raises:
+            DeviceError: it does not.
+        """
+        self._mailbox.wait_until_ready(self._ready_timeout_s)
+        self._mailbox.check_state(self._mailbox.finish_commands())
+
     def _identify(self, fingerprint: int) -> Identity:
         words = self._mailbox.command(Command.IDENTIFY).words
         _, version, clock_hz, dram_bytes, image_offset, low, high = words[:7]
         if high << 32 | low != fingerprint:
             raise self._mailbox.failure(Result.WRONG_FIRMWARE, Command.IDENTIFY.name)
-        flags, lanes, port_bytes, rows, formats = self._mailbox.read(Field.FLAGS, 5)
-        limits = dict(zip(LIMITS, self._mailbox.read(Field.LIMITS, len(LIMITS)), strict=True))
+        flags, lanes, port_bytes, rows, formats = self._mailbox.read_steady(Field.FLAGS, 5)
+        limits = dict(
+            zip(LIMITS, self._mailbox.read_steady(Field.LIMITS, len(LIMITS)), strict=True)
+        )
         return Identity(
             fingerprint=fingerprint,
             firmware=".".join(str(version >> shift & 0xFF) for shift in (16, 8, 0)),
@@ -113,6 +132,7 @@ class Device:
             image_offset=image_offset,
             port_bytes=port_bytes,
             simulated=bool(flags >> Flag.SIMULATED & 1),
+            tunable=bool(flags >> Flag.TUNABLE & 1),
             config=_config(lanes, rows, formats, limits),
         )
 
@@ -135,47 +155,10 @@ class Device:
         The device checks the CRC of each chunk in place; what arrived damaged is sent again.
 
         Raises:
-            DeviceError: chunks stay damaged.
+            DeviceError: some of it stays damaged.
         """
         self.check_size(blob)
-        if not self._holds(blob):
-            report(f"sending {len(blob.data):,} bytes to {self._link.description}")
-            self._send_all(blob, report)
-        bad = self.damaged_chunks()
-        for _ in range(MAX_ROUNDS):
-            if bad is None:
-                report("the image's header was damaged on the way; sending it again")
-                self._send(0, blob.data[: blob.header.header_bytes])
-            elif bad:
-                report(f"damaged on the way: {_chunks(bad)}; sending again")
-                for index in bad:
-                    self._send(*blob.chunk(index))
-            else:
-                return
-            bad = self.damaged_chunks()
-        if bad or bad is None:
-            what = "its header" if bad is None else _chunks(bad)
-            raise DeviceError(
-                f"the image keeps arriving damaged: {what}, after sending it {MAX_ROUNDS} times",
-                "check the cable, lower the baud rate, or test the board's DRAM",
-            )
-
-    def damaged_chunks(self) -> list[int] | None:
-        """Has the image in DRAM checked: damaged chunks (the first ones), None for the header.
-
-        Raises:
-            DeviceError: the check itself failed.
-        """
-        answer = self._mailbox.command(
-            Command.VERIFY_IMAGE,
-            0,
-            0,
-            accept=(Result.OK, Result.CRC_MISMATCH, Result.NO_IMAGE, Result.HEADER_DAMAGED),
-        )
-        if answer.result in (Result.NO_IMAGE, Result.HEADER_DAMAGED):
-            return None
-        count = min(answer.words[1], MAX_BAD_CHUNKS)
-        return self._mailbox.read(Field.BAD_CHUNKS, count) if count else []
+        Transfer(self._mailbox, blob, self.identity.image_offset, report).run()
 
     def load(self) -> None:
         """Makes the image in DRAM the one to run.
@@ -213,71 +196,120 @@ class Device:
 
         Raises:
             UsageError: the prompts are longer than the mailbox, or their KV caches do not fit.
+            DeviceRestarted: the device's CPU started again meanwhile.
             DeviceError: the run failed.
         """
-        boots = self._mailbox.read(Field.BOOTS)[0]
+        boots = self._mailbox.read_steady(Field.BOOTS)[0]
         words = prompt_words(prompts)
-        self._mailbox.write(Field.PROMPT, words)
         arguments = (len(words), count, position, sampling.inverse_temperature, sampling.seed)
-        run = self._start_run(*arguments, 0, len(prompts), drafts)
+        run = self._start_run(words, *arguments, 0, len(prompts), drafts, check(words))
         running = True
         try:
-            tail, watch = 0, self._mailbox.watch()
+            tail, watch, idle = 0, self._mailbox.watch(), 0
             while True:
-                status = self._mailbox.status()
-                fresh = (status.output_head - tail) & 0xFFFFFFFF
-                self._check_run(status, run, fresh)
-                yield from self._take(tail, fresh)
+                status, fresh = self._look(run, tail, boots)
+                yield from self._take(run, tail, fresh)
                 tail += fresh
                 if status.state != State.RUNNING:
                     running = False
                     break
                 if not fresh:
                     watch.look(status.heartbeat)
+                    idle += 1
+                    if idle % IDLE_LOOKS == 0:  # what it said before may have been lost
+                        self._tell_tail(tail)
             self._check_end(status, boots)
-        except LinkError:
-            running = False  # nobody there to stop
+        except (LinkError, DeviceRestarted):
+            running = False  # nobody there to stop, or nothing
             raise
         finally:
             if running:
                 self._abandon()
 
-    def _start_run(self, *arguments: int) -> int:
+    def _start_run(self, words: list[int], *arguments: int) -> int:
         """Returns the run's number."""
-        accept = (Result.OK, Result.BAD_ARGUMENT, Result.DOES_NOT_FIT)
-        answer = self._mailbox.command(Command.RUN, *arguments, accept=accept)
+        accept = (Result.OK, Result.BAD_ARGUMENT, Result.DOES_NOT_FIT, Result.PROMPT_DAMAGED)
+        for _ in range(PROMPT_TRIES):
+            self._mailbox.write(Field.PROMPT, words)
+            answer = self._mailbox.command(Command.RUN, *arguments, accept=accept)
+            if answer.result is not Result.PROMPT_DAMAGED:
+                break
         first, limit = answer.words[:2]
         if answer.result is Result.DOES_NOT_FIT:
             raise UsageError(
                 f"the device's DRAM holds the KV caches of {limit} streams, not of {arguments[6]}",
                 "lower --streams",
             )
-        if answer.result is Result.BAD_ARGUMENT:
+        if answer.result is not Result.OK:
             detail = f", argument {first} has the limit {limit}"
-            raise self._mailbox.failure(answer.result, Command.RUN.name, detail)
+            bad = answer.result is Result.BAD_ARGUMENT
+            raise self._mailbox.failure(answer.result, Command.RUN.name, detail if bad else "")
         return first
 
-    def _check_run(self, status: Status, run: int, fresh: int) -> None:
-        if status.run_id != run or fresh > RING_ENTRIES:
-            raise DeviceError(
-                f"the run on {self._link.description} was replaced by another",
-                "another program uses the device, or its CPU was reset",
-            )
+    def _look(self, run: int, tail: int, boots: int) -> tuple[Status, int]:
+        """The run's status, and how many entries of the output ring are new.
 
-    def _take(self, tail: int, count: int) -> Iterator[OutputEntry]:
+        A single look that says anything but "goes on" may be damaged: only a second one that says
+        the same counts.
+        """
+        status = self._mailbox.status()
+        if status.state != State.RUNNING or not _plausible(status, run, tail):
+            status = self._mailbox.steady_status()
+            if not _plausible(status, run, tail):
+                self._mailbox.check_boots(boots)
+                raise DeviceError(
+                    f"the run on {self._link.description} was replaced by another",
+                    "another program uses the device, or its CPU was reset",
+                )
+        return status, _fresh(status, tail)
+
+    def _take(self, run: int, tail: int, count: int) -> Iterator[OutputEntry]:
         """Reads ``count`` entries of the output ring, at most to its end at a time."""
         while count:
-            place = tail % RING_ENTRIES
-            part = min(count, RING_ENTRIES - place)
-            size = RING_ENTRY_WORDS
-            words = self._mailbox.read(Field.OUTPUT_RING, size * part, 4 * size * place)
+            part = min(count, RING_ENTRIES - tail % RING_ENTRIES)
+            entries = self._entries(run, tail, part)
             tail, count = tail + part, count - part
-            self._mailbox.write(Field.OUTPUT_TAIL, [tail & 0xFFFFFFFF])
-            for i in range(0, len(words), size):
-                yield OutputEntry.unpack(words[i : i + size])
+            self._tell_tail(tail)
+            yield from entries
+
+    def _entries(self, run: int, first: int, count: int) -> list[OutputEntry]:
+        """Reads entries until each of them is whole.
+
+        Raises:
+            LinkError: one of them never is.
+        """
+        size = RING_ENTRY_WORDS
+        found: dict[int, OutputEntry] = {}
+        for _ in range(READINGS):
+            missing = [number for number in range(first, first + count) if number not in found]
+            if not missing:
+                return [found[number] for number in range(first, first + count)]
+            start, end = missing[0], missing[-1] + 1
+            words = self._mailbox.read(
+                Field.OUTPUT_RING, size * (end - start), 4 * size * (start % RING_ENTRIES)
+            )
+            for number in missing:
+                place = size * (number - start)
+                entry = OutputEntry.unpack(words[place : place + size], run, number & 0xFFFFFFFF)
+                if entry:
+                    found[number] = entry
+        raise LinkError(
+            f"tokens keep arriving damaged from {self._link.description}",
+            "check the cable, or lower the baud rate",
+        )
+
+    def _tell_tail(self, tail: int) -> None:
+        word = tail & 0xFFFFFFFF
+        self._mailbox.write(Field.OUTPUT_TAIL, [word, word ^ 0xFFFFFFFF])
 
     def _check_end(self, status: Status, boots: int) -> None:
         self._mailbox.check_boots(boots)
+        words = (status.run_id, status.output_head, status.run_result, status.run_detail)
+        if self._mailbox.read_steady(Field.RUN_CHECK)[0] != run_check(*words):
+            raise DeviceError(
+                f"what {self._link.description} says of the end of the run does not fit together",
+                "the link damages what it carries: check the cable, or lower the baud rate",
+            )
         result = Result(status.run_result)
         if result not in ENDS:
             detail = f", engine error {status.run_detail}" if status.run_detail else ""
@@ -297,7 +329,7 @@ class Device:
     def counters(self) -> dict[str, int]:
         """The engine's counters."""
         self._mailbox.command(Command.STATUS)
-        words = self._mailbox.read(Field.COUNTERS, 2 * len(COUNTERS))
+        words = self._mailbox.read_steady(Field.COUNTERS, 2 * len(COUNTERS))
         pairs = zip(words[0::2], words[1::2], strict=True)
         return dict(zip(COUNTERS, (low | high << 32 for low, high in pairs), strict=True))
 
@@ -305,29 +337,31 @@ class Device:
         """Gives the link back."""
         self._link.close()
 
-    def _holds(self, blob: Blob) -> bool:
-        """Whether DRAM holds this image's header: its CRC covers the chunks' CRCs."""
-        size = 4 * len(Preamble)
-        words = self._link.read(self._address(0), size // 4)
-        data = b"".join(word.to_bytes(4, "little") for word in words)
-        return data == blob.data[:size]
 
-    def _send_all(self, blob: Blob, report: Report) -> None:
-        self._send(0, blob.data[: blob.header.header_bytes])
-        reported = time.monotonic()
-        for index in range(len(blob.header.chunk_crcs)):
-            offset, data = blob.chunk(index)
-            self._send(offset, data)
-            if time.monotonic() - reported > REPORT_EVERY_S:
-                reported = time.monotonic()
-                report(f"{(offset + len(data)) / len(blob.data):.0%} sent")
+def read_device_fingerprint(link: Link) -> int:
+    """The fingerprint of the build that answers on a link, as two readings agree on.
 
-    def _send(self, offset: int, data: bytes) -> None:
-        words = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
-        self._link.write(self._address(offset), words)
+    Raises:
+        LinkError: nothing answers, or something else each time.
+    """
+    last = link.read(FINGERPRINT_ADDRESS, 2)
+    for _ in range(READINGS):
+        words = link.read(FINGERPRINT_ADDRESS, 2)
+        if words == last:
+            return words[0] << 32 | words[1]
+        last = words
+    raise LinkError(
+        f"{link.description} damages what it carries", "check the cable, or lower the baud rate"
+    )
 
-    def _address(self, offset: int) -> int:
-        return MAIN_RAM_ORIGIN + self.identity.image_offset + offset
+
+def _fresh(status: Status, tail: int) -> int:
+    """Entries of the output ring that have not been read."""
+    return (status.output_head - tail) & 0xFFFFFFFF
+
+
+def _plausible(status: Status, run: int, tail: int) -> bool:
+    return status.run_id == run and _fresh(status, tail) <= RING_ENTRIES
 
 
 def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> EngineConfig:
@@ -344,30 +378,3 @@ def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> Engi
 def _formats(bits: int) -> str:
     """Names of formats, by their bits."""
     return ", ".join(item.name for item in Format if bits >> item & 1)
-
-
-def _chunks(indices: list[int]) -> str:
-    """``chunk 3`` or ``chunks 3, 5``."""
-    return f"chunk{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices))}"
-
-
-def read_fingerprint(path: Path) -> int:
-    """Fingerprint of a build, from its bundle or its ``soc.json``.
-
-    Raises:
-        UsageError: the file is missing or no such description.
-        BundleError: the bundle is damaged.
-    """
-    import json
-
-    from jalhost.bundle import is_bundle, open_bundle
-
-    if is_bundle(path):
-        return open_bundle(path).fingerprint
-    try:
-        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return int(description["fingerprint"], 16)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} does not describe a build") from error

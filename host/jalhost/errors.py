@@ -44,6 +44,14 @@ class DeviceError(JalError):
     exit_code = 5
 
 
+class ConnectionLost(LinkError):
+    """The port went away, and may come back."""
+
+
+class DeviceRestarted(DeviceError):
+    """The device's CPU started again: what it was doing is gone."""
+
+
 class EnvironmentProblem(JalError):
     """A tool or a package that the request needs is not installed."""
 

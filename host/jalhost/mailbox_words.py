@@ -8,6 +8,7 @@ from jalgateware.contract.mailbox import (
     PROMPT_FINAL,
     STREAM_BITS,
     STREAM_SHIFT,
+    entry_check,
 )
 from jalhost.errors import UsageError
 
@@ -21,8 +22,10 @@ class OutputEntry:
     stream: int = 0
 
     @classmethod
-    def unpack(cls, words: Sequence[int]) -> "OutputEntry":
-        """Reads an entry of the output ring."""
+    def unpack(cls, words: Sequence[int], run: int, number: int) -> "OutputEntry | None":
+        """Reads an entry of the output ring; None if it is not the one with this number."""
+        if words[-1] != entry_check(run, number, words[:-1]):
+            return None
         return cls(
             token=words[0] & ((1 << STREAM_SHIFT) - 1),
             cycles=words[1] | words[2] << 32,

@@ -85,10 +85,13 @@ def build_header(soc: Any, csr_header: str) -> str:
         "BUILD_FINGERPRINT_LOW": value & 0xFFFFFFFF,
         "BUILD_CLOCK_HZ": int(soc.sys_clk_freq),
         "BUILD_DRAM_BYTES": soc.mem_regions["main_ram"].size,
-        "BUILD_FLAGS": int(soc.simulated) << mailbox.Flag.SIMULATED,
+        "BUILD_FLAGS": int(soc.simulated) << mailbox.Flag.SIMULATED
+        | int(soc.tuning_word is not None) << mailbox.Flag.TUNABLE,
         "BUILD_PORT_BYTES": peak_bytes_per_cycle(soc),
         "BUILD_CPU_HAS_DCACHE": int("CONFIG_CPU_HAS_DCACHE" in soc.constants),
     }
+    if soc.tuning_word is not None:
+        constants["BUILD_TUNING_WORD"] = soc.tuning_word
     lines = [
         "#pragma once",
         *(f"#define {name} {number:#x}u" for name, number in constants.items()),

@@ -6,14 +6,14 @@ from typing import Any
 
 from litedram.core.controller import ControllerSettings
 from litex.gen import LiteXModule
-from litex.soc.cores.uart import UARTBone
+from litex.soc.cores.uart import RS232PHY, UARTBone, UARTInterface
 from litex.soc.integration.export import get_csr_json
 from litex.soc.integration.soc import SoCRegion
 from litex.soc.integration.soc_core import SoCCore
-from litex.soc.interconnect import wishbone
+from litex.soc.interconnect import stream, wishbone
 from migen import If
 
-from jalgateware.contract import memory_map
+from jalgateware.contract import memory_map, serial_port
 from jalgateware.contract.config import EngineConfig
 from jalgateware.golden.crc32 import WORD_BITS
 from jalgateware.units.crc32 import CrcEngine
@@ -23,8 +23,6 @@ from jalsoc.supervisor import CpuWatchdog, Fingerprint
 
 CPU, CPU_VARIANT = "vexriscv", "lite"
 """With instruction cache and multiplier, without data cache: what it sees of DRAM is current."""
-
-IDENTIFIER = "jalhost"
 
 CONSOLE_FIFO_BYTES = 128
 """Console output that waits for a reader."""
@@ -39,7 +37,8 @@ class JalSoC(SoCCore):
         clock_hz: of the system.
         chip: the DRAM chip (an instance of a class of :mod:`litedram.modules`).
         phy: its PHY.
-        bone_phy: byte streams ``sink`` and ``source`` of the UARTBone.
+        bone_phy: byte streams ``sink`` and ``source`` of the UARTBone; an ``RS232PHY`` should have
+            a dynamic baud rate, or the link stays as slow as it starts.
         engine_config: sizes of the engine.
         dram_bytes: size of the DRAM, if less than the chip's is there.
         firmware: words of the ROM; without, the ROM is loaded by other means.
@@ -77,7 +76,7 @@ class JalSoC(SoCCore):
             integrated_rom_size=rom_bytes,
             integrated_rom_init=firmware or [],
             integrated_sram_size=memory_map.SRAM.size,
-            ident=f"{IDENTIFIER} {description}".strip(),
+            ident=f"{memory_map.IDENTIFIER} {description}".strip(),
             ident_version=False,
             uart_name="crossover",
             uart_fifo_depth=CONSOLE_FIFO_BYTES,
@@ -90,9 +89,22 @@ class JalSoC(SoCCore):
         self._add_engines()
 
     def _add_bridge(self, phy: Any, clock_hz: int) -> None:
-        """A bus master behind a byte stream."""
+        """A bus master behind a byte stream.
+
+        A serial port does not wait when the bridge is busy: bytes do, in a FIFO. ``tuning_word``
+        is what its register resets to, None without such a register.
+        """
         self.uartbone_phy = phy
-        self.uartbone = UARTBone(phy, clk_freq=clock_hz)
+        self.tuning_word: int | None = None
+        stream_end = phy
+        if isinstance(phy, RS232PHY):
+            self.uartbone_fifo = stream.SyncFIFO([("data", 8)], serial_port.FIFO_BYTES)
+            self.comb += phy.source.connect(self.uartbone_fifo.sink)
+            stream_end = UARTInterface()
+            stream_end.source, stream_end.sink = self.uartbone_fifo.source, phy.sink
+            if hasattr(phy, "_tuning_word"):
+                self.tuning_word = int(phy._tuning_word.storage.reset.value)
+        self.uartbone = UARTBone(stream_end, clk_freq=clock_hz)
         self.bus.add_master(name="uartbone", master=self.uartbone.wishbone)
 
     def _add_mailbox(self) -> None:

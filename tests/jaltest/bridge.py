@@ -59,6 +59,7 @@ class BridgeStream:
 
     def __init__(self, bridge: Bridge, piece: int = 1 << 20) -> None:
         self.description = "bridge"
+        self.baud = None
         self.bridge = bridge
         self.piece = piece
         self.lose_request: list[int] = []
@@ -83,6 +84,9 @@ class BridgeStream:
 
     def discard_input(self) -> None:
         self._input = b""
+
+    def drain(self) -> None:
+        pass
 
     def close(self) -> None:
         self.closed = True

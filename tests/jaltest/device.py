@@ -27,7 +27,7 @@ from jalgateware.golden.sampler import Sampling
 from jaltest.bridge import Bridge
 
 FINGERPRINT = 0x0123456789ABCDEF
-CLOCK_HZ = 1_000_000
+CLOCK_HZ = 100_000_000
 CYCLES_PER_PASS = 1000
 
 
@@ -37,6 +37,7 @@ class FakeDevice(Bridge):
 
     config: EngineConfig = field(default_factory=EngineConfig)
     simulated: bool = False
+    tunable: bool = False
     dram_bytes: int = 4 << 20
     tokens_per_look: int = 3
     corrupt: list[tuple[int, int]] = field(default_factory=list)
@@ -65,11 +66,15 @@ class FakeDevice(Bridge):
         limits = [getattr(self.config, f"max_{name}") for name in mailbox.LIMITS]
         self.put(Field.MAGIC, mailbox.MAGIC, mailbox.PROTOCOL, 0x000102)
         self.put(Field.BOOTS, self.get(Field.BOOTS) + 1)
-        self.put(Field.FLAGS, int(self.simulated) << Flag.SIMULATED, self.config.lanes, 16)
+        flags = self.simulated << Flag.SIMULATED | self.tunable << Flag.TUNABLE
+        self.put(Field.FLAGS, flags, self.config.lanes, 16)
         formats = 1 << isa.Format.MXINT8 | self.config.mxfp4 << isa.Format.MXFP4
         self.put(Field.TOKEN_ROWS, self.config.tokens, formats)
         self.put(Field.LIMITS, *limits)
         self.put(Field.STATE, State.READY)
+        self.put(Field.RUN_RESULT, Result.OK)
+        self.number = self.get(Field.DOORBELL)
+        self.tail = 0
 
     def put(self, place: Field, *values: int, offset: int = 0) -> None:
         for i, value in enumerate(values):
@@ -110,26 +115,36 @@ class FakeDevice(Bridge):
             self.run = None
             self.put(Field.BOOT_REASON, mailbox.BootReason.WATCHDOG)
             if self.get(Field.ANSWERED) != self.get(Field.DOORBELL):
-                self.put(Field.RESULT, Result.RESTARTED)
-            self.put(Field.ANSWERED, self.get(Field.DOORBELL))
+                self.number = self.get(Field.DOORBELL)
+                self.answer(Result.RESTARTED)
             self.boot()
         self.put(Field.HEARTBEAT, self.looks)
-        if self.get(Field.DOORBELL) != self.get(Field.ANSWERED):
-            self.carry_out()
+        if self.get(Field.DOORBELL) != self.number:
+            self.take_command()
         elif self.run:
             self.advance()
 
-    def carry_out(self) -> None:
-        command = Command(self.get(Field.COMMAND))
-        arguments = [self.get(Field.ARGUMENT_0, 4 * i) for i in range(mailbox.ARGUMENTS)]
+    def take_command(self) -> None:
+        number = self.get(Field.DOORBELL)
+        words = [self.get(Field.COMMAND, 4 * i) for i in range(1 + mailbox.ARGUMENTS)]
+        if mailbox.command_check(number, words) == self.get(Field.CHECK):
+            self.number = number
+            self.carry_out(Command(words[0]), words[1:])
+
+    def carry_out(self, command: Command, arguments: list[int]) -> None:
         self.commands.append(command)
         if command in self.refuse:
             result, words = self.refuse[command], []
         else:
             result, words = getattr(self, f"do_{command.name.lower()}")(arguments)
-        self.put(Field.RESPONSE_0, *words)
+        self.put(Field.RESPONSE_0, *words, *[0] * (mailbox.RESPONSES - len(words)))
+        self.answer(result)
+
+    def answer(self, result: Result) -> None:
+        responses = [self.get(Field.RESPONSE_0, 4 * i) for i in range(mailbox.RESPONSES)]
         self.put(Field.RESULT, result)
-        self.put(Field.ANSWERED, self.get(Field.DOORBELL))
+        self.put(Field.ANSWER_CHECK, mailbox.answer_check(self.number, result, responses))
+        self.put(Field.ANSWERED, self.number)
 
     def do_identify(self, _: list[int]) -> tuple[Result, list[int]]:
         low, high = FINGERPRINT & 0xFFFFFFFF, FINGERPRINT >> 32
@@ -159,6 +174,14 @@ class FakeDevice(Bridge):
         words = [len(header.chunk_crcs), len(bad)]
         return (Result.CRC_MISMATCH if bad else Result.OK), words
 
+    def do_check_blocks(self, arguments: list[int]) -> tuple[Result, list[int]]:
+        offset, size = arguments[:2]
+        start, block = (IMAGE_OFFSET + offset) // 4, mailbox.BLOCK_BYTES
+        data = self.dram[start : start + size // 4].tobytes()
+        checks = [zlib.crc32(data[i : i + block]) for i in range(0, size, block)]
+        self.put(Field.BLOCK_CHECKS, *checks)
+        return Result.OK, [len(checks)]
+
     def do_load(self, _: list[int]) -> tuple[Result, list[int]]:
         data = self.dram[IMAGE_OFFSET // 4 :].tobytes()
         header = self.header = ImageHeader.unpack(data)
@@ -176,7 +199,7 @@ class FakeDevice(Bridge):
     def do_run(self, arguments: list[int]) -> tuple[Result, list[int]]:
         assert self.machine
         assert self.header
-        words, count, start, inverse_temperature, seed, _, streams, drafts = arguments
+        words, count, start, inverse_temperature, seed, _, streams, drafts, check = arguments
         limits = {6: self.config.tokens, 7: self.config.tokens - 1 if streams == 1 else 0}
         for argument, limit in limits.items():
             if arguments[argument] > limit:
@@ -184,14 +207,19 @@ class FakeDevice(Bridge):
         fit = (self.dram_bytes - IMAGE_OFFSET - self.header.kv_offset) // self.header.kv_bytes
         if streams > fit:
             return Result.DOES_NOT_FIT, [6, fit]
-        prompts = prompts_of([self.get(Field.PROMPT, 4 * i) for i in range(words)])
+        prompt = [self.get(Field.PROMPT, 4 * i) for i in range(words)]
+        if mailbox.check(prompt) != check:
+            return Result.PROMPT_DAMAGED, []
+        prompts = prompts_of(prompt)
         if len(prompts) != streams:
             return Result.BAD_ARGUMENT, [0, self.header.context - start]
         sampling = Sampling(inverse_temperature, seed)
         self.passes = 0
         self.run = self.samples(prompts, count, start, sampling, drafts)
         self.put(Field.OUTPUT_HEAD, 0)
-        self.put(Field.OUTPUT_TAIL, 0)
+        self.put(Field.OUTPUT_TAIL, 0, 0xFFFFFFFF)
+        self.tail = 0
+        self.put(Field.RUN_RESULT, Result.UNFINISHED, 0)
         self.put(Field.RUN_ID, self.get(Field.RUN_ID) + 1)
         self.put(Field.STATE, State.RUNNING)
         return Result.OK, [self.get(Field.RUN_ID)]
@@ -249,7 +277,9 @@ class FakeDevice(Bridge):
         assert self.run
         for _ in range(self.tokens_per_look):
             head = self.get(Field.OUTPUT_HEAD)
-            if head - self.get(Field.OUTPUT_TAIL) >= mailbox.RING_ENTRIES:
+            if self.get(Field.OUTPUT_TAIL_INVERSE) == self.get(Field.OUTPUT_TAIL) ^ 0xFFFFFFFF:
+                self.tail = self.get(Field.OUTPUT_TAIL)
+            if head - self.tail >= mailbox.RING_ENTRIES:
                 return
             entry = next(self.run, None)
             if entry is None or (self.run_result and head):
@@ -257,13 +287,17 @@ class FakeDevice(Bridge):
                 return
             place = head % mailbox.RING_ENTRIES * 4 * mailbox.RING_ENTRY_WORDS
             token, cycles = entry
-            self.put(Field.OUTPUT_RING, token, cycles & 0xFFFFFFFF, cycles >> 32, offset=place)
+            words = [token, cycles & 0xFFFFFFFF, cycles >> 32]
+            check = mailbox.entry_check(self.get(Field.RUN_ID), head, words)
+            self.put(Field.OUTPUT_RING, *words, check, offset=place)
             self.put(Field.OUTPUT_HEAD, head + 1)
 
     def end(self, result: Result) -> None:
         self.run = None
         self.put(Field.RUN_RESULT, result)
         self.put(Field.RUN_DETAIL, 5 if result is Result.ENGINE_ERROR else 0)
+        ends = (Field.RUN_ID, Field.OUTPUT_HEAD, Field.RUN_RESULT, Field.RUN_DETAIL)
+        self.put(Field.RUN_CHECK, mailbox.run_check(*map(self.get, ends)))
         self.put(Field.STATE, State.LOADED)
 
 

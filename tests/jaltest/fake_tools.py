@@ -40,7 +40,7 @@ Info: \t        TRELLIS_COMB:   99999/  83640   119%
 ERROR: Unable to find a placement location for cell 'x'
 """
 
-NETLIST = {"modules": {"top": {"cells": {}, "ports": {}}}}
+NETLIST: dict[str, Any] = {"modules": {"top": {"cells": {}, "ports": {}}}}
 """A netlist of yosys."""
 
 XILINX = {

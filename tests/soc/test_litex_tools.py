@@ -15,8 +15,7 @@ import pytest
 from jalgateware.contract import mailbox
 from jalgateware.contract.mailbox import Field
 from jalgateware.contract.memory_map import MAILBOX
-from jalhost.bundle import write_bundle
-from jalhost.device import read_fingerprint
+from jalhost.bundle import read_fingerprint, write_bundle
 from jaltest.bundles import manifest
 from jaltest.litex_server import litex_server
 from jaltest.system import PATIENCE_S, System

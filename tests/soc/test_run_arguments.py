@@ -17,6 +17,7 @@ from jalgateware.contract.mailbox import (
     Field,
     Result,
     State,
+    check,
 )
 from jalhost.models.blob import Blob, build_blob
 from jaltest.system import System
@@ -51,7 +52,7 @@ def run(
 ) -> tuple[Result, tuple[int, int]]:
     """Asks for a run: the result, and the first two words of the response."""
     system.mailbox.write(Field.PROMPT, words)
-    arguments = (len(words), 2, position, 0, 0, 0, streams, drafts)
+    arguments = (len(words), 2, position, 0, 0, 0, streams, drafts, check(words))
     answer = system.command(Command.RUN, *arguments)
     return answer.result, (answer.words[0], answer.words[1])
 
@@ -110,8 +111,9 @@ def test_arguments_beyond_their_limits_are_named(
 
 
 def test_no_samples_are_no_run(system: System) -> None:
-    system.mailbox.write(Field.PROMPT, prompts(1))
-    answer = system.command(Command.RUN, 1, 0, 0, 0, 0, 0, 1, 0)
+    words = prompts(1)
+    system.mailbox.write(Field.PROMPT, words)
+    answer = system.command(Command.RUN, 1, 0, 0, 0, 0, 0, 1, 0, check(words))
     assert (answer.result, answer.words[:2]) == (Result.BAD_ARGUMENT, (1, 1))
 
 

@@ -2,7 +2,9 @@
 
 #include <stdbool.h>
 
+#include "check.h"
 #include "clock.h"
+#include "crc.h"
 #include "dram.h"
 #include "engine.h"
 #include "image.h"
@@ -21,6 +23,8 @@ static struct {
     struct image image;
     /* Number of the command in hand or answered last. */
     uint32_t number;
+    uint32_t command;
+    uint32_t arguments[MAILBOX_ARGUMENTS];
 } state;
 
 enum jal_state commands_state(void)
@@ -43,6 +47,10 @@ static void answer(enum jal_result result)
 {
     show_state();
     mailbox_write(FIELD_RESULT, result);
+    uint32_t check = check_word(check_word(0, state.number), (uint32_t)result);
+    for (uint32_t i = 0; i < MAILBOX_RESPONSES; i++)
+        check = check_word(check, mailbox_read(FIELD_RESPONSE_0 + 4u * i));
+    mailbox_write(FIELD_ANSWER_CHECK, check);
     /* Last: it tells that everything else is valid. */
     mailbox_write(FIELD_ANSWERED, state.number);
 }
@@ -83,19 +91,20 @@ static enum jal_result start_run(void)
 {
     if (!state.loaded)
         return RESULT_NOT_LOADED;
-    const uint32_t streams = mailbox_argument(RUN_STREAMS);
+    const uint32_t streams = state.arguments[RUN_STREAMS];
     const struct run_request request = {
         .engine =
             {
-                .position = mailbox_argument(RUN_POSITION),
-                .generate_count = mailbox_argument(RUN_SAMPLES),
-                .inverse_temperature = mailbox_argument(RUN_INVERSE_TEMPERATURE),
-                .seed = mailbox_argument(RUN_SEED),
+                .position = state.arguments[RUN_POSITION],
+                .generate_count = state.arguments[RUN_SAMPLES],
+                .inverse_temperature = state.arguments[RUN_INVERSE_TEMPERATURE],
+                .seed = state.arguments[RUN_SEED],
                 .streams = streams ? streams : 1u,
-                .drafts = mailbox_argument(RUN_DRAFTS),
+                .drafts = state.arguments[RUN_DRAFTS],
             },
-        .prompt_words = mailbox_argument(RUN_PROMPT_WORDS),
-        .hang_ms = mailbox_argument(RUN_HANG_MS),
+        .prompt_words = state.arguments[RUN_PROMPT_WORDS],
+        .prompt_check = state.arguments[RUN_PROMPT_CHECK],
+        .hang_ms = state.arguments[RUN_HANG_MS],
     };
     struct run_refusal refusal = {0, 0};
     const enum jal_result result = run_start(&state.image, &request, &refusal);
@@ -135,11 +144,39 @@ static enum jal_result start_verify(void)
 {
     uint32_t limit = 0;
     mailbox_write(FIELD_PROGRESS, 0);
-    const enum jal_result result = verify_start(mailbox_argument(0), mailbox_argument(1), &limit);
+    const enum jal_result result = verify_start(state.arguments[0], state.arguments[1], &limit);
     if (result == RESULT_BAD_ARGUMENT)
         mailbox_respond(1, limit);
     state.verifying = result == RESULT_OK;
     return result;
+}
+
+static enum jal_result check_blocks(void)
+{
+    const uint32_t offset = state.arguments[0];
+    const uint32_t bytes = state.arguments[1];
+    const uint32_t most = MAILBOX_BLOCK_BYTES * MAILBOX_CHECKED_BLOCKS;
+    const uint32_t room = BUILD_DRAM_BYTES - IMAGE_OFFSET;
+    const bool outside = offset % IMAGE_ALIGNMENT != 0 || offset > room;
+    if (outside || bytes % IMAGE_ALIGNMENT != 0 || bytes > most || bytes > room - offset) {
+        mailbox_respond(0, outside ? 0 : 1);
+        mailbox_respond(1, outside ? room : most);
+        return RESULT_BAD_ARGUMENT;
+    }
+    uint32_t blocks = 0;
+    for (uint32_t done = 0; done < bytes; done += MAILBOX_BLOCK_BYTES) {
+        const uint32_t left = bytes - done;
+        uint32_t crc = 0;
+        const enum jal_result result =
+            crc_calculate(IMAGE_OFFSET + offset + done,
+                          left < MAILBOX_BLOCK_BYTES ? left : MAILBOX_BLOCK_BYTES, &crc);
+        if (result != RESULT_OK)
+            return result;
+        mailbox_write(FIELD_BLOCK_CHECKS + 4u * blocks, crc);
+        blocks++;
+    }
+    mailbox_respond(0, blocks);
+    return RESULT_OK;
 }
 
 /* Whether a command may be carried out in the present state. */
@@ -154,6 +191,7 @@ static enum jal_result admit(uint32_t command)
     case COMMAND_SELF_TEST:
         return run_is_active() ? RESULT_BUSY : RESULT_OK;
     case COMMAND_VERIFY_IMAGE:
+    case COMMAND_CHECK_BLOCKS:
     case COMMAND_LOAD:
     case COMMAND_RUN:
         if (state.fault != RESULT_OK)
@@ -181,6 +219,8 @@ static enum jal_result execute(uint32_t command)
         return report_status();
     case COMMAND_SELF_TEST:
         return run_self_test();
+    case COMMAND_CHECK_BLOCKS:
+        return check_blocks();
     default:
         return RESULT_UNKNOWN_COMMAND;
     }
@@ -205,11 +245,29 @@ void commands_init(enum jal_result fault)
     state.loaded = false;
     state.verifying = false;
     state.number = mailbox_read(FIELD_DOORBELL);
-    if (state.number != mailbox_read(FIELD_ANSWERED))
-        mailbox_write(FIELD_RESULT, RESULT_RESTARTED);
-    mailbox_write(FIELD_ANSWERED, state.number);
     mailbox_write(FIELD_FAULT, fault);
+    if (state.number != mailbox_read(FIELD_ANSWERED))
+        answer(RESULT_RESTARTED);
     show_state();
+}
+
+/* Takes a new command into `state`; one that is not whole yet, or damaged, comes again. */
+static bool take_command(void)
+{
+    const uint32_t number = mailbox_read(FIELD_DOORBELL);
+    if (number == state.number)
+        return false;
+    const uint32_t command = mailbox_read(FIELD_COMMAND);
+    uint32_t check = check_word(check_word(0, number), command);
+    for (uint32_t i = 0; i < MAILBOX_ARGUMENTS; i++) {
+        state.arguments[i] = mailbox_argument(i);
+        check = check_word(check, state.arguments[i]);
+    }
+    if (check != mailbox_read(FIELD_CHECK))
+        return false;
+    state.number = number;
+    state.command = command;
+    return true;
 }
 
 void commands_poll(void)
@@ -219,21 +277,16 @@ void commands_poll(void)
         go_on_verifying();
         return;
     }
-    if (run_is_active()) {
-        run_poll();
-        if (!run_is_active())
-            show_state();
-    }
-    const uint32_t number = mailbox_read(FIELD_DOORBELL);
-    if (number == state.number)
+    run_poll();
+    /* Whatever was written here by mistake does not stay. */
+    show_state();
+    if (!take_command())
         return;
-    state.number = number;
-    const uint32_t command = mailbox_read(FIELD_COMMAND);
     for (uint32_t i = 0; i < MAILBOX_RESPONSES; i++)
         mailbox_respond(i, 0);
-    enum jal_result result = admit(command);
+    enum jal_result result = admit(state.command);
     if (result == RESULT_OK)
-        result = execute(command);
+        result = execute(state.command);
     if (!state.verifying)
         answer(result);
     else

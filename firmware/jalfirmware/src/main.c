@@ -7,6 +7,7 @@
 #include "dram.h"
 #include "engine.h"
 #include "mailbox.h"
+#include "port.h"
 #include "registers.h"
 #include "version.h"
 #include "watchdog.h"
@@ -23,8 +24,11 @@ static enum jal_boot_reason begin(bool warm)
     mailbox_write(FIELD_STATE, STATE_BOOTING);
     if (warm)
         return expired ? BOOT_WATCHDOG : BOOT_CPU_RESET;
+    /* Starts are counted over resets of the whole system: the host then knows of them. */
+    const uint32_t boots = mailbox_read(FIELD_BOOTS);
     for (uint32_t offset = 0; offset < FIELD_OUTPUT_RING; offset += 4u)
         mailbox_write(offset, 0);
+    mailbox_write(FIELD_BOOTS, boots);
     mailbox_write(FIELD_LAST_TRAP_CAUSE, NO_TRAP);
     return BOOT_POWER_UP;
 }
@@ -87,5 +91,6 @@ int main(void)
     for (;;) {
         commands_poll();
         console_poll();
+        port_poll();
     }
 }

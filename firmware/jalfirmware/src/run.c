@@ -1,5 +1,6 @@
 #include "run.h"
 
+#include "check.h"
 #include "clock.h"
 #include "mailbox.h"
 
@@ -22,11 +23,18 @@ static struct {
     bool active;
     struct image image;
     uint32_t prompt_words;
+    uint32_t prompt_check;
     uint32_t pushed;
+    /* Of the words pushed so far. */
+    uint32_t pushed_check;
+    uint32_t id;
+    /* Of the run's id: what the checks of its entries begin with. */
+    uint32_t id_check;
     uint32_t generate_count;
     uint32_t stream_count;
     struct stream streams[STREAMS];
     uint32_t head;
+    uint32_t tail;
     uint64_t hang_cycles;
     /* The last look at the engine's progress, and when there was some. */
     struct deadline next_look;
@@ -41,7 +49,10 @@ bool run_is_active(void)
 
 uint32_t run_ring_room(void)
 {
-    const uint32_t used = run.head - mailbox_read(FIELD_OUTPUT_TAIL);
+    const uint32_t tail = mailbox_read(FIELD_OUTPUT_TAIL);
+    if (mailbox_read(FIELD_OUTPUT_TAIL_INVERSE) == ~tail)
+        run.tail = tail;
+    const uint32_t used = run.head - run.tail;
     /* A tail in front of the head is the host's mistake; the ring then counts as full. */
     return used <= MAILBOX_RING_ENTRIES ? MAILBOX_RING_ENTRIES - used : 0;
 }
@@ -60,6 +71,8 @@ static void finish(enum jal_result result, uint32_t detail)
     run.active = false;
     mailbox_write(FIELD_RUN_RESULT, result);
     mailbox_write(FIELD_RUN_DETAIL, detail);
+    const uint32_t check = check_word(check_word(run.id_check, run.head), (uint32_t)result);
+    mailbox_write(FIELD_RUN_CHECK, check_word(check, detail));
 }
 
 /* Number of the stream that a word of the prompt or of the output belongs to. */
@@ -96,6 +109,15 @@ static bool prompt_is_whole(uint32_t words, uint32_t streams, uint32_t most)
     return stream == streams && tokens == 0;
 }
 
+/* Whether the prompt is what the host has sent. */
+static bool prompt_is_intact(const struct run_request *request)
+{
+    uint32_t check = 0;
+    for (uint32_t i = 0; i < request->prompt_words; i++)
+        check = check_word(check, mailbox_read(FIELD_PROMPT + 4u * i));
+    return check == request->prompt_check;
+}
+
 static enum jal_result check(const struct image *image, const struct run_request *request,
                              struct run_refusal *refusal)
 {
@@ -111,6 +133,8 @@ static enum jal_result check(const struct image *image, const struct run_request
         return RESULT_DOES_NOT_FIT;
     if (exceeds(refusal, RUN_PROMPT_WORDS, request->prompt_words, MAILBOX_PROMPT_CAPACITY))
         return RESULT_BAD_ARGUMENT;
+    if (!prompt_is_intact(request))
+        return RESULT_PROMPT_DAMAGED;
     refusal->limit = context - engine->position;
     if (!prompt_is_whole(request->prompt_words, engine->streams, refusal->limit))
         return RESULT_BAD_ARGUMENT;
@@ -124,10 +148,18 @@ static void push_prompt(void)
     for (uint32_t i = 0; i < BATCH && run.pushed < run.prompt_words; i++) {
         if (!engine_state().prompt_ready)
             return;
-        engine_push_prompt(mailbox_read(FIELD_PROMPT + 4u * run.pushed));
+        const uint32_t word = mailbox_read(FIELD_PROMPT + 4u * run.pushed);
+        engine_push_prompt(word);
+        run.pushed_check = check_word(run.pushed_check, word);
         run.pushed++;
         mailbox_write(FIELD_PROGRESS, run.pushed);
     }
+}
+
+/* Whether something wrote over the prompt after it was checked. */
+static bool prompt_was_damaged(void)
+{
+    return run.pushed == run.prompt_words && run.pushed_check != run.prompt_check;
 }
 
 enum jal_result run_start(const struct image *image, const struct run_request *request,
@@ -139,18 +171,24 @@ enum jal_result run_start(const struct image *image, const struct run_request *r
     run.active = true;
     run.image = *image;
     run.prompt_words = request->prompt_words;
+    run.prompt_check = request->prompt_check;
     run.generate_count = request->engine.generate_count;
     run.stream_count = request->engine.streams;
     for (uint32_t i = 0; i < STREAMS; i++)
         run.streams[i] = (struct stream){0, 0};
     run.pushed = 0;
+    run.pushed_check = 0;
     run.head = 0;
+    run.tail = 0;
+    run.id = mailbox_read(FIELD_RUN_ID) + 1u;
+    run.id_check = check_word(0, run.id);
     mailbox_write(FIELD_OUTPUT_TAIL, 0);
+    mailbox_write(FIELD_OUTPUT_TAIL_INVERSE, ~UINT32_C(0));
     mailbox_write(FIELD_OUTPUT_HEAD, 0);
     mailbox_write(FIELD_PROGRESS, 0);
-    mailbox_write(FIELD_RUN_RESULT, RESULT_OK);
+    mailbox_write(FIELD_RUN_RESULT, RESULT_UNFINISHED);
     mailbox_write(FIELD_RUN_DETAIL, 0);
-    mailbox_write(FIELD_RUN_ID, mailbox_read(FIELD_RUN_ID) + 1u);
+    mailbox_write(FIELD_RUN_ID, run.id);
     engine_start(&run.image.model, &request->engine);
     push_prompt();
     const uint32_t hang_ms = request->hang_ms ? request->hang_ms : MAILBOX_DEFAULT_HANG_MS;
@@ -181,7 +219,9 @@ static bool drain_outputs(void)
         mailbox_write(entry, sample.word);
         mailbox_write(entry + 4u, sample.cycles_low);
         mailbox_write(entry + 8u, sample.cycles_high);
-        mailbox_write(entry + 12u, run.head);
+        uint32_t check = check_word(check_word(run.id_check, run.head), sample.word);
+        check = check_word(check_word(check, sample.cycles_low), sample.cycles_high);
+        mailbox_write(entry + 12u, check);
         note_sample(sample.word);
         run.head++;
         room--;
@@ -238,7 +278,15 @@ void run_poll(void)
 {
     if (!run.active)
         return;
+    /* Whatever was written here by mistake does not stay. */
+    mailbox_write(FIELD_OUTPUT_HEAD, run.head);
+    mailbox_write(FIELD_RUN_ID, run.id);
     push_prompt();
+    if (prompt_was_damaged()) {
+        const enum jal_result reset = engine_reset();
+        finish(reset == RESULT_OK ? RESULT_PROMPT_DAMAGED : reset, 0);
+        return;
+    }
     /* Before the outputs: what a resting engine has left is then all there is. */
     const struct engine_state state = engine_state();
     const bool host_is_slow = drain_outputs();

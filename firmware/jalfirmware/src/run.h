@@ -18,11 +18,13 @@ enum run_argument {
     RUN_HANG_MS,
     RUN_STREAMS,
     RUN_DRAFTS,
+    RUN_PROMPT_CHECK,
 };
 
 struct run_request {
     struct engine_run engine;
     uint32_t prompt_words;
+    uint32_t prompt_check;
     uint32_t hang_ms;
 };
 

@@ -22,6 +22,8 @@ def _lines() -> Iterator[str]:
     yield ""
     for name in ("PROTOCOL", "ARGUMENTS", "RESPONSES", "MAX_BAD_CHUNKS", "DEFAULT_HANG_MS"):
         yield _define(f"MAILBOX_{name}", getattr(mailbox, name))
+    for name in ("BLOCK_BYTES", "CHECKED_BLOCKS", "TUNING_MS"):
+        yield _define(f"MAILBOX_{name}", getattr(mailbox, name))
     for name in ("RING_ENTRIES", "RING_ENTRY_WORDS", "PROMPT_CAPACITY"):
         yield _define(f"MAILBOX_{name}", getattr(mailbox, name))
     for name in ("STREAM_SHIFT", "STREAM_BITS", "PROMPT_FINAL"):

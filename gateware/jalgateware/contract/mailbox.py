@@ -1,29 +1,40 @@
 """The mailbox: a block of RAM through which a host commands the firmware.
 
-Every access is a 32-bit word. The host writes arguments, then ``COMMAND``, then a new number into
-``DOORBELL``. The firmware carries the command out, writes ``RESULT`` and the response words, and
-last copies the number to ``ANSWERED``; until then the host leaves arguments and command alone. A
-running generation does not keep the firmware from answering; VERIFY_IMAGE and SELF_TEST answer when
-they are done.
+Every access is a 32-bit word. The host writes ``COMMAND``, arguments, ``CHECK`` and a new number
+into ``DOORBELL``, in this order. The firmware carries the command out, writes ``RESULT`` and the
+response words, and last copies the number to ``ANSWERED``; until then the host leaves arguments and
+command alone. A running generation does not keep the firmware from answering; VERIFY_IMAGE and
+SELF_TEST answer when they are done.
+
+A link may damage what it carries. The firmware ignores a number in ``DOORBELL`` to which ``CHECK``
+does not fit, and carries out each number once: so the host repeats the same words until it gets the
+answer. Checks are those of :func:`command_check` and its neighbours. What has none is read until
+two readings agree.
 
 RUN answers at once. Sampled tokens then appear in the output ring: the firmware writes entry
 ``OUTPUT_HEAD % RING_ENTRIES`` and increments ``OUTPUT_HEAD``; the host reads up to there and writes
-how far it came to ``OUTPUT_TAIL``. Both count up and wrap at 2**32; RUN sets both to 0. When the
-ring is full the engine waits. A run is over when ``STATE`` is no longer RUNNING; ``RUN_RESULT``
-tells why, ``RUN_DETAIL`` the engine's own error.
+how far it came to ``OUTPUT_TAIL``, and the inverse to ``OUTPUT_TAIL_INVERSE``: the firmware only
+takes both together. Both count up and wrap at 2**32; RUN sets both to 0. When the ring is full the
+engine waits. A run is over when ``STATE`` is no longer RUNNING; ``RUN_RESULT`` tells why,
+``RUN_DETAIL`` the engine's own error, and ``RUN_CHECK`` fits to them.
 
 ``HEARTBEAT`` changes as long as the firmware is alive (at least every millisecond of its clock).
 ``BOOTS`` counts starts of the firmware since the mailbox was powered; the host knows by it that the
 CPU was reset.
+
+What the host writes often lies at 0x40 to 0x7F: a byte too few or too many in such a write on the
+way makes it an access outside of everything that the host can change.
 """
 
+import zlib
+from collections.abc import Iterable
 from enum import IntEnum
 
 MAGIC = int.from_bytes(b"JALM", "little")
 
-PROTOCOL = 2
+PROTOCOL = 3
 
-ARGUMENTS = 8
+ARGUMENTS = 9
 RESPONSES = 8
 
 COUNTERS = (
@@ -54,9 +65,15 @@ LIMITS = (
 
 MAX_BAD_CHUNKS = 64
 
+BLOCK_BYTES = 1024
+"""Size of the pieces that CHECK_BLOCKS looks at."""
+
+CHECKED_BLOCKS = 64
+"""As many as a chunk has."""
+
 RING_ENTRIES = 256
 RING_ENTRY_WORDS = 4
-"""Token (and its stream, see STREAM_SHIFT), cycle stamp low and high, number of the entry."""
+"""Token (and its stream, see STREAM_SHIFT), cycle stamp low and high, :func:`entry_check`."""
 
 PROMPT_CAPACITY = 2048
 """Tokens."""
@@ -74,13 +91,21 @@ class Field(IntEnum):
     """Byte offset of each field."""
 
     # Written by the host.
-    COMMAND = 0x000
-    ARGUMENT_0 = 0x004
+    COMMAND = 0x040
+    ARGUMENT_0 = 0x044
     """The first of ARGUMENTS words."""
-    DOORBELL = 0x024
+    CHECK = 0x068
+    """:func:`command_check` of the command."""
+    DOORBELL = 0x06C
     """Number of the command; a number other than that in ANSWERED starts it."""
-    OUTPUT_TAIL = 0x028
+    OUTPUT_TAIL = 0x070
     """Entries of the output ring that the host has taken."""
+    OUTPUT_TAIL_INVERSE = 0x074
+    MARK = 0x078
+    """Of no meaning to the firmware: a link marks its requests here to know their answers."""
+    TUNING_WORD = 0x07C
+    """The serial port's tuning word that the host wants to stay. The firmware resets a port that
+    has another one, unless it changes within TUNING_MS."""
 
     # Written by the firmware, and constant after its start.
     MAGIC = 0x080
@@ -127,8 +152,12 @@ class Field(IntEnum):
     """Chunks done of VERIFY_IMAGE, prompt tokens pushed of RUN."""
     FAULT = 0x0E4
     """What keeps the firmware in state FAULT."""
+    RUN_CHECK = 0x0E8
+    """:func:`run_check` of the last run, once it is over."""
     RESPONSE_0 = 0x100
     """The first of RESPONSES words."""
+    ANSWER_CHECK = 0x120
+    """:func:`answer_check` of the command in ANSWERED."""
     COUNTERS = 0x140
     """Two words per counter, low word first; as of the last STATUS command or the end of the
     run."""
@@ -136,6 +165,8 @@ class Field(IntEnum):
     """The engine's limits, a word each, in the order of LIMITS; constant after the start."""
     BAD_CHUNKS = 0x200
     """Up to MAX_BAD_CHUNKS chunks that VERIFY_IMAGE found damaged, in ascending order."""
+    BLOCK_CHECKS = 0x300
+    """CRC-32 of up to CHECKED_BLOCKS blocks, by the command CHECK_BLOCKS."""
 
     OUTPUT_RING = 0x1000
     PROMPT = 0x2000
@@ -160,9 +191,10 @@ class Command(IntEnum):
     inverse temperature (Q5.12 of log2(e)/T; 0 = greedy), seed (stream s draws with seed + s), time
     in milliseconds without progress before the engine counts as hung (0 = DEFAULT_HANG_MS), streams
     (0 = 1; each has its own KV cache, one behind the other), most drafts in a pass (only with one
-    stream) -> run id. The prompt's words come stream by stream, PROMPT_FINAL ends each; no stream
-    has more tokens than positions. Each stream begins at the start position. DOES_NOT_FIT, where
-    the KV caches are larger than the DRAM, responds as BAD_ARGUMENT does."""
+    stream), :func:`check` of the prompt's words -> run id. The prompt's words come stream by
+    stream, PROMPT_FINAL ends each; no stream has more tokens than positions. Each stream begins at
+    the start position. DOES_NOT_FIT, where the KV caches are larger than the DRAM, responds as
+    BAD_ARGUMENT does."""
     STOP = 5
     """Ends the run, if there is one; answers when the engine rests."""
     STATUS = 6
@@ -171,6 +203,10 @@ class Command(IntEnum):
     SELF_TEST = 7
     """Only while no run goes on; the image stays. -> tests passed, tests done, as bits of SelfTest;
     first failing address, expected, read."""
+    CHECK_BLOCKS = 8
+    """offset from the image's start in DRAM, bytes -> blocks. Fills BLOCK_CHECKS with the CRC-32
+    of each block of BLOCK_BYTES, the last one as long as the rest: what a link has damaged is found
+    and sent again in small pieces."""
 
 
 class State(IntEnum):
@@ -234,6 +270,10 @@ class Result(IntEnum):
     """The firmware started again before the command was done."""
     WRONG_FORMAT = 23
     """The image has matrices in a format that the engine does not take."""
+    PROMPT_DAMAGED = 24
+    """The prompt's words do not fit to their check."""
+    UNFINISHED = 25
+    """The run goes on."""
 
 
 class Flag(IntEnum):
@@ -241,6 +281,8 @@ class Flag(IntEnum):
 
     SIMULATED = 0
     """The system runs in a simulator: its cycles are true, the clock is nominal."""
+    TUNABLE = 1
+    """The host is connected by a serial port with a tuning word (:mod:`.serial_port`)."""
 
 
 class BootReason(IntEnum):
@@ -269,6 +311,9 @@ class SelfTest(IntEnum):
     """The engine comes out of reset idle, and its CSRs hold what is written."""
 
 
+TUNING_MS = 1000
+"""How long a serial port may have another tuning word than the mailbox says."""
+
 DEFAULT_HANG_MS = 20
 """Time without progress after which the engine counts as hung."""
 
@@ -282,3 +327,28 @@ def counter_offset(name: str) -> int:
     if name not in COUNTERS:
         raise ValueError(f"there is no counter {name!r}")
     return int(Field.COUNTERS) + 8 * COUNTERS.index(name)
+
+
+def check(words: Iterable[int], before: int = 0) -> int:
+    """CRC-32 of words (little-endian), or of more words behind those that gave ``before``."""
+    return zlib.crc32(b"".join(word.to_bytes(4, "little") for word in words), before)
+
+
+def command_check(number: int, words: Iterable[int]) -> int:
+    """Of the number in DOORBELL and ``words``, COMMAND and all its arguments."""
+    return check([number, *words])
+
+
+def answer_check(number: int, result: int, responses: Iterable[int]) -> int:
+    """Of ANSWERED, RESULT and all response words."""
+    return check([number, result, *responses])
+
+
+def entry_check(run: int, number: int, words: Iterable[int]) -> int:
+    """Of an entry's first words, the run's id and the entry's number in the run."""
+    return check([run, number, *words])
+
+
+def run_check(run: int, head: int, result: int, detail: int) -> int:
+    """Of RUN_ID, OUTPUT_HEAD, RUN_RESULT and RUN_DETAIL."""
+    return check([run, head, result, detail])

@@ -1,7 +1,9 @@
 """Options that several commands share, and what turns them into objects."""
 
+import atexit
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,14 @@ import typer
 from jalhost.errors import ModelError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
     from jalhost.models.image import Image
+    from jalhost.progress import Progress
+
+PLAIN_PROGRESS_S = 5.0
+"""Between two lines of progress where there is no terminal."""
 
 DEMO_MODEL = Path(__file__).resolve().parents[1] / "data" / "demo.jal"
 """The model that comes with the package."""
@@ -32,13 +41,15 @@ Debug = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
-TARGETS = ["emu", "sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma", "uart:", "eth:", "pcie"]
+TARGETS = [
+    "emu", "sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma", "uart", "uart:", "eth:", "pcie"
+]  # fmt: skip
 
 TargetName = Annotated[
     str | None,
     typer.Option(
         "--target",
-        help="emu, sim, sim:LINK, uart:PORT, eth:HOST or pcie (see `jalhost targets`).",
+        help="emu, sim, sim:LINK, uart[:PORT], eth:HOST or pcie (see `jalhost targets`).",
         show_default="sim if its tools are installed, else emu",
         autocompletion=lambda: TARGETS,
     ),
@@ -77,8 +88,64 @@ def show_help_alone(context: typer.Context) -> None:
 
 
 def say(line: str) -> None:
-    """Prints a message for people: to standard error, so that results stay clean."""
+    """Prints a message for people: to standard error, so that results stay clean.
+
+    How far something is replaces itself on a terminal; elsewhere it is a line now and then.
+    """
+    from jalhost.progress import Progress
+
+    if isinstance(line, Progress):
+        _progress.show(line)
+        return
+    _progress.end()
     print(line, file=sys.stderr, flush=True)
+
+
+class _ProgressLine:
+    """The one line about how far something is."""
+
+    def __init__(self) -> None:
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._shown: float | None = None
+
+    def show(self, line: "Progress") -> None:
+        """Shows the present state."""
+        if not sys.stderr.isatty():
+            now = time.monotonic()
+            if self._shown is None:
+                self._shown = now
+            elif now - self._shown >= PLAIN_PROGRESS_S:
+                self._shown = now
+                print(line, file=sys.stderr, flush=True)
+            return
+        if self._bar is None or self._task is None:
+            self._start()
+        assert self._bar
+        assert self._task is not None
+        self._bar.update(self._task, completed=line.share, description=str(line))
+        if line.share >= 1:
+            self.end()
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = (BarColumn(), TextColumn("{task.description}"))
+        self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=1.0)
+        self._bar.start()
+
+    def end(self) -> None:
+        """Takes the line away; another message follows, or nothing."""
+        if self._bar:
+            self._bar.stop()
+        self._bar = self._task = self._shown = None
+
+
+_progress = _ProgressLine()
+atexit.register(_progress.end)  # a terminal gets its cursor back, whatever happened
 
 
 def default_target() -> str:

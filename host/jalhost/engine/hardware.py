@@ -1,12 +1,13 @@
 """Targets with a device at the other end of a link: boards, and simulators reached like boards."""
 
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
-from jalhost.device import Device, Report, read_fingerprint
+from jalhost.device import Device, Report
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
-from jalhost.errors import UsageError
-from jalhost.links.open import open_link
+from jalhost.errors import DeviceError, DeviceRestarted, UsageError
+from jalhost.links.open import connect
 from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
 
@@ -42,26 +43,39 @@ def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
         yield Sampled(entry.token, entry.cycles / clock_hz, entry.cycles, entry.stream)
 
 
+def _fingerprint(path: Path) -> int:
+    # Manifests of bundles take a library that is slow to import.
+    from jalhost.bundle import read_fingerprint
+
+    return read_fingerprint(path)
+
+
+MAX_RESTARTS = 2
+"""How often a device may start again in one generation."""
+
+
 class Board:
-    """The targets ``uart:PORT``, ``eth:HOST`` and ``pcie[:ADDRESS]``.
+    """The targets ``uart[:PORT]``, ``eth:HOST`` and ``pcie[:ADDRESS]``.
 
     Args:
-        name: as :func:`jalhost.links.open.open_link` takes it.
+        name: as :func:`jalhost.links.open.connect` takes it.
         report: takes lines of progress.
         soc: ``soc.json`` of the build that the device should be; None takes any.
     """
 
     def __init__(self, name: str, report: Report, soc: Path | None = None) -> None:
-        self._name = name
         self._report = report
-        expected = read_fingerprint(soc) if soc else None
-        link = open_link(name)
+        expected = _fingerprint(soc) if soc else None
+        link, serial = connect(name, report, expected)
+        self._name = f"uart:{link.description}" if serial else name
         try:
             self.device = Device(link, expected)
+            if serial and self.device.identity.tunable:
+                serial.tune(self.device.identity.clock_hz)
         except BaseException:
             link.close()
             raise
-        self._loaded = False
+        self._image: Image | None = None
 
     @property
     def info(self) -> TargetInfo:
@@ -73,17 +87,37 @@ class Board:
         blob = build_blob(image, self.device.identity.config)
         self.device.transfer_image(blob, self._report)
         self.device.load()
-        self._loaded = True
+        self._image = image
 
     def run(self, request: Request) -> Generator[Sampled, None, None]:
         """Yields sampled tokens with the device's cycle stamps.
 
+        Where the device starts again in the middle, the same request runs anew: the same tokens
+        come, and go on behind those that came before.
+
         Raises:
             UsageError: no image is loaded.
+            DeviceError: it starts again too often, or with other tokens.
         """
-        if not self._loaded:
+        if self._image is None:
             raise UsageError("no model is loaded")
-        yield from run_on(self.device, request)
+        done: list[Sampled] = []
+        for restarts in range(MAX_RESTARTS + 1):
+            try:
+                with closing(run_on(self.device, request)) as samples:
+                    for index, sampled in enumerate(samples):
+                        if index < len(done):
+                            _compare(sampled, done[index], self._name)
+                            continue
+                        done.append(sampled)
+                        yield sampled
+                return
+            except DeviceRestarted as error:
+                if restarts == MAX_RESTARTS:
+                    raise
+                self._report(f"{error.what}: running again what it was doing")
+                self.device.wait_until_ready()
+                self.load(self._image)
 
     def counters(self) -> dict[str, int]:
         """The engine's counters since the last run began."""
@@ -92,3 +126,15 @@ class Board:
     def close(self) -> None:
         """Gives the port back."""
         self.device.close()
+
+
+def _compare(sampled: Sampled, before: Sampled, name: str) -> None:
+    """Refuses to go on behind other tokens than those that came before.
+
+    Raises:
+        DeviceError: this one is another.
+    """
+    if (sampled.token, sampled.stream) != (before.token, before.stream):
+        raise DeviceError(
+            f"{name} started again, and now gives other tokens than before", "try again"
+        )

@@ -14,7 +14,7 @@ from jalhost.links.open import ALONE, LINKS
 
 SIMULATORS = ("sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma")
 
-TARGETS = f"emu, {', '.join(SIMULATORS)}, uart:PORT, eth:HOST, pcie[:ADDRESS]"
+TARGETS = f"emu, {', '.join(SIMULATORS)}, uart[:PORT], eth:HOST, pcie[:ADDRESS]"
 
 
 def choose_target() -> tuple[str, str]:

@@ -30,11 +30,18 @@ class Link(Protocol):
 
 
 class ByteStream(Protocol):
-    """Bytes to and from a device."""
+    """Bytes to and from a device.
+
+    Every method raises :class:`ConnectionLost` where the connection breaks.
+    """
 
     @property
     def description(self) -> str:
         """What messages call it."""
+
+    @property
+    def baud(self) -> int | None:
+        """Bits per second; None where bytes go as fast as they can."""
 
     def send(self, data: bytes) -> None:
         """Sends all of the data.
@@ -42,6 +49,9 @@ class ByteStream(Protocol):
         Raises:
             LinkError: the connection is lost, or nothing was taken for a long time.
         """
+
+    def drain(self) -> None:
+        """Returns when everything that was sent has left this computer."""
 
     def receive(self, most: int, timeout_s: float) -> bytes:
         """Returns what is there, 1 to ``most`` bytes; empty if nothing came within the time.
@@ -59,3 +69,25 @@ class ByteStream(Protocol):
 
     def close(self) -> None:
         """Gives the port back. May be called twice."""
+
+
+class TunableStream(ByteStream, Protocol):
+    """A serial port: its rate can be chosen, and its cable may come back."""
+
+    @property
+    def baud(self) -> int:
+        """Bits per second."""
+
+    def set_baud(self, baud: int) -> None:
+        """Changes the rate of this end.
+
+        Raises:
+            ValueError: the port does not have it.
+        """
+
+    def reopen(self) -> None:
+        """Waits until a connection that was lost is there again.
+
+        Raises:
+            LinkError: it does not come back.
+        """

@@ -1,10 +1,25 @@
 """Links by name."""
 
+import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from jalhost.errors import LinkError, UsageError
+from jalgateware.contract.mailbox import Field
+from jalgateware.contract.memory_map import IDENTIFIER, IDENTIFIER_ADDRESS, MAILBOX
+from jalhost.errors import JalError, LinkError, UsageError
 from jalhost.links.link import ByteStream, Link
+from jalhost.links.ports import Port, candidates, choose, is_selector, list_ports
 from jalhost.links.uartbone import UartBone
+from jalhost.progress import Report
+
+if TYPE_CHECKING:
+    from jalhost.links.serial_link import SerialLink
+
+MARK_ADDRESS = MAILBOX.origin + Field.MARK
+
+LONGEST_IDENTIFIER = 64
+
+_log = logging.getLogger(__name__)
 
 LINK_TIMEOUT_S = 2.0
 
@@ -20,14 +35,113 @@ def open_link(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
     return LINKS[kind](place, timeout_s)
 
 
+def connect(
+    name: str, report: Report, fingerprint: int | None = None
+) -> "tuple[Link, SerialLink | None]":
+    """Opens a link to a board; returns it, and again if its rate can be tuned.
+
+    ``name``: as :func:`open_link` takes it, or ``uart`` and what :func:`connect_uart` looks for.
+
+    Raises:
+        UsageError: the name makes no sense.
+        LinkError: the link does not work.
+    """
+    kind, _, place = name.partition(":")
+    if kind == "uart":
+        return connect_uart(place, report, fingerprint)
+    return open_link(name), None
+
+
 def open_uart(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
-    """Opens a UARTBone link: ``PORT``, ``PORT@BAUD`` or ``tcp://HOST:PORT``.
+    """Opens a UARTBone link as it is: ``PORT``, ``PORT@BAUD`` or ``tcp://HOST:PORT``.
 
     Raises:
         UsageError: the name makes no sense.
         LinkError: the port is missing or busy.
     """
-    return UartBone(_open_stream(name), timeout_s)
+    return UartBone(_open_stream(name), timeout_s, mark_address=MARK_ADDRESS)
+
+
+def connect_uart(
+    name: str, report: Report, fingerprint: int | None = None
+) -> "tuple[Link, SerialLink | None]":
+    """Opens a link to a board; returns it, and again if its rate can be tuned.
+
+    ``name``: as :func:`open_uart` takes it, or what to look for: nothing, ``SERIAL=...`` or
+    ``VID:PID``. ``fingerprint``: of the build that a board found so should have.
+
+    Raises:
+        UsageError: the name makes no sense.
+        LinkError: the port is missing or busy, no board answers, or several could be meant.
+    """
+    selector, _, baud = name.partition("@")
+    if name.startswith("tcp://"):
+        return open_uart(name), None
+    if is_selector(selector):
+        _require_pyserial()
+        port = find_board(selector, fingerprint)
+        report(f"found a board on {port}")
+        name = port.device + (f"@{baud}" if baud else "")
+    link = _open_serial_link(name, report)
+    try:
+        link.find()
+    except BaseException:
+        link.close()
+        raise
+    return link, link
+
+
+def find_board(selector: str, fingerprint: int | None = None) -> Port:
+    """The port of the only board that a selector fits.
+
+    Raises:
+        UsageError: it is no selector.
+        LinkError: there is no such board, or several.
+    """
+    ports = candidates(selector, list_ports())
+    return choose(ports, lambda port: identify(port.device, fingerprint))
+
+
+def identify(port: str, fingerprint: int | None = None) -> str | None:
+    """Which board of ours answers on a port, by its name and fingerprint; None if none does."""
+    from jalhost.device import read_device_fingerprint
+
+    try:
+        link = _open_serial_link(port, _ignore)
+    except JalError as error:
+        _log.debug("leaving %s out: %s", port, error)
+        return None
+    try:
+        link.find()
+        found, name = read_device_fingerprint(link), read_identifier(link)
+    except LinkError:
+        return None
+    finally:
+        link.close()
+    if not name.startswith(IDENTIFIER) or fingerprint not in (None, found):
+        return None
+    return f"{name} {found:016x}"
+
+
+def read_identifier(link: Link) -> str:
+    """The build's name, as LiteX keeps it: a character in each word."""
+    words = link.read(IDENTIFIER_ADDRESS, LONGEST_IDENTIFIER)
+    return bytes(word & 0xFF for word in words).partition(b"\0")[0].decode("ascii", "replace")
+
+
+def _ignore(_: str) -> None:
+    """Takes lines that nobody needs: a port that is only looked at."""
+
+
+def _open_serial_link(name: str, report: Report) -> "SerialLink":
+    from jalhost.links.serial_link import SerialLink
+
+    _require_pyserial()
+    from jalhost.links.serial_port import SerialPort
+
+    port, baud = _parse_port(name)
+    stream = SerialPort(port, **({"baud": baud} if baud else {}), report=report)
+    return SerialLink(stream, report, baud)
 
 
 def open_ethernet(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
@@ -50,15 +164,30 @@ def _open_stream(name: str) -> ByteStream:
         if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
             raise UsageError(f"{name!r} is not tcp://HOST:PORT")
         return TcpConnection(host, int(port))
-    try:
-        from jalhost.links.serial_port import DEFAULT_BAUD, SerialPort
-    except ImportError as error:
-        raise LinkError("pyserial is not installed", "pip install pyserial") from error
+    _require_pyserial()
+    from jalhost.links.serial_port import SerialPort
 
+    path, baud = _parse_port(name)
+    return SerialPort(path, baud) if baud else SerialPort(path)
+
+
+def _parse_port(name: str) -> tuple[str, int | None]:
+    """A port's name, and its rate if one is given.
+
+    Raises:
+        UsageError: it is neither.
+    """
     port, _, baud = name.partition("@")
-    if not port or (baud and not baud.isdecimal()):
+    if not port or (baud and not (baud.isdecimal() and int(baud))):
         raise UsageError(f"{name!r} is not PORT or PORT@BAUD, for example /dev/ttyUSB0@115200")
-    return SerialPort(port, int(baud) if baud else DEFAULT_BAUD)
+    return port, int(baud) if baud else None
+
+
+def _require_pyserial() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("serial") is None:
+        raise LinkError("pyserial is not installed", "pip install pyserial")
 
 
 def open_pcie(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
@@ -82,5 +211,5 @@ LINKS: dict[str, Callable[[str, float], Link]] = {
 }
 """What opens a link, by kind."""
 
-ALONE = ("pcie",)
+ALONE = ("uart", "pcie")
 """Links that need no name of a place."""

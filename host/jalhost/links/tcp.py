@@ -2,7 +2,7 @@
 
 import socket
 
-from jalhost.errors import LinkError
+from jalhost.errors import ConnectionLost, LinkError
 
 CONNECT_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 30.0
@@ -17,6 +17,7 @@ class TcpConnection:
 
     def __init__(self, host: str, port: int) -> None:
         self.description = f"{host}:{port}"
+        self.baud = None
         try:
             self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
         except OSError as error:
@@ -71,9 +72,12 @@ class TcpConnection:
             raise self._lost(str(error)) from error
         raise self._lost("closed by the other side")
 
+    def drain(self) -> None:
+        """Nothing to wait for that this end would know of."""
+
     def close(self) -> None:
         """Ends the connection."""
         self._socket.close()
 
-    def _lost(self, reason: str) -> LinkError:
-        return LinkError(f"lost the connection to {self.description}: {reason}")
+    def _lost(self, reason: str) -> ConnectionLost:
+        return ConnectionLost(f"lost the connection to {self.description}: {reason}")

@@ -13,8 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jalgateware.contract.config import STANDARD
-from jalhost.bundle import MANIFEST, MAX_BYTES, is_bundle, open_bundle, write_bundle
-from jalhost.device import read_fingerprint
+from jalhost.bundle import (
+    MANIFEST,
+    MAX_BYTES,
+    is_bundle,
+    open_bundle,
+    read_fingerprint,
+    write_bundle,
+)
 from jalhost.errors import BundleError, UsageError
 from jaltest.bundles import FINGERPRINT, IDCODE, bundle, manifest, members
 

@@ -78,7 +78,7 @@ def test_another_build_is_not_the_one() -> None:
 @pytest.mark.parametrize(
     ("fingerprint", "code", "verdict"),
     [
-        (FINGERPRINT, 0, f"READY   ok: fingerprint {FINGERPRINT:016x}, firmware 0.1.2, 1 MHz"),
+        (FINGERPRINT, 0, f"READY   ok: fingerprint {FINGERPRINT:016x}, firmware 0.1.2, 100 MHz"),
         (None, 4, "READY   failed"),
     ],
 )

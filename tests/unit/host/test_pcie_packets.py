@@ -269,6 +269,7 @@ class Pieces:
     """A byte stream that gives a few bytes at a time."""
 
     description = "pieces"
+    baud = None
 
     def __init__(self, data: bytes, piece: int) -> None:
         self.data, self.piece = data, piece
@@ -285,6 +286,9 @@ class Pieces:
 
     def discard_input(self) -> None:
         self.data = b""
+
+    def drain(self) -> None:
+        pass
 
     def close(self) -> None:
         self.closed = True
