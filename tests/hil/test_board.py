@@ -13,7 +13,7 @@ from jalhost.device import Device
 from jalhost.engine.generation import Generation, Summary
 from jalhost.engine.target import Target
 from jalhost.engine.targets import open_target
-from jalhost.links.open import open_uart
+from jalhost.links.open import open_link
 from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
 from jaltest.links import FlippingLink
@@ -83,7 +83,7 @@ def test_runs_take_the_same_cycles_within_a_percent(board: Target) -> None:
 def test_damage_on_the_way_is_found_and_repaired(name: str, board: Target) -> None:
     board.close()
     other = tiny_image(seed=3)
-    link = open_uart(name.removeprefix("uart:"))
+    link = open_link(name)
     probe = Device(link)
     blob = build_blob(other, probe.identity.config)
     offset, _ = blob.chunk(1)
