@@ -13,7 +13,7 @@ from jalhost.device import Device
 from jalhost.engine.generation import Generation, Summary
 from jalhost.engine.target import Target
 from jalhost.engine.targets import open_target
-from jalhost.links.open import connect_uart
+from jalhost.links.open import connect
 from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
 from jalhost.progress import Progress
@@ -84,7 +84,7 @@ def test_runs_take_the_same_cycles_within_a_percent(board: Target) -> None:
 def test_damage_on_the_way_is_found_and_repaired(name: str, board: Target) -> None:
     board.close()
     other = tiny_image(seed=3)
-    link, _ = connect_uart(name.removeprefix("uart:"), print)
+    link, _ = connect(name, print)
     probe = Device(link)
     blob = build_blob(other, probe.identity.config)
     offset, _ = blob.chunk(1)

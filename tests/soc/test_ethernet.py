@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from jalgateware.contract import etherbone
+from jalgateware.contract.config import STANDARD
 from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS, MAIN_RAM_ORIGIN, SCRATCH_OFFSET
 from jalhost.cli.options import DEMO_MODEL
-from jalhost.device import Device
 from jalhost.engine.targets import open_target
 from jalhost.links.etherbone_packet import parse_answer, request
 from jalhost.links.link import Link
 from jalhost.links.open import open_link
 from jalhost.models.blob import build_blob
-from jalhost.models.image import Image
 from jalhost.models.image_file import load_image
 from jaltest.etherbone import Faults, RoughNetwork
 from jaltest.models import models_folder
@@ -167,13 +166,9 @@ def test_rough_network_gives_the_same_tokens(system: System, model: Path) -> Non
 
 
 def test_peer_that_dies_is_one_line(ethernet_build: object, model: Path) -> None:
-    system = System(ethernet_build)
-    assert system.mailbox
+    system = System(ethernet_build, build_blob(load_image(model), STANDARD).data)
+    assert system.mailbox  # the firmware is ready
     name = name_of(system)
-    image: Image = load_image(model)
-    device = Device(open_link(name, PATIENCE_S), patience_s=PATIENCE_S)
-    device.transfer_image(build_blob(image, device.identity.config), print)
-    device.close()
     run = subprocess.Popen(
         [*JALHOST, *ARGUMENTS, "--max-tokens=900", f"--target={name}", f"--model={model}"],
         stdout=subprocess.PIPE,

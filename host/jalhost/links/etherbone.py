@@ -42,6 +42,9 @@ that answers take."""
 ATTEMPTS = 8
 """How often a request is sent, at least, until the link is given up."""
 
+REFUSED_S = 1.0
+"""How long to go on although nobody listens: a program may be about to start."""
+
 TICK_S = 0.001
 """Least time to wait, so that time passes in any case."""
 
@@ -167,7 +170,9 @@ class EtherboneLink:
             if sent is not None:
                 heard = now
                 self._wait.learn(now - sent)
-            elif now - heard > self._timeout_s:
+            elif now - heard > self._timeout_s or (
+                self._datagrams.refused and now - heard > REFUSED_S
+            ):
                 raise self._silent()
             if transfer.repeat(now - self._wait.seconds):
                 self._wait.lengthen()

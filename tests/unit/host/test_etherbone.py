@@ -220,6 +220,17 @@ def test_over_a_socket(board: tuple[EtherboneBridge, str]) -> None:
     link.close()
 
 
+def test_nobody_listens_any_more() -> None:
+    """Known long before the time for a silent device is over."""
+    network = SimulatedNetwork(EtherboneBridge(Bridge()))
+    link = connect(network, PATIENCE_S)
+    network.faults.lose = 1.0
+    network.refused = True
+    with pytest.raises(LinkError, match="nobody listens on UDP port network"):
+        link.read(0)
+    assert network.now < 2
+
+
 def test_nobody_listens() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
