@@ -135,6 +135,11 @@ def _add_dma(soc: Any, phy: Any, endpoint: LitePCIeEndpoint) -> None:
     soc.pcie_dram = dram = DramDma(
         phy.data_width, crossbar.get_port(mode="write"), crossbar.get_port(mode="read")
     )
+    # What the headers of LitePCIe's driver are made from.
+    soc.add_constant("DMA_CHANNELS", 1)
+    soc.add_constant("DMA_ADDR_WIDTH", 32)
+    for name, bit in pcie.MSI_FROM_DMA.items():
+        soc.add_constant(f"PCIE_DMA0_{name.upper()}_INTERRUPT", bit)
     soc.pcie_msi = msi = LitePCIeMSI(width=len(pcie.MSI_FROM_DMA))
     soc.comb += [
         dma.source.connect(dram.sink, omit={"data", "first", "last"}),

@@ -1,7 +1,7 @@
 """Gives packets of the PCIe transaction layer as many beats as their headers say."""
 
 from litepcie.common import phy_layout
-from litepcie.tlp.common import tlp_request_header_fields
+from litepcie.tlp.common import tlp_request_header_fields, type_dict
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import FSM, If, NextState, NextValue, Signal
@@ -15,10 +15,11 @@ LONG_HEADER, WITH_DATA = 0, 1
 class PacketFrame(LiteXModule):
     """Passes packets on, cut or padded to the beats that their headers ask for.
 
-    LitePCIe 2024.12 has two faults at packets' ends. Its packetizer sends completions without data
-    and those of an odd number of words with a word too many, and tells the end of a single beat
-    wrong; so packets are cut here. Its depacketizer loses the last word of a packet that fills its
-    last beat; with ``pad``, such a packet gets another beat.
+    LitePCIe 2024.12 has faults at packets' ends. Its packetizer sends completions without data and
+    those of an odd number of words with a word too many, and tells the end of a single beat wrong;
+    so packets are cut here, and no length is left where there are no data. Its depacketizer loses
+    the last word of a packet that fills its last beat; with ``pad``, such a packet gets another
+    beat.
 
     Interface: ``sink`` -> ``source``, both LitePCIe's layout of a PHY with big-endian words, as
     ``S7PCIEPHY`` has it; ``source.be`` and ``source.last`` follow the header.
@@ -33,8 +34,10 @@ class PacketFrame(LiteXModule):
 
         words = data_width // DWORD_BITS
         field = tlp_request_header_fields
-        fmt = sink.dat[field["fmt"].offset : field["fmt"].offset + field["fmt"].width]
-        length = sink.dat[field["length"].offset : field["length"].offset + field["length"].width]
+        fmt, kind, length = (
+            sink.dat[field[name].offset : field[name].offset + field[name].width]
+            for name in ("fmt", "type", "length")
+        )
         # Words of the packet that are not sent yet, this beat's included.
         total, kept, left = Signal(12), Signal(12), Signal(12)
         first = Signal(reset=1)
@@ -45,6 +48,10 @@ class PacketFrame(LiteXModule):
             left.eq(kept),
             If(first, left.eq(total)),
             source.dat.eq(sink.dat),
+            If(
+                first & ~fmt[WITH_DATA] & (kind == type_dict["cpl"]),
+                source.dat[: field["length"].width].eq(0),
+            ),
             source.first.eq(first),
             *[source.be[4 * i : 4 * i + 4].eq(0xF * (left > i)) for i in range(words)],
         ]

@@ -107,6 +107,8 @@ def decode(data: bytes) -> Packet:
     start = (4 if header & LONG_HEADER else 3) * WORD_BYTES
     words = header % MAX_WORDS or MAX_WORDS
     payload = data[start:] if header & WITH_DATA else b""
+    if header & TYPE == COMPLETION and not header & WITH_DATA and header % MAX_WORDS:
+        raise _malformed("with a length and without data", data)
     if len(data) - start - WORD_BYTES * bool(header & DIGEST) != (
         WORD_BYTES * words if header & WITH_DATA else 0
     ):

@@ -82,6 +82,7 @@ def test_packets_are_those_of_the_specification() -> None:
         ("000000010008050fe000000000", "of 13 bytes"),
         ("40000002000800ffe000000001020304", "another length"),
         ("0000000100080507e0000000", "parts of words"),
+        ("0a0000010100200400080510", "with a length and without data"),
         ("040000010000000f01000000", "type 0x04"),
     ],
 )

@@ -26,6 +26,8 @@ HOST, DEVICE = 0x0008, 0x0100
 BASE = 0x0030_0000
 """What the window shows."""
 
+REFUSAL = Completion(DEVICE, HOST, 7, Status.UNSUPPORTED_REQUEST, 4, 0)
+
 WIDTHS = pytest.mark.parametrize("width", [64, 128])
 
 
@@ -227,8 +229,10 @@ def test_phys_that_do_not_fit_are_refused() -> None:
 def test_packets_get_the_beats_that_their_headers_say(width: int, pad: bool) -> None:
     pick = random.Random(width)
     whole = [encode(write(0x80000, range(words))) for words in range(1, 12)]
-    whole += [encode(read(0x80000, 7))]
-    junk = [packet + bytes(4 * pick.randrange(9)) for packet in whole]
+    whole += [encode(read(0x80000, 7)), encode(REFUSAL)]
+    # A completion without data has no length.
+    given = [*whole[:-1], bytes.fromhex("0a000001") + whole[-1][4:]]
+    junk = [packet + bytes(4 * pick.randrange(9)) for packet in given]
     unit = PacketFrame(width, pad)
     found: list[bytes] = []
 
