@@ -27,7 +27,7 @@ from jalhost.models.blob import build_blob
 from jalhost.models.convert import needed_bytes, token_bytes, weight_bytes
 from jalhost.models.image import Image
 from jaltest.bridge import BridgeStream
-from jaltest.device import CYCLES_PER_PASS, FakeDevice
+from jaltest.device import CLOCK_HZ, CYCLES_PER_PASS, FakeDevice
 from jaltest.tiny import ARCHITECTURE, tiny_image
 
 IMAGE = tiny_image()
@@ -157,7 +157,7 @@ def test_figures_are_those_of_all_streams() -> None:
     summary = finish(Behind(), ENDLESS, PROMPTS, 9)
     lengths = [len(stream.prompt_token_ids) for stream in summary.streams]
     passes = [-(-length // 4) for length in lengths]
-    prefill_s = sum(passes) * CYCLES_PER_PASS / 1e6
+    prefill_s = sum(passes) * CYCLES_PER_PASS / CLOCK_HZ
     assert summary.ttft_s == pytest.approx(prefill_s)
     assert summary.streams[0].ttft_s == pytest.approx(passes[0] * CYCLES_PER_PASS / 1e6)
     assert summary.prefill_tokens_per_s == pytest.approx(sum(lengths) / prefill_s)
