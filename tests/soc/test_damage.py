@@ -16,6 +16,7 @@ from jalgateware.contract.mailbox import (
     CHECKED_BLOCKS,
     PROMPT_FINAL,
     RING_ENTRY_WORDS,
+    BootReason,
     Command,
     Field,
     Result,
@@ -137,6 +138,23 @@ def test_blocks_are_checked_in_place(system: System) -> None:
     answer = system.command(Command.CHECK_BLOCKS, 0xFFFF_FFC0, 64)
     assert (answer.result, answer.words[0]) == (Result.BAD_ARGUMENT, 0)
     assert system.simulator.peek(IMAGE_OFFSET, len(data)) == data
+
+
+def test_starts_of_cpu_and_system_are_counted(simulator_build: object) -> None:
+    system = System(simulator_build)
+    try:
+        assert system.field(Field.BOOTS) == 1
+        system.set_register("ctrl_reset", 2)  # the CPU, as long as the bit is set
+        system.set_register("ctrl_reset", 0)
+        system.wait_for(lambda: system.field(Field.BOOTS) == 2, "the CPU starts again")
+        assert system.field(Field.BOOT_REASON) == BootReason.CPU_RESET
+        system.set_register("ctrl_reset", 1)  # everything but memories
+        system.wait_for(lambda: system.field(Field.BOOTS) == 3, "the system starts again")
+        assert system.field(Field.BOOT_REASON) == BootReason.POWER_UP
+        system.mailbox.wait_until_ready(PATIENCE_S)
+        assert system.command(Command.IDENTIFY).result is Result.OK
+    finally:
+        system.close()
 
 
 class Proxy:
