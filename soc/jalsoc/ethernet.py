@@ -13,6 +13,7 @@ from liteeth.common import (
     convert_ip,
     eth_etherbone_packet_user_description,
     eth_mac_description,
+    eth_phy_description,
     ethernet_type_ip,
 )
 from liteeth.core.arp import LiteEthARP
@@ -146,6 +147,30 @@ class RequestGate(LiteXModule):
         )
 
 
+class MarkedEnds(LiteXModule):
+    """A PHY that says in ``last_be``, too, where frames end.
+
+    LiteEth's PHYs of 8 bits do not, and its MAC (2024.12) then finds no check sequence wrong.
+
+    Interface, latency and throughput: the PHY's.
+    """
+
+    def __init__(self, phy: Any) -> None:
+        if phy.dw != 8:
+            raise ValueError(f"the PHY has {phy.dw} bits, and this takes those of 8")
+        self.dw = phy.dw
+        self.integrated_ifg_inserter = getattr(phy, "integrated_ifg_inserter", False)
+        self.sink = phy.sink
+        self.source = Endpoint(eth_phy_description(8))
+
+        # # #
+
+        self.comb += [
+            phy.source.connect(self.source, omit={"last_be"}),
+            self.source.last_be.eq(phy.source.last),
+        ]
+
+
 class UdpCore(LiteXModule):
     """LiteEth's MAC, ARP, ICMP, IP and UDP, with a buffer between MAC and IP.
 
@@ -155,8 +180,9 @@ class UdpCore(LiteXModule):
     """
 
     def __init__(self, phy: Any, mac_address: int, ip_address: int, clock_hz: int) -> None:
-        self.mac = LiteEthMAC(phy, dw=8, interface="crossbar", tx_cdc_buffered=True,
-                              rx_cdc_buffered=True)  # fmt: skip
+        self.phy = MarkedEnds(phy)
+        buffered = {"tx_cdc_buffered": True, "rx_cdc_buffered": True}
+        self.mac = LiteEthMAC(self.phy, dw=8, interface="crossbar", **buffered)
         self.arp = LiteEthARP(self.mac, mac_address, ip_address, clock_hz)
         self.ip = BufferedIp(self.mac, mac_address, ip_address, self.arp.table)
         self.icmp = LiteEthICMP(self.ip, ip_address)

@@ -1,6 +1,7 @@
 """What guards LiteEth's Etherbone: frames that wait, and requests in order."""
 
 import random
+import zlib
 from dataclasses import dataclass
 
 from hypothesis import given, settings
@@ -211,4 +212,53 @@ def test_board_with_clocks_of_its_own() -> None:
         assert f"always @(posedge {clock})" in verilog
     assert soc.csr.locs["etherbone"] == etherbone.CSR_LOCATION
     commands = [text for text, _ in platform.constraint_manager.platform_commands]
-    assert sum("25.0 MHz" in command for command in commands) == 2
+    assert [text for text in commands if text.startswith("FREQUENCY")] == [
+        'FREQUENCY PORT "{clk}" 25.0 MHz;'
+    ] * 2
+
+
+def test_frame_with_a_wrong_check_sequence_is_dropped() -> None:
+    """LiteEth marks it at its end, and the buffer sees the mark."""
+    from liteeth.common import eth_phy_description
+    from litex.gen import LiteXModule
+    from litex.soc.interconnect.stream import Endpoint
+    from migen import ClockDomainsRenamer
+
+    from jalsoc.ethernet import UdpCore
+
+    phy = LiteXModule()
+    phy.dw = 8
+    phy.sink, phy.source = (Endpoint(eth_phy_description(8)) for _ in range(2))
+    core = UdpCore(phy, 0x10E2D5000000, 0x0A000002, 1_000_000)
+    frames = [bytes(12) + b"\x08\x00" + bytes([index]) * 46 for index in range(3)]
+    taken: list[bytes] = []
+
+    def send() -> Process:
+        for index, frame in enumerate(frames):
+            check = zlib.crc32(frame) ^ (index == 1)
+            wire = b"\x55" * 7 + b"\xd5" + frame + check.to_bytes(4, "little")
+            for place, byte in enumerate(wire):
+                yield phy.source.valid.eq(1)
+                yield phy.source.data.eq(byte)
+                yield phy.source.last.eq(place == len(wire) - 1)
+                yield
+            yield phy.source.valid.eq(0)
+            for _ in range(20):
+                yield
+        for _ in range(200):
+            yield
+
+    def watch() -> Process:
+        """The buffer's reader is LiteEth here: looks at what it takes."""
+        yield "passive"
+        frame = b""
+        while True:
+            if (yield core.ip.buffer.source.valid) and (yield core.ip.buffer.source.ready):
+                frame += bytes([(yield core.ip.buffer.source.data)])
+                if (yield core.ip.buffer.source.last):
+                    taken.append(frame)
+                    frame = b""
+            yield
+
+    run_simulation(ClockDomainsRenamer({"eth_rx": "sys", "eth_tx": "sys"})(core), [send(), watch()])
+    assert taken == [frames[0][14:], frames[2][14:]]
