@@ -41,7 +41,7 @@ class SimulatorConfig:
         if self.dram_mib < 2 or self.dram_mib & (self.dram_mib - 1):
             raise UsageError(f"the DRAM's size is a power of two from 2 MiB, not {self.dram_mib}")
         if self.link not in LINKS:
-            raise UsageError(f"there is no link {self.link!r}", f"links: {', '.join(LINKS)}")
+            raise UsageError(f"there is no link {self.link!r}", f"choose from {', '.join(LINKS)}")
         if not 10_000_000 <= self.clock_hz <= 400_000_000:
             raise UsageError(f"the clock is 10 to 400 MHz, not {self.clock_hz} Hz")
 

@@ -36,7 +36,7 @@ def test_the_dram_decides_on_what_is_not_given() -> None:
     [
         ("--dram=rope", "there is no DRAM 'rope'"),
         ("--dram-mib=2048", "a DRAM model of 2147483648 bytes is not possible"),
-        ("--link=rope", r"there is no link 'rope' \(links: .*eth"),
+        ("--link=rope", r"there is no link 'rope' \(choose from .*eth"),
         ("--clock-hz=1", "the clock is 10 to 400 MHz"),
         ('--engine={"lanes": 8}', "8 lanes read less than a word of ddr3x16"),
         ('--engine={"lamps": 8}', "--engine: .*lamps"),
