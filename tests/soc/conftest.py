@@ -57,9 +57,12 @@ def start(simulator_build: object) -> Iterator[Start]:
         system.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared(simulator_build: object) -> Iterator[System]:
-    """One system without an image for tests that leave it as they found it."""
+    """One system without an image for tests that leave it as they found it.
+
+    Not for the whole session: a simulator that waits keeps a processor busy.
+    """
     system = System(simulator_build)
     yield system
     system.close()
