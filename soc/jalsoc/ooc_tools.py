@@ -16,12 +16,6 @@ from jalsoc.dsp_registers import pack_file
 TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
 
-SYNTHESIS = "-nowidelut"
-"""Options of ``synth_ecp5``: multiplexers that join LUTs save none here, and crowd the wires."""
-
-PLACEMENT = "--router router2 --placer-heap-beta 0.6"
-"""Options of nextpnr: a looser placement, and the router that copes with crowded wires."""
-
 TOOL_TIMEOUT_S = 3600
 
 BAD_DRIVER = r"^Warning: .*(?:is used but has no driver|multiple conflicting drivers).*$"
@@ -110,7 +104,7 @@ def place_and_route(verilog: Path, top: str, seed: int) -> Usage:
     folder, stem = verilog.parent, verilog.stem
     script = (
         f"read_verilog {verilog.name}; hierarchy -check -top {top}; proc; check; "
-        f"synth_ecp5 {SYNTHESIS} -top {top} -json {stem}.json; tee -o {stem}.stat stat"
+        f"synth_ecp5 -top {top} -json {stem}.json; tee -o {stem}.stat stat"
     )
     yosys_log = folder / f"{stem}.yosys.log"
     logger.info("yosys: %s", verilog)
@@ -122,7 +116,7 @@ def place_and_route(verilog: Path, top: str, seed: int) -> Usage:
     netlist = folder / f"{stem}.json"
     logger.info("registers of multipliers: %s", pack_file(netlist, top))
     (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
-    options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail {PLACEMENT}"
+    options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
     files = f"--json {stem}.json --lpf {stem}.lpf --report {stem}.report.json"
     logger.info("nextpnr: %s", verilog)
     run_tool(
