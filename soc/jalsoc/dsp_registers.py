@@ -18,9 +18,6 @@ MULTIPLIER, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
 
 OPERAND_BITS, PRODUCT_BITS = 18, 36
 
-CONTROLS = 4
-"""Clock enables, and resets, that one multiplier chooses from."""
-
 Netlist = dict[str, Any]
 """What yosys's ``write_json`` writes."""
 
@@ -87,8 +84,8 @@ class _Packer:
         for port in module["ports"].values():
             if port["direction"] != "input":
                 self.readers.update(port["bits"])
-        self.newest = max((bit for bit in self.readers if isinstance(bit, int)), default=0)
-        self.newest = max([self.newest, *(bit for bit in self.driver if isinstance(bit, int))])
+        nets = self.readers.keys() | self.driver.keys()
+        self.newest = max((bit for bit in nets if isinstance(bit, int)), default=0)
         self.packed: Counter[str] = Counter()
 
     def operand(self, nets: dict[str, list[Bit]], port: str) -> Control | None:
@@ -164,7 +161,7 @@ class _Packer:
             parameters[f"REG_{register}_RST"] = f"RST{resets.index(control.reset)}"
             self.packed[port] += 1
             if port == "P":
-                self._absorb_product(nets)
+                self._absorb_product(name)
             else:
                 self._bypass_operand(nets, port, control)
             self._connect(cell, "CLK0", control.clock)
@@ -218,13 +215,16 @@ class _Packer:
         output: Bit = self.cells[name]["connections"]["Z"][0]
         return output
 
-    def _absorb_product(self, nets: dict[str, list[Bit]]) -> None:
+    def _absorb_product(self, multiplier: str) -> None:
         """The product's ports drive what the flip-flops drove."""
+        nets = self.cells[multiplier]["connections"]
         for index in range(PRODUCT_BITS):
             bit = nets.get(f"P{index}", ["x"])[0]
             if self.readers[bit]:
                 name, _ = self.reader[bit]
-                nets[f"P{index}"] = self.cells[name]["connections"]["Q"]
+                driven = self.cells[name]["connections"]["Q"]
+                nets[f"P{index}"] = driven
+                self.driver[driven[0]] = multiplier
                 self._remove(name)
 
     def _remove(self, name: str) -> None:

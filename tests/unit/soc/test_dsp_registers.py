@@ -35,6 +35,13 @@ module dut(input clk, rst, en, sel, input [17:0] a, b,
 endmodule
 """
 
+CHAIN = """
+module dut(input clk, input [8:0] a, b, input [17:0] c, output reg [35:0] q);
+  reg signed [17:0] p;
+  always @(posedge clk) begin p <= $signed(a) * $signed(b); q <= p * $signed(c); end
+endmodule
+"""
+
 BENCH = """
 module bench(input clk, output reg [15:0] differences, output reg [31:0] changes);
   reg [63:0] state = 64'h9E3779B97F4A7C15;
@@ -145,9 +152,12 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def netlist(folder: Path) -> dict[str, Any]:
-    (folder / "dut.v").write_text(DESIGN)
-    (folder / "yosys.ys").write_text("read_verilog dut.v; synth_ecp5 -top dut -json dut.json\n")
-    yosys(folder, "script yosys.ys")
+    return synthesised(folder, DESIGN)
+
+
+def synthesised(folder: Path, design: str) -> dict[str, Any]:
+    (folder / "dut.v").write_text(design)
+    yosys(folder, "read_verilog dut.v; synth_ecp5 -top dut -json dut.json")
     result: dict[str, Any] = json.loads((folder / "dut.json").read_text())
     return result
 
@@ -165,6 +175,15 @@ def test_what_is_packed(netlist: dict[str, Any]) -> None:
     assert (report.operands, report.products) == (2 * count, count - 1)
     assert report.flip_flops > 300
     assert pack_registers(packed, "dut") == Packed(0, 0, 0)
+
+
+def test_a_register_between_two_multipliers_is_used_once(folder: Path) -> None:
+    netlist = synthesised(folder, CHAIN)
+    first, second = multipliers(netlist)
+    report = pack_registers(netlist, "dut")
+    assert (report.operands, report.products) == (0, 2)
+    driven = {bit for bits in first["connections"].values() for bit in bits}
+    assert driven & {bit for bits in second["connections"].values() for bit in bits}
 
 
 def test_same_values_in_each_cycle(netlist: dict[str, Any], folder: Path) -> None:
