@@ -10,9 +10,13 @@ from migen.fhdl.bitcontainer import value_bits_sign
 
 
 def delayed(module: Module, signal: Any, cycles: int) -> Any:
-    """``signal`` as it was ``cycles`` clock cycles ago (the signal itself for 0)."""
+    """``signal`` as it was ``cycles`` clock cycles ago (the signal itself for 0).
+
+    More than a byte is data, which a valid bit accompanies: a reset leaves it alone.
+    """
     for _ in range(cycles):
-        register = Signal(value_bits_sign(signal))
+        bits, signed = value_bits_sign(signal)
+        register = Signal((bits, signed), reset_less=bits > 8)
         module.sync += register.eq(signal)
         signal = register
     return signal
@@ -42,7 +46,7 @@ def registered_sum(module: Module, terms: Sequence[Any], levels: int = 2) -> tup
         for _ in range(levels):
             terms = [reduce(add, terms[i : i + 2]) for i in range(0, len(terms), 2)]
         bits = max(len(term) for term in terms)
-        registers = [Signal((bits, True)) for _ in terms]
+        registers = [Signal((bits, True), reset_less=True) for _ in terms]
         module.sync += [register.eq(term) for register, term in zip(registers, terms, strict=True)]
         terms = registers
         latency += 1

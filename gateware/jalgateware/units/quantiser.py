@@ -205,7 +205,7 @@ class Quantiser(LiteXModule):
         pieces = width // parallel
         word_bits = (BLOCK // width - 1).bit_length()
         piece_bits = (pieces - 1).bit_length()
-        gathered = Signal(8 * width)
+        gathered = Signal(8 * width, reset_less=True)
         new = Cat(gathered[8 * parallel :], *self.elements) if pieces > 1 else Cat(*self.elements)
         full = (element_step[:piece_bits] == pieces - 1) if pieces > 1 else 1
         words_memory = Memory(8 * width, 2 * depth)
