@@ -25,7 +25,6 @@ from jalboards.tools import (
     BITSTREAM,
     LAYOUT,
     NETLIST,
-    PLACEMENT,
     REPORT,
     TOOLCHAINS,
     Run,
@@ -39,6 +38,7 @@ from jalhost.errors import BuildError
 from jalsoc import dsp_registers
 from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_versions
 from jalsoc.guard import run_guarded
+from jalsoc.ooc_tools import PLACEMENT
 from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
 
 ELABORATION_PACKAGES = (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie")

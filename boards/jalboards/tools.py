@@ -12,7 +12,7 @@ from pathlib import Path
 from jalboards.board import Board, Flow
 from jalboards.elaborate import PROJECT, TOP
 from jalsoc.dsp_registers import pack_file
-from jalsoc.ooc_tools import find_tool
+from jalsoc.ooc_tools import PLACEMENT, find_tool
 
 NETLIST, LAYOUT, REPORT = f"{TOP}.json", f"{TOP}.config", f"{TOP}.report.json"
 
@@ -20,13 +20,6 @@ BITSTREAM = "bitstream.bit"
 
 Run = Callable[[list[str], Path], None]
 """Runs a command in a folder and raises where it fails."""
-
-
-SYNTHESIS = "-nowidelut"
-"""Options of ``synth_ecp5``: multiplexers that join LUTs save none here, and crowd the wires."""
-
-PLACEMENT = "--router router2 --placer-heap-beta 0.6"
-"""Options of nextpnr: a looser placement, and the router that copes with crowded wires."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Toolchain:
 
 TOOLCHAINS = {
     Flow.ECP5: Toolchain(
-        f"synth_ecp5 {SYNTHESIS} -top {TOP}",
+        f"synth_ecp5 -top {TOP}",
         f"{TOP}.lpf",
         "nextpnr-ecp5",
         "ecppack",

@@ -16,6 +16,10 @@ from jalsoc.dsp_registers import pack_file
 TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
 
+PLACEMENT = "--placer-heap-beta 0.5"
+"""Options of nextpnr for designs with much in block RAM and multipliers: a looser placement, whose
+wires are less crowded."""
+
 TOOL_TIMEOUT_S = 3600
 
 BAD_DRIVER = r"^Warning: .*(?:is used but has no driver|multiple conflicting drivers).*$"
@@ -116,7 +120,7 @@ def place_and_route(verilog: Path, top: str, seed: int) -> Usage:
     netlist = folder / f"{stem}.json"
     logger.info("registers of multipliers: %s", pack_file(netlist, top))
     (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
-    options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
+    options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail {PLACEMENT}"
     files = f"--json {stem}.json --lpf {stem}.lpf --report {stem}.report.json"
     logger.info("nextpnr: %s", verilog)
     run_tool(

@@ -73,8 +73,8 @@ class Datapath(LiteXModule):
         self.packer = packer = RowPacker(config)
         self.attention = attention = Attention(config, packer)
         self.sampler = sampler = Sampler(config)
-        # Whether a word can go is known late; the FIFO that it comes from is far away.
-        self.skid = skid = stream.Buffer(words.description, pipe_valid=False, pipe_ready=True)
+        # Whether a word can go is known late, and the FIFO that it comes from is far away.
+        self.skid = skid = stream.Buffer(words.description, pipe_valid=True, pipe_ready=True)
         current = sequencer.current
         self.comb += [
             instructions.connect(sequencer.instructions),
