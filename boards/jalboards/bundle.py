@@ -15,12 +15,10 @@ from jalboards.timing import Clock
 from jalboards.tools import BITSTREAM, TOOLCHAINS
 from jalfirmware.build import COMPILER, IMAGE
 from jalhost.bundle import write_bundle
+from jalhost.bundle_manifest import FORMAT
 from jalsoc.export import CSR_CSV, CSR_JSON, SOC_JSON
 
 TIMING = "timing.json"
-
-LINKS_BUILT = ("uart",)
-"""Links that the gateware has."""
 
 
 def write(
@@ -68,7 +66,7 @@ def manifest(
         for clock in clocks
     }
     return {
-        "format": 1,
+        "format": FORMAT,
         "board": board.name,
         "part": board.part,
         "idcode": f"{board.idcode:#010x}",
@@ -80,7 +78,8 @@ def manifest(
         or {"sys": {"achieved_mhz": None, "constraint_mhz": config.clock_hz / 1e6}},
         "utilisation": utilisation,
         "engine": asdict(config.engine),
-        "links": list(LINKS_BUILT),
+        "links": list(config.links),
+        "ethernet": config.ethernet,
         "flash": {
             "openfpgaloader_board": board.flash.board,
             "cable": board.flash.cable,

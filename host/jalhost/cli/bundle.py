@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jalhost.cli.options import Debug, Json, say, show_help_alone
+from jalhost.cli.options import OPEN_NETWORK, Debug, Json, say, show_help_alone
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,6 +96,7 @@ def _tables(bundle: "Bundle") -> "list[Table]":
         ("git revision", m.git_revision),
         ("bitstream", m.bitstream or "none: build it with the vendor's tools"),
         ("links", ", ".join(m.links)),
+        *([("Ethernet", f"{m.ethernet} {OPEN_NETWORK}")] if m.ethernet else []),
         ("openFPGALoader", f"board {flash.openfpgaloader_board}, cable {flash.cable or 'its own'}"),
         ("cable on USB", ", ".join(flash.usb)),
         ("engine", ", ".join(f"{name}={value}" for name, value in m.engine.items())),

