@@ -63,6 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     build.add_argument("--allow-timing-failure", action="store_true")
     build.add_argument("--with-ethernet", action="store_true")
     build.add_argument("--ip")
+    build.add_argument("--with-scope", action="store_true")
     build.add_argument("--with-pcie", action=argparse.BooleanOptionalAction)
     return parser.parse_args(arguments)
 
@@ -86,6 +87,7 @@ def build(arguments: argparse.Namespace) -> None:
         arguments.with_ethernet,
         arguments.ip,
         arguments.with_pcie,
+        arguments.with_scope,
     )
     output = arguments.output.absolute()
     made = make_bundle(config, output, report_progress, arguments.allow_timing_failure)

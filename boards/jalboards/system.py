@@ -40,3 +40,7 @@ class BoardSoC(JalSoC):
             board.ethernet.connect(self, target, config.ethernet)
         if config.pcie and board.pcie:
             board.pcie.connect(self, target)
+        if config.scope:
+            from jalsoc.scope import add_scope
+
+            add_scope(self)

@@ -128,6 +128,9 @@ def build(
         bool | None,
         typer.Option("--with-pcie/--without-pcie", help="PCIe.", show_default="the board's"),
     ] = None,
+    with_scope: Annotated[
+        bool, typer.Option("--with-scope", help="LiteScope's logic analyzer on the engine.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Bundle.", show_default="BOARD.jalb")
     ] = None,
@@ -157,6 +160,8 @@ def build(
         arguments.append("--with-ethernet")
     if ip is not None:
         arguments += ["--ip", ip]
+    if with_scope:
+        arguments.append("--with-scope")
     if with_pcie is not None:
         arguments.append("--with-pcie" if with_pcie else "--no-with-pcie")
     built = build_bundle(arguments, Stages())

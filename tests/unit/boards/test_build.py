@@ -31,6 +31,7 @@ def elaborated(name: str, folder: Path) -> Path:
         "top.tcl": "",
         "csr.json": "{}",
         "csr.csv": "",
+        "analyzer.csv": "config,None,depth,1024\n",
         "soc.json": json.dumps({"fingerprint": FINGERPRINT}),
         "registers.md": f"# Registers of {name}\n",
         ROM_CONTENT: "00000000\n",
@@ -122,6 +123,17 @@ def test_a_bundle_knows_its_links_and_its_address(bench: Bench) -> None:
     assert bench.make(ethernet=True, ip="10.0.0.7")["ethernet"] == "10.0.0.7"
     manifest = open_bundle(bench.bundle).manifest
     assert (manifest.links, manifest.ethernet) == (("uart", "eth"), "10.0.0.7")
+
+
+def test_a_bundle_with_a_scope_has_its_signals(bench: Bench) -> None:
+    bench.make(scope=True)
+    bundle = open_bundle(bench.bundle)
+    assert bundle.member("analyzer.csv") == b"config,None,depth,1024\n"
+    assert bundle.manifest.tools["litescope"]
+    bench.make()
+    bundle = open_bundle(bench.bundle)
+    assert "analyzer.csv" not in bundle.members
+    assert "litescope" not in bundle.manifest.tools
 
 
 def test_a_missed_clock_of_ethernet_has_another_hint(bench: Bench) -> None:

@@ -183,6 +183,27 @@ def test_the_hard_block_is_known_to_what_counts_area(elaborated: Elaborated) -> 
     assert "pcie_s7_box.v" not in text(folder, "top.tcl")
 
 
+def test_a_scope_is_in_the_design_and_its_signals_are_named(elaborated: Elaborated) -> None:
+    folder, without = elaborated("acorn", scope=True), elaborated("acorn")
+    verilog = text(folder, "top.v")
+    lines = [line.split(",") for line in text(folder, "analyzer.csv").splitlines()]
+    signals = {name: int(bits) for kind, _, name, bits in lines if kind == "signal"}
+    for name, bits in signals.items():
+        width = f"{f'[{bits - 1}:0]' if bits > 1 else ''}"
+        assert re.search(rf"wire +{re.escape(width)} *{name};", verilog), name
+    # The board's width of DRAM, all ports of the engine, and the clock of the samples.
+    assert {"scope_read0_cmd_valid", "scope_read1_data_valid", "scope_write_data_ready"} < {
+        *signals
+    }
+    settings = {name: int(value) for kind, _, name, value in lines if kind == "config"}
+    assert settings["samplerate"] == find_board("acorn").clock_hz
+    assert settings["data_width"] == sum(signals.values())
+    # Registers of all else lie where they lie without it.
+    plain = bases(without)
+    assert {name: at for name, at in bases(folder).items() if name != "analyzer"} == plain
+    assert not (without / "analyzer.csv").exists()
+
+
 def test_a_black_box_has_ports_as_wide_as_what_is_connected() -> None:
     text = black_box("block", {"i_a": 0, "i_b": 5, "o_c": range(7), "io_d": range(1)})
     assert text.splitlines() == [

@@ -111,9 +111,14 @@ def test_ethernet_is_shown_with_what_it_lets_in(
 
 
 @pytest.mark.parametrize(
-    ("option", "passed"), [("--with-pcie", "--with-pcie"), ("--without-pcie", "--no-with-pcie")]
+    ("option", "passed"),
+    [
+        ("--with-pcie", "--with-pcie"),
+        ("--without-pcie", "--no-with-pcie"),
+        ("--with-scope", "--with-scope"),
+    ],
 )
-def test_pcie_is_asked_for_or_refused(
+def test_parts_of_the_design_are_asked_for_or_refused(
     monkeypatch: pytest.MonkeyPatch, play: Play, option: str, passed: str
 ) -> None:
     arguments = play(BUILT)
