@@ -236,6 +236,21 @@ def rescan(address: str = "", sysfs: Path = SYSFS) -> list[str]:
     return [device.address for device in found]
 
 
+def revive(address: str = "", sysfs: Path = SYSFS) -> None:
+    """Has the kernel look for a device that was configured anew; other boards are left alone.
+
+    Raises:
+        LinkError: only root may; or there are several boards, and none is named.
+    """
+    ours = our_devices(sysfs)
+    if not address and len(ours) > 1:
+        choose_device(address, sysfs)
+    if not address or full_address(address) in [device.address for device in ours]:
+        rescan(address, sysfs)
+    else:
+        _trigger(sysfs / "rescan")
+
+
 def _trigger(path: Path) -> None:
     try:
         path.write_text("1", encoding="ascii")
