@@ -19,7 +19,7 @@ import jalsoc
 from jalboards import vivado
 from jalboards.board import Flow
 from jalboards.config import BuildConfig
-from jalboards.elaborate import ROM_CONTENT
+from jalboards.elaborate import DRIVER, ROM_CONTENT
 from jalboards.timing import overfull_problem
 from jalboards.tools import (
     BITSTREAM,
@@ -127,9 +127,12 @@ def elaborate(config: BuildConfig, stages: Stages) -> tuple[Path, bool]:
 def complete(config: BuildConfig, system: Path, firmware: Path) -> tuple[Path, bool]:
     """The system's Verilog with the firmware in its ROM: (folder, was cached)."""
     inputs = [path for path in sorted(system.iterdir()) if path.is_file()]
-    key = digest(digest_files([*inputs, firmware]))
+    driver = [path for path in sorted((system / DRIVER).rglob("*")) if path.is_file()]
+    key = digest(digest_files([*inputs, *driver, firmware]))
 
     def make(folder: Path) -> None:
+        if driver:
+            shutil.copytree(system / DRIVER, folder / DRIVER)
         for path in inputs:
             shutil.copy(path, folder)
         image = firmware.read_bytes()

@@ -10,7 +10,7 @@ from typing import Any
 from jalboards.board import Flow
 from jalboards.build import elaboration_packages
 from jalboards.config import BuildConfig
-from jalboards.elaborate import REGISTERS_PAGE
+from jalboards.elaborate import DRIVER, REGISTERS_PAGE
 from jalboards.timing import Clock
 from jalboards.tools import BITSTREAM, TOOLCHAINS
 from jalfirmware.build import COMPILER, IMAGE
@@ -49,6 +49,8 @@ def write(
     """
     timing = {"clocks": [asdict(clock) for clock in clocks], "critical_path": critical_path}
     members = {name: (system / name).read_bytes() for name in (CSR_JSON, CSR_CSV, SOC_JSON)}
+    driver = [file for file in (system / DRIVER).rglob("*") if file.is_file()]
+    members |= {file.relative_to(system).as_posix(): file.read_bytes() for file in driver}
     if config.scope:
         members[ANALYZER_CSV] = (system / ANALYZER_CSV).read_bytes()
     members[REGISTERS_PAGE] = (system / REGISTERS_PAGE).read_bytes()

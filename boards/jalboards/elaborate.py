@@ -31,6 +31,9 @@ HIERARCHY = re.compile(r"^/\*\n.*?^\*/\n", re.MULTILINE | re.DOTALL)
 PCIE_BLOCK = "pcie_s7"
 """What LitePCIe calls the module that the project's Tcl makes."""
 
+DRIVER = "driver"
+"""Folder of LitePCIe's driver, of boards with PCIe."""
+
 REGISTERS_PAGE = "registers.md"
 
 
@@ -45,6 +48,10 @@ def elaborate(config: BuildConfig, folder: Path) -> None:
     introduction = f"# Registers of {config.facts.title}\n\nGenerated with the bitstream.\n"
     (folder / REGISTERS_PAGE).write_text(page(soc, introduction), encoding="utf-8")
     names = soc.platform.build(soc, build_dir=str(folder), build_name=TOP, run=False)
+    if config.pcie:
+        from jalsoc.pcie_driver import write_driver
+
+        write_driver(soc, folder / DRIVER)
     if config.scope:
         from jalsoc.scope import write_analyzer
 

@@ -79,6 +79,15 @@ class Bundle:
             )
         return self.members[name]
 
+    def folder(self, name: str) -> dict[str, bytes]:
+        """The members in a folder, by their names within it; empty where there is none."""
+        prefix = f"{name.rstrip('/')}/"
+        return {
+            member.removeprefix(prefix): content
+            for member, content in self.members.items()
+            if member.startswith(prefix)
+        }
+
 
 def with_bitstream(bundle: Bundle, path: Path) -> Bundle:
     """A bundle of a vendor's project together with what the vendor's tools made of it.

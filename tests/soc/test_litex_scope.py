@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.mailbox import Field
 from jalhost.bundle import read_fingerprint, write_bundle
 from jaltest.bundles import manifest
 from jaltest.litex_server import litex_server
+from jaltest.little import LITTLE
 from jaltest.pcie import FakeSysfs
 from jaltest.system import PATIENCE_S, System
 from jaltest.texts import JALHOST
@@ -28,12 +28,6 @@ from jaltest.texts import JALHOST
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
 IDENTIFIER = "jalhost simulation"
-
-LITTLE = EngineConfig(
-    max_dim=64, max_hidden=64, max_heads=1, max_kv_heads=1, max_group=1, max_head_dim=64,
-    max_context=16, attention_slots=1, read_ports=2,
-)  # fmt: skip
-"""An engine that is soon built; no model fits it, and none is needed here."""
 
 WAYS = {"uart": "eth", "eth": "eth", "pcie": "pcie"}
 """Links, and what the simulator has besides its UART."""

@@ -136,6 +136,16 @@ def test_a_bundle_with_a_scope_has_its_signals(bench: Bench) -> None:
     assert "litescope" not in bundle.manifest.tools
 
 
+def test_a_bundle_with_pcie_has_the_driver(bench: Bench) -> None:
+    kernel = bench.folder / "system" / "driver" / "kernel"
+    kernel.mkdir(parents=True)
+    (kernel / "main.c").write_text("module", encoding="utf-8")
+    bench.make("acorn")
+    bundle = open_bundle(bench.bundle)
+    assert bundle.folder("driver") == {"kernel/main.c": b"module"}
+    assert bundle.manifest.links == ("uart", "pcie")
+
+
 def test_a_missed_clock_of_ethernet_has_another_hint(bench: Bench) -> None:
     slow = json.loads(json.dumps(fake_tools.SLOW))
     slow["fmax"]["$glbnet$eth_clocks_rx$TRELLIS_IO_IN"] = {"achieved": 12, "constraint": 125}

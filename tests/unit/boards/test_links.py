@@ -2,10 +2,7 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
-from functools import cache
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -29,45 +26,10 @@ WITH_ETHERNET = {
 
 WITH_PCIE = {"acorn", "kc705", "stlv7325"}
 
-LITTLE: dict[str, Any] = {
-    "tokens": 1,
-    "mxfp4": False,
-    "max_dim": 64,
-    "max_hidden": 64,
-    "max_heads": 1,
-    "max_kv_heads": 1,
-    "max_group": 1,
-    "max_head_dim": 64,
-    "max_context": 16,
-    "attention_slots": 1,
-    "read_ports": 2,
-}
-"""An engine that is soon written."""
-
 ADDRESS = "10.0.0.7"
 
 Elaborated = Callable[..., Path]
-
-
-def little(name: str, **options: Any) -> BuildConfig:
-    """A board with the smallest engine that fits its DRAM."""
-    board = find_board(name)
-    return configure(board, LITTLE | {"lanes": board.dram.port_bytes}, **options)
-
-
-@pytest.fixture(scope="module")
-def elaborated(tmp_path_factory: pytest.TempPathFactory) -> Elaborated:
-    """Gives the folder of a board's Verilog."""
-
-    @cache
-    def elaborate(name: str, **options: Any) -> Path:
-        folder = tmp_path_factory.mktemp(name)
-        config = little(name, **options).hardware_json()
-        command = [sys.executable, "-m", "jalboards.elaborate", config, str(folder)]
-        subprocess.run(command, check=True, capture_output=True)
-        return folder
-
-    return elaborate
+Little = Callable[..., BuildConfig]
 
 
 def text(folder: Path, name: str) -> str:
@@ -88,7 +50,7 @@ def test_boards_say_what_they_have() -> None:
     assert links["stlv7325"] == ("uart", "eth", "pcie")
 
 
-def test_ethernet_is_off_and_pcie_where_it_is_what_the_board_is_for() -> None:
+def test_ethernet_is_off_and_pcie_where_it_is_what_the_board_is_for(little: Little) -> None:
     built = {board.name: configure(board, {}).links for board in all_boards()}
     assert built.pop("acorn") == ("uart", "pcie")
     assert set(built.values()) == {("uart",)}
@@ -106,16 +68,18 @@ def test_ethernet_is_off_and_pcie_where_it_is_what_the_board_is_for() -> None:
         ("ecpix5", {"ethernet": True, "ip": "224.0.0.1"}, "224.0.0.1 cannot be a board's"),
     ],
 )
-def test_what_a_board_has_not_is_refused(board: str, options: dict[str, Any], message: str) -> None:
+def test_what_a_board_has_not_is_refused(
+    little: Little, board: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         little(board, **options)
 
 
 @pytest.mark.parametrize("name", sorted(WITH_ETHERNET))
 def test_ethernet_is_in_the_design_and_its_clocks_are_known(
-    name: str, elaborated: Elaborated
+    name: str, elaborated_little: Elaborated
 ) -> None:
-    folder = elaborated(name, ethernet=True, ip=ADDRESS)
+    folder = elaborated_little(name, ethernet=True, ip=ADDRESS)
     megahertz = 25.0 if name == "arty-a7" else 125.0
     if find_board(name).flow is Flow.VIVADO:
         constraints = text(folder, "top.xdc")
@@ -141,9 +105,9 @@ def test_ethernet_is_in_the_design_and_its_clocks_are_known(
 
 
 @pytest.mark.parametrize("name", sorted(WITH_PCIE))
-def test_pcie_is_in_the_project(name: str, elaborated: Elaborated) -> None:
+def test_pcie_is_in_the_project(name: str, elaborated_little: Elaborated) -> None:
     # Where a board has both, both: they share nothing.
-    folder = elaborated(name, pcie=True, ethernet="eth" in find_board(name).links)
+    folder = elaborated_little(name, pcie=True, ethernet="eth" in find_board(name).links)
     project = text(folder, "top.tcl")
     assert "create_ip -vendor xilinx.com -name pcie_7x -module_name pcie_s7" in project
     assert "CONFIG.Bar0_Scale {Megabytes}" in project
@@ -166,14 +130,14 @@ def test_pcie_is_in_the_project(name: str, elaborated: Elaborated) -> None:
         assert found[bank] == CSR_ORIGIN + location * CSR_BANK_BYTES
 
 
-def test_the_acorn_asks_for_its_clock(elaborated: Elaborated) -> None:
-    folder = elaborated("acorn", pcie=True, ethernet=False)
+def test_the_acorn_asks_for_its_clock(elaborated_little: Elaborated) -> None:
+    folder = elaborated_little("acorn", pcie=True, ethernet=False)
     assert re.search(r"assign pcie_clkreq_n = 1'd0;", text(folder, "top.v"))
     assert "get_ports {pcie_clkreq_n}" in text(folder, "top.xdc")
 
 
-def test_the_hard_block_is_known_to_what_counts_area(elaborated: Elaborated) -> None:
-    folder = elaborated("acorn", pcie=True, ethernet=False)
+def test_the_hard_block_is_known_to_what_counts_area(elaborated_little: Elaborated) -> None:
+    folder = elaborated_little("acorn", pcie=True, ethernet=False)
     script = synthesis_script(folder, "synth_xilinx -top top", "stat")
     assert "read_verilog -lib pcie_s7_box.v\n" in script
     box = text(folder, "pcie_s7_box.v")
@@ -183,8 +147,8 @@ def test_the_hard_block_is_known_to_what_counts_area(elaborated: Elaborated) -> 
     assert "pcie_s7_box.v" not in text(folder, "top.tcl")
 
 
-def test_a_scope_is_in_the_design_and_its_signals_are_named(elaborated: Elaborated) -> None:
-    folder, without = elaborated("acorn", scope=True), elaborated("acorn")
+def test_a_scope_is_in_the_design_and_its_signals_are_named(elaborated_little: Elaborated) -> None:
+    folder, without = elaborated_little("acorn", scope=True), elaborated_little("acorn")
     verilog = text(folder, "top.v")
     lines = [line.split(",") for line in text(folder, "analyzer.csv").splitlines()]
     signals = {name: int(bits) for kind, _, name, bits in lines if kind == "signal"}
