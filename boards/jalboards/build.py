@@ -19,7 +19,7 @@ import jalsoc
 from jalboards import vivado
 from jalboards.board import Flow
 from jalboards.config import BuildConfig
-from jalboards.elaborate import ROM_CONTENT
+from jalboards.elaborate import DRIVER, ROM_CONTENT
 from jalboards.timing import overfull_problem
 from jalboards.tools import (
     BITSTREAM,
@@ -40,8 +40,6 @@ from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_
 from jalsoc.guard import run_guarded
 from jalsoc.ooc_tools import PLACEMENT
 from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
-
-ELABORATION_PACKAGES = (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie")
 
 EXTRAS = "sim,build"
 """What pip installs for builds."""
@@ -106,11 +104,17 @@ class Stages:
         return lambda command, folder: run_guarded(command, folder, log)
 
 
+def elaboration_packages(config: BuildConfig) -> tuple[str, ...]:
+    """Distributions that the Verilog comes from."""
+    asked = ("litescope",) if config.scope else ()
+    return (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie", *asked)
+
+
 def elaborate(config: BuildConfig, stages: Stages) -> tuple[Path, bool]:
     """Verilog, constraints and maps: (folder, was cached)."""
     packages = (jalgateware, jalsoc, jalboards)
     files = [path for package in packages for path in Path(package.__path__[0]).rglob("*.py")]
-    versions = distribution_versions(*ELABORATION_PACKAGES, extras=EXTRAS)
+    versions = distribution_versions(*elaboration_packages(config), extras=EXTRAS)
     key = digest(config.hardware_json(), digest_files(files), versions, sys.version)
 
     def make(folder: Path) -> None:
@@ -123,9 +127,12 @@ def elaborate(config: BuildConfig, stages: Stages) -> tuple[Path, bool]:
 def complete(config: BuildConfig, system: Path, firmware: Path) -> tuple[Path, bool]:
     """The system's Verilog with the firmware in its ROM: (folder, was cached)."""
     inputs = [path for path in sorted(system.iterdir()) if path.is_file()]
-    key = digest(digest_files([*inputs, firmware]))
+    driver = [path for path in sorted((system / DRIVER).rglob("*")) if path.is_file()]
+    key = digest(digest_files([*inputs, *driver, firmware]))
 
     def make(folder: Path) -> None:
+        if driver:
+            shutil.copytree(system / DRIVER, folder / DRIVER)
         for path in inputs:
             shutil.copy(path, folder)
         image = firmware.read_bytes()

@@ -41,6 +41,7 @@ def make_bundle(
     digest = stages.finish(lambda: write(path, config, layout.system, found, used, files, steps))
     return {
         "path": str(path),
+        "ethernet": config.ethernet,
         "sha256": digest,
         "timing_met": problem is None,
         "clocks": {clock.name: [clock.achieved_mhz, clock.constraint_mhz] for clock in found},
@@ -58,6 +59,7 @@ def _make_project(config: BuildConfig, path: Path, stages: Stages) -> dict[str, 
     digest = stages.finish(lambda: write(path, config, verilog, [], used, files))
     return {
         "path": str(path),
+        "ethernet": config.ethernet,
         "sha256": digest,
         "timing_met": None,
         "clocks": {},

@@ -61,6 +61,13 @@ def sources(folder: Path) -> list[str]:
     return names
 
 
+def black_boxes(folder: Path) -> list[str]:
+    """Verilog files of modules without content, which are for counting only."""
+    project = json.loads((folder / PROJECT).read_text(encoding="utf-8"))
+    names: list[str] = project.get("black_boxes", [])
+    return names
+
+
 def options(folder: Path, tool: str) -> list[str]:
     """What a tool wants to know of the board."""
     values: list[str] = json.loads((folder / PROJECT).read_text(encoding="utf-8"))[tool]
@@ -75,6 +82,7 @@ def synthesis_script(folder: Path, synthesis: str, output: str) -> str:
             "verilog_defaults -add -defer",
             *(f"read_verilog {name}" for name in sources(folder)),
             "verilog_defaults -pop",
+            *(f"read_verilog -lib {name}" for name in black_boxes(folder)),
             # Migen writes keep="true".
             'attrmap -tocase keep -imap keep="true" keep=1',
             synthesis,

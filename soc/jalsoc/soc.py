@@ -165,6 +165,7 @@ class JalSoC(SoCCore):
         self.crc = CrcEngine(crossbar.get_port(mode="read", data_width=crc_bits))
         modes = ["read"] * self.engine_config.read_ports + ["write"]
         ports = [crossbar.get_port(mode=mode, data_width=word_bits) for mode in modes]
+        self.engine_ports = ports
         self.engine = Engine(self.engine_config, ports[:-1], ports[-1])
 
     def finalize(self) -> None:

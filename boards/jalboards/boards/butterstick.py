@@ -5,6 +5,7 @@ from typing import Any
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import Ecp5Ddr3Board
+from jalboards.links import Ethernet
 from jalgateware.contract.config import EngineConfig
 
 
@@ -32,7 +33,7 @@ BOARD = ButterStick(
     dram=Dram("MT41K64M16", data_bits=16, rate="1:2", bytes=256 * MIB),
     clock_hz=75_000_000,
     engine=EngineConfig(lanes=16),
-    links=("uart", "eth"),
+    ethernet=Ethernet(options={"rx_delay": 0.0}),
     # openFPGALoader has no name for it. The ids are those of its DFU boot loader.
     flash=Flash(usb=("1209:5af1",), cable="ft2232"),
 )

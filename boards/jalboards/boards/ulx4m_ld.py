@@ -35,7 +35,6 @@ BOARD = Ulx4mLd(
     dram=Dram("MT41K256M16", data_bits=16, rate="1:2", bytes=512 * MIB),
     clock_hz=75_000_000,
     engine=EngineConfig(lanes=16),
-    links=("uart", "eth"),
     # The ids are those of its DFU boot loader, as openFPGALoader has them.
     flash=Flash(usb=("1d50:614b",), board="ulx4m_dfu"),
 )

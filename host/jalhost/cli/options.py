@@ -32,6 +32,9 @@ def _start_logging(value: bool) -> None:
         )
 
 
+OPEN_NETWORK = "(no authentication: whoever reaches it reads and writes all of the system)"
+"""What is to be known of a board with Ethernet."""
+
 Debug = Annotated[
     bool,
     typer.Option(
