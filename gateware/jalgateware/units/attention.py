@@ -81,7 +81,7 @@ class Attention(LiteXModule):
         self._issue(config, head_words)
         self._operands(config)
         self._sums(config, steps, head_words)
-        self._leave(config)
+        self._leave()
 
     def _control(self, config: EngineConfig) -> None:
         """Which pass is on: keys, drain, values, head by head, sequence by sequence."""
@@ -297,9 +297,9 @@ class Attention(LiteXModule):
                 values.lane.eq(lane),
             ]
 
-    def _leave(self, config: EngineConfig) -> None:
+    def _leave(self) -> None:
         """Behind a value pass: what to fold, and who leaves."""
-        fold, leave, slots = self.fold, self.leave, config.attention_slots
+        fold, leave = self.fold, self.leave
         summed = _signal(self, self.issued_all & self.is_value)
         done = delayed(self, summed, PRODUCTS + ValueSums.LATENCY)
         self.sync += If(
@@ -329,9 +329,10 @@ class Attention(LiteXModule):
                 for result, sums in zip(leave.results, self.value_sums, strict=True)
             ],
             *[
-                total.eq(self.softmaxes[m % slots].sums[m // slots])
-                for m, total in enumerate(leave.totals)
+                total.eq(unit.total)
+                for total, unit in zip(leave.totals, self.softmaxes, strict=True)
             ],
+            *[unit.total_step.eq(leave.total_step) for unit in self.softmaxes],
         ]
 
 

@@ -29,9 +29,10 @@ class Leave(LiteXModule):
 
     Interface: ``summed`` (pulse): with the value pass' last step, behind which ``first``, ``last``
     (members), ``first_row``, ``last_head``, ``last_turn`` are valid; ``invert`` (pulse): all
-    ``totals`` (sum of probabilities per member) are there; ``folded`` (pulse): so are the value
-    sums. ``address`` {word, step}, ``lane`` -> ``results`` (of each slot) ``1 +
-    ValueSums.READ_LATENCY`` cycles later; ``head_dim``, ``group``, ``value_shift``: constant ->
+    sums of probabilities are there; ``folded`` (pulse): so are the value sums. ``total_step`` ->
+    ``totals`` (a sum of probabilities of each slot) in the same cycle; ``address`` {word, step},
+    ``lane`` -> ``results`` (of each slot) ``1 + ValueSums.READ_LATENCY`` cycles later;
+    ``head_dim``, ``group``, ``value_shift``: constant ->
     ``source`` {:func:`result_layout`}, valid-only, ``last`` with the last element of a token row;
     ``busy`` from ``summed`` until the last element is read; ``left_all`` (pulse) behind the last
     one of the pass. Throughput: an element per cycle.
@@ -44,7 +45,8 @@ class Leave(LiteXModule):
         self.first, self.last = Signal(max=max(2, count)), Signal(max=max(2, count))
         self.first_row = Signal(row_bits)
         self.last_head, self.last_turn = Signal(), Signal()
-        self.totals = [Signal(SUM_BITS) for _ in range(count)]
+        self.total_step = Signal(step_bits)
+        self.totals = [Signal(SUM_BITS) for _ in range(config.attention_slots)]
         self.address = Signal(word_bits + step_bits)
         self.lane = Signal(max=max(2, config.kv_lanes))
         self.results = [
@@ -60,16 +62,17 @@ class Leave(LiteXModule):
 
         self.reciprocal = Reciprocal()
         self.member = Signal.like(self.first)
-        inverted, inverse = self._invert(count)
+        inverted, inverse = self._invert(config, count)
         self._walk(config, inverted)
         self._hand_out(config, inverse)
 
-    def _invert(self, count: int) -> tuple[Signal, Signal]:
+    def _invert(self, config: EngineConfig, count: int) -> tuple[Signal, Signal]:
         """Reciprocals of the sums: (all are there, mantissa and exponent of ``member``)."""
         reciprocal = self.reciprocal
         asked, answered = Signal.like(self.first), Signal.like(self.first)
         asking, inverted = Signal(), Signal()
         inverse = Signal(MANTISSA.bits + len(reciprocal.exponent))
+        slot = Signal(max=max(2, config.attention_slots))
         memory = Memory(len(inverse), max(2, count))
         write = memory.get_port(write_capable=True)
         read = memory.get_port(async_read=True)
@@ -79,11 +82,12 @@ class Leave(LiteXModule):
             write.dat_w.eq(Cat(reciprocal.mantissa, reciprocal.exponent)),
             write.we.eq(reciprocal.valid_out),
             read.adr.eq(self.member),
+            Cat(slot, self.total_step).eq(_slot_and_step(config, asked)),
         ]
         self.sync += [
             inverse.eq(read.dat_r),
             reciprocal.valid_in.eq(asking),
-            reciprocal.value.eq(Array(self.totals)[asked]),
+            reciprocal.value.eq(Array(self.totals)[slot]),
             If(asking, asked.eq(asked + 1), If(asked == self.last, asking.eq(0))),
             If(
                 reciprocal.valid_out,
@@ -110,14 +114,12 @@ class Leave(LiteXModule):
         last_element, last_member = Signal(), Signal()
         self.emitting, self.row_end = Signal(), Signal()
         self.row, self.slot = Signal.like(self.first_row), Signal(max=max(2, slots))
-        members = range(config.max_group * config.tokens)
         self.comb += [
             begin.eq(inverted & folded),
             last_element.eq(element == self.head_dim - 1),
             last_member.eq(self.member == self.last),
             self.row_end.eq(last_element & (head == self.group - 1)),
-            self.slot.eq(Array([m % slots for m in members])[self.member]),
-            step.eq(Array([m // slots for m in members])[self.member]),
+            Cat(self.slot, step).eq(_slot_and_step(config, self.member)),
             self.address.eq(Cat(word, step)),
         ]
         self.ends = last_element & last_member & self.last_head & self.last_turn
@@ -165,3 +167,11 @@ class Leave(LiteXModule):
             self.source.shift.eq(exponent - self.value_shift - 1),
             self.source.accumulator.eq(Array(self.results)[delayed(self, self.slot, wait)]),
         ]
+
+
+def _slot_and_step(config: EngineConfig, member: Signal) -> Any:
+    """Expression: the slot that serves a member, and behind it the step in which it does."""
+    slots = config.attention_slots
+    bits = (max(2, slots) - 1).bit_length()
+    members = range(config.max_group * config.tokens)
+    return Array([m % slots | m // slots << bits for m in members])[member]
