@@ -11,6 +11,7 @@ from jalboards.links import Ethernet, Pcie
 from jalgateware.contract import memory_map
 from jalgateware.contract.config import EngineConfig
 from jalsoc.dram import DramKind, speed_grade
+from jalsoc.ooc_tools import DENSITY
 
 MIB = 1 << 20
 
@@ -103,6 +104,8 @@ class Board(ABC):
         rom_bytes: size of the firmware's memory.
         serial: the UART's name in the platform.
         seed: of the placer.
+        density: share of a region's cells that the placer fills at most: more than the design
+            takes of the FPGA, and little enough for its wires.
         options: arguments of the platform's class.
     """
 
@@ -120,6 +123,7 @@ class Board(ABC):
     rom_bytes: int = memory_map.ROM.size
     serial: str = "serial"
     seed: int = 1
+    density: float = DENSITY
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

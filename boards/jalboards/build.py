@@ -38,7 +38,6 @@ from jalhost.errors import BuildError
 from jalsoc import dsp_registers
 from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_versions
 from jalsoc.guard import run_guarded
-from jalsoc.ooc_tools import PLACEMENT
 from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
 
 EXTRAS = "sim,build"
@@ -167,7 +166,7 @@ def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bo
     board = config.facts
     toolchain = TOOLCHAINS[board.flow]
     versions = distribution_versions(toolchain.packages[1], extras=EXTRAS)
-    key = digest(netlist.name, PLACEMENT, str(config.seed), str(config.clock_hz), versions)
+    key = digest(netlist.name, str(board.density), str(config.seed), str(config.clock_hz), versions)
 
     def make(folder: Path) -> None:
         for name in (NETLIST, toolchain.constraints, "project.json"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from jalboards.board import Board, Flow
 from jalboards.elaborate import PROJECT, TOP
 from jalsoc.dsp_registers import pack_file
-from jalsoc.ooc_tools import PLACEMENT, find_tool
+from jalsoc.ooc_tools import find_tool
 
 NETLIST, LAYOUT, REPORT = f"{TOP}.json", f"{TOP}.config", f"{TOP}.report.json"
 
@@ -107,7 +107,8 @@ def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: R
     command = [find_tool(tools.nextpnr), *options(folder, "nextpnr"), "--json", NETLIST]
     command += ["--seed", str(seed), "--timing-allow-fail", "--report", REPORT]
     if board.flow is Flow.ECP5:
-        command += [*PLACEMENT.split(), "--lpf", tools.constraints, "--textcfg", LAYOUT]
+        command += ["--placer-heap-beta", str(board.density)]
+        command += ["--lpf", tools.constraints, "--textcfg", LAYOUT]
     else:
         # It derives no clocks behind PLLs: the system's is the only one that matters.
         command += ["--vopt", f"cst={tools.constraints}", "--freq", f"{clock_hz / 1e6:g}"]

@@ -16,9 +16,9 @@ from jalsoc.dsp_registers import pack_file
 TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
 
-PLACEMENT = "--placer-heap-beta 0.5"
-"""Options of nextpnr for designs with much in block RAM and multipliers: a looser placement, whose
-wires are less crowded."""
+DENSITY = 0.5
+"""Share of a region's cells that nextpnr fills at most. Around block RAM and multipliers wires are
+crowded at its default of 0.9."""
 
 TOOL_TIMEOUT_S = 3600
 
@@ -120,7 +120,8 @@ def place_and_route(verilog: Path, top: str, seed: int) -> Usage:
     netlist = folder / f"{stem}.json"
     logger.info("registers of multipliers: %s", pack_file(netlist, top))
     (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
-    options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail {PLACEMENT}"
+    options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
+    options += f" --placer-heap-beta {DENSITY}"
     files = f"--json {stem}.json --lpf {stem}.lpf --report {stem}.report.json"
     logger.info("nextpnr: %s", verilog)
     run_tool(
