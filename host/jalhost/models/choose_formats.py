@@ -16,8 +16,8 @@ from jalgateware.contract.isa import Format
 from jalgateware.golden.mx import encode
 from jalhost.errors import UsageError
 from jalhost.models.architecture import Floats, Model
-from jalhost.models.compiler import fold, unfold
 from jalhost.models.convert import assemble
+from jalhost.models.folding import fold, unfold
 from jalhost.models.image import GEOMETRY
 from jalhost.models.plan import CLASSIFIER, Formats, Plan, free_matrices
 from jalhost.models.quality import Quality, log_softmax, measure_program, sample_texts
