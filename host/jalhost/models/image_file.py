@@ -32,6 +32,7 @@ from jalhost.models.image_layout import (
     TAPE,
     VERSION,
     ImageFile,
+    data_of,
     padded,
     pieces_of,
     tensor_specs,
@@ -218,7 +219,7 @@ def _typed(tensor: npt.NDArray[np.generic], kind: type[np.generic]) -> npt.NDArr
 
 
 def _digest(tensor: npt.NDArray[np.generic]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(tensor)).hexdigest()
+    return hashlib.sha256(data_of(tensor)).hexdigest()
 
 
 def _damaged(path: Path, reason: str) -> ModelError:

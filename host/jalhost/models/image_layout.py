@@ -107,14 +107,14 @@ class ImageFile:
         """Writes a tensor."""
         spec = self._specs[name]
         assert (values.dtype.name, values.shape) == (spec.dtype, spec.shape), name
-        data = memoryview(np.ascontiguousarray(values)).cast("B") if values.size else b""
+        data = data_of(values)
         self._file.seek(self._start(name))
         self._file.write(data)
         self._hashes[name] = hashlib.sha256(data)
 
     def append(self, piece: Array) -> None:
         """Writes the tape's next bytes."""
-        data = memoryview(np.ascontiguousarray(piece)).cast("B")
+        data = data_of(piece)
         self._file.seek(self._tape_place)
         self._file.write(data)
         self._tape_place += len(data)
@@ -176,9 +176,14 @@ def seal(metadata: dict[str, Any]) -> str:
     return json.dumps({"content": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
 
 
+def data_of(values: Array) -> memoryview:
+    """An array's bytes."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
 def pieces_of(values: Array) -> Iterator[memoryview]:
     """An array's bytes, piece by piece."""
-    data = memoryview(np.ascontiguousarray(values)).cast("B")
+    data = data_of(values)
     for start in range(0, len(data), PIECE):
         yield data[start : start + PIECE]
 

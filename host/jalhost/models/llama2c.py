@@ -90,7 +90,7 @@ def _tensors(path: Path, a: Architecture) -> dict[str, Rows]:
         ("up", a.hidden, a.dim),
     )
     shapes = [("embedding", a.vocabulary, a.dim)]
-    shapes += [(f"{i}.{part}", *shape) for part, *shape in stacks for i in range(a.layers)]
+    shapes += [(f"{i}.{part}", rows, cols) for part, rows, cols in stacks for i in range(a.layers)]
     shapes += [("final_norm", 1, a.dim), ("", 2, _rotary(a))]
     shapes += [] if a.tied else [("classifier", a.vocabulary, a.dim)]
     found: dict[str, Rows] = {}
