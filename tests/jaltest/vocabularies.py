@@ -40,12 +40,13 @@ def byte_level_tokenizer(kind: str, size: int = 600) -> Any:
     tokenizer = Tokenizer(models.BPE(ignore_merges=kind == "llama-bpe"))
     whole = pre.ByteLevel(add_prefix_space=False, use_regex=True)
     bare = pre.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = {
+    rules: dict[str, Any] = {
         "llama-bpe": lambda: pre.Sequence([pre.Split(Regex(LLAMA3), "isolated"), bare]),
         "qwen2": lambda: pre.Sequence([pre.Split(Regex(QWEN2), "isolated"), bare]),
         "smollm": lambda: pre.Sequence([pre.Digits(individual_digits=True), whole]),
         "default": lambda: whole,
-    }[kind]()
+    }
+    tokenizer.pre_tokenizer = rules[kind]()
     if kind == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()

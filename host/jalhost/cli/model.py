@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jalhost.cli import model_store
 from jalhost.cli.options import (
     DEMO_MODEL,
     Debug,
@@ -35,6 +36,10 @@ app = typer.Typer(
     invoke_without_command=True,
     callback=show_help_alone,
 )
+app.command("list")(model_store.list_models)
+app.command()(model_store.pull)
+app.command("rm")(model_store.rm)
+app.command()(model_store.fit)
 
 
 class MatrixFormat(StrEnum):
@@ -117,11 +122,13 @@ def convert(
 
     from jalhost.files import read_text
     from jalhost.models.source import open_source
+    from jalhost.models.store import find, find_tokenizer
     from jalhost.models.stream import Conversion, convert_to_file
 
     choose = _chooser(weights, classifier, max_bytes_per_token, max_kl)
     text = read_text(draft_text) if draft_text else None
-    source = open_source(checkpoint, tokenizer, context)
+    path = find(checkpoint)
+    source = open_source(path, tokenizer or find_tokenizer(path), context)
     a = source.checkpoint.architecture
     name = name or checkpoint.resolve().stem
     output = output or Path(f"{name}.jal")

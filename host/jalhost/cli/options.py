@@ -165,10 +165,14 @@ def open_model(path: Path | None, tokenizer: Path | None) -> "Image":
     """
     from jalhost.models.convert import read_model
     from jalhost.models.image_file import is_image, load_image
+    from jalhost.models.store import find, find_tokenizer
 
     if path is None and not DEMO_MODEL.is_file():
         raise ModelError("this installation has no demo model", "name a model by --model FILE")
-    path = path or DEMO_MODEL
+    if path is None:
+        return load_image(DEMO_MODEL)
+    path = find(path)
+    tokenizer = tokenizer or find_tokenizer(path)
     if path.is_dir() or not is_image(path):
         return read_model(path, tokenizer)
     return load_image(path)

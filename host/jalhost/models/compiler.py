@@ -151,6 +151,30 @@ def layout(a: Architecture, config: EngineConfig, formats: Formats = MXINT8_ONLY
     return Layout(rope_words, places, position, head_words, stride, offset, 2 * offset * a.layers)
 
 
+@dataclass(frozen=True)
+class Need:
+    """What a model needs of gateware: a property, and the field that limits it."""
+
+    name: str
+    value: int
+    field: str
+
+
+def needs(a: Architecture) -> tuple[Need, ...]:
+    """All sizes of a model that gateware limits."""
+    return (
+        Need("dim", a.dim, "max_dim"),
+        Need("hidden size", a.hidden, "max_hidden"),
+        Need("attention width", a.heads * a.head_dim, "max_hidden"),
+        Need("heads", a.heads, "max_heads"),
+        Need("KV heads", a.kv_heads, "max_kv_heads"),
+        Need("query heads per KV head", a.group, "max_group"),
+        Need("head size", a.head_dim, "max_head_dim"),
+        Need("context", a.context, "max_context"),
+        Need("program length", program_length(a), "max_instructions"),
+    )
+
+
 def check_limits(plan: Plan, config: EngineConfig) -> None:
     """Refuses a model that the gateware cannot run.
 
@@ -158,21 +182,11 @@ def check_limits(plan: Plan, config: EngineConfig) -> None:
         ModelError: names the first property beyond a limit, its value and the limit.
     """
     a = plan.architecture
-    pairs = (
-        ("dim", a.dim, config.max_dim),
-        ("hidden size", a.hidden, config.max_hidden),
-        ("attention width", a.heads * a.head_dim, config.max_hidden),
-        ("heads", a.heads, config.max_heads),
-        ("KV heads", a.kv_heads, config.max_kv_heads),
-        ("query heads per KV head", a.group, config.max_group),
-        ("head size", a.head_dim, config.max_head_dim),
-        ("context", a.context, config.max_context),
-        ("program length", program_length(a), config.max_instructions),
-    )
-    for name, value, limit in pairs:
-        if value > limit:
+    for item in needs(a):
+        limit = getattr(config, item.field)
+        if item.value > limit:
             raise ModelError(
-                f"the model's {name} is {value}, this gateware's limit is {limit}",
+                f"the model's {item.name} is {item.value}, this gateware's limit is {limit}",
                 "choose larger gateware (--gateware, where it is not a board) or a smaller model",
             )
     if a.dim % BLOCK:

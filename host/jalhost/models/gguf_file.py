@@ -72,7 +72,7 @@ class GgufFile:
         Raises:
             ModelError: there is none.
         """
-        return self._typed(key, self.metadata.get(key, default), int)
+        return int(self._typed(key, self.metadata.get(key, default), int))
 
     def real(self, key: str, default: float | None = None) -> float:
         """A number.

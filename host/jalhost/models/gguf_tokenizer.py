@@ -9,6 +9,8 @@ those of the models' own ``tokenizer.json``.
 import json
 from typing import Any
 
+import numpy as np
+
 from jalhost.errors import ModelError
 from jalhost.models.fast_tokenizer import FastTokenizer
 from jalhost.models.gguf_file import GgufFile
@@ -96,7 +98,7 @@ def _numbers(file: GgufFile, key: str, count: int) -> list[Any]:
     values = file.metadata.get(key)
     if values is None and key.endswith("token_type"):
         return [NORMAL] * count
-    if not hasattr(values, "tolist") or len(values) != count:
+    if not isinstance(values, np.ndarray) or len(values) != count:
         raise ModelError(f"{file.path}: {key} does not have {count} numbers", "it is damaged")
     numbers: list[Any] = values.tolist()
     return numbers

@@ -116,8 +116,11 @@ def _check_variant(config: Config) -> None:
     activation = config.get("hidden_act", "silu")
     if activation != "silu":
         raise ModelError(f"{config.path}: hidden_act is {activation!r}, the engine computes silu")
-    kinds = set(config.get("layer_types", ["full_attention"]))
-    window = config.get("use_sliding_window", False) or kinds != {"full_attention"}
+    kinds = config.get("layer_types", [])
+    if not isinstance(kinds, list):
+        raise ModelError(f"{config.path}: layer_types is {kinds!r} where a list belongs")
+    others = [kind for kind in kinds if kind != "full_attention"]
+    window = config.get("use_sliding_window", False) or others
     if window and config.whole("sliding_window", 1 << 30) < config.whole("max_position_embeddings"):
         raise ModelError(f"{config.path}: the model attends to a sliding window, the engine to all")
     if "quantization_config" in config.data:

@@ -1,6 +1,8 @@
 """Tokenizers that model files embed: the same tokens as the libraries that made them."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from jalhost.models.gguf_file import read_gguf
 from jalhost.models.gguf_tokenizer import gguf_tokenizer
 from jalhost.models.hf_tokenizer import hf_tokenizer
 from jalhost.models.tokenizer import StreamDecoder
+from jaltest.models import REPOSITORY
 from jaltest.strings import strings
 from jaltest.vocabularies import (
     KINDS,
@@ -95,6 +98,59 @@ def test_sentence_piece_tokens(spm: bytes, spm_tokenizer: FastTokenizer) -> None
         tokens = spm_tokenizer.encode(text)
         assert tokens == [theirs.bos_id(), *theirs.encode(text)], repr(text)
         assert spm_tokenizer.decode(tokens) == text
+
+
+CLASSES = {
+    "llama-bpe": "PreTrainedTokenizerFast",
+    "qwen2": "Qwen2TokenizerFast",
+    "smollm": "PreTrainedTokenizerFast",
+    "default": "GPT2TokenizerFast",
+}
+
+
+def by_transformers(folder: Path, name: str) -> list[list[int]]:
+    """Tokens of TEXTS; skips where no Python with transformers is named."""
+    python = os.environ.get("JALHOST_HF_PYTHON")
+    if not python:
+        pytest.skip("JALHOST_HF_PYTHON does not name a Python that has transformers")
+    (folder / "texts.json").write_text(json.dumps(TEXTS))
+    script = REPOSITORY / "tests" / "jaltest" / "hf_tokens.py"
+    names = [str(folder), name, str(folder / "texts.json"), str(folder / "ids.json")]
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    subprocess.run(
+        [python, str(script), *names], check=True, capture_output=True, env=os.environ | offline
+    )
+    found: list[list[int]] = json.loads((folder / "ids.json").read_text())
+    return found
+
+
+def test_tokens_are_those_of_transformers(tmp_path: Path, byte_level: tuple[str, Any]) -> None:
+    kind, theirs = byte_level
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    theirs.save(str(folder / "tokenizer.json"))
+    definition = json.loads(theirs.to_str())
+    (folder / "vocab.json").write_text(json.dumps(definition["model"]["vocab"]))
+    merges = "\n".join(" ".join(pair) for pair in definition["model"]["merges"])
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+    wanted = by_transformers(folder, CLASSES[kind])
+    write_byte_level(tmp_path / "x.gguf", theirs, kind)
+    ours, _ = from_gguf(tmp_path / "x.gguf", theirs.get_vocab_size())
+    for text, tokens in zip(TEXTS, wanted, strict=True):
+        assert ours.encode(text) == tokens, repr(text)
+
+
+def test_sentence_piece_tokens_are_those_of_transformers(
+    tmp_path: Path, spm: bytes, spm_tokenizer: FastTokenizer
+) -> None:
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(spm)
+    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    wanted = by_transformers(folder, "LlamaTokenizerFast")
+    for text, tokens in zip(TEXTS, wanted, strict=True):
+        assert spm_tokenizer.encode(text) == tokens, repr(text)
 
 
 def test_special_tokens_count_in_a_text_and_add_nothing(
