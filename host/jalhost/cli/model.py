@@ -24,11 +24,11 @@ from jalhost.errors import UsageError
 
 if TYPE_CHECKING:
     from jalgateware.contract.isa import Format
-    from jalhost.models.architecture import Architecture, Model
-    from jalhost.models.checkpoint import Checkpoint
+    from jalhost.models.architecture import Architecture
     from jalhost.models.image import Image
     from jalhost.models.plan import Formats
     from jalhost.models.quality import Text
+    from jalhost.models.source import Source
 
 app = typer.Typer(
     help="Convert, inspect and measure models.",
@@ -121,7 +121,7 @@ def convert(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from jalhost.files import read_text
-    from jalhost.models.source import open_source
+    from jalhost.models.source import model_name, open_source
     from jalhost.models.store import find, find_tokenizer
     from jalhost.models.stream import Conversion, convert_to_file
 
@@ -130,15 +130,15 @@ def convert(
     path = find(checkpoint)
     source = open_source(path, tokenizer or find_tokenizer(path), context)
     a = source.checkpoint.architecture
-    name = name or checkpoint.resolve().stem
-    output = output or Path(f"{name}.jal")
+    own_name = model_name(path)
+    name, output = name or own_name, output or Path(f"{own_name}.jal")
     if output.is_dir():
         raise UsageError(f"{output} is a folder", "name a file with --output")
     job = Conversion(
         source.checkpoint,
         source.tokenizer,
         name,
-        choose(source.checkpoint),
+        choose(source),
         source.stop_tokens,
         _learner(a, draft_tokens, text),
     )
@@ -167,7 +167,7 @@ def _chooser(
     classifier: MatrixFormat | None,
     max_bytes: int | None,
     max_kl: float | None,
-) -> "Callable[[Checkpoint], Formats]":
+) -> "Callable[[Source], Formats]":
     """What chooses the formats that the options ask for.
 
     Raises:
@@ -182,8 +182,8 @@ def _chooser(
         if targets:
             raise UsageError("--max-bytes-per-token and --max-kl need --weights auto")
         form = Format[weights.name]
-        return lambda checkpoint: uniform_formats(
-            checkpoint.architecture, form, Format.MXINT8 if given is None else given
+        return lambda source: uniform_formats(
+            source.checkpoint.architecture, form, Format.MXINT8 if given is None else given
         )
     if targets != 1:
         raise UsageError(
@@ -191,19 +191,20 @@ def _chooser(
         )
     if max_kl is not None and not max_kl > 0:
         raise UsageError(f"--max-kl is above 0, not {max_kl:g}")
-    return lambda checkpoint: _choose(checkpoint.load(), given, max_bytes, max_kl)
+    return lambda source: _choose(source, given, max_bytes, max_kl)
 
 
 def _choose(
-    model: "Model", classifier: "Format | None", max_bytes: int | None, max_kl: float | None
+    source: "Source", classifier: "Format | None", max_bytes: int | None, max_kl: float | None
 ) -> "Formats":
     from jalhost.models.choose_formats import choose_for_bytes, choose_for_divergence
 
+    model, start = source.checkpoint.load(), source.tokenizer.start
     if max_bytes is not None:
-        choice = choose_for_bytes(model, max_bytes, classifier, say)
+        choice = choose_for_bytes(model, max_bytes, classifier, say, start)
     else:
         assert max_kl is not None, "there is one target"
-        choice = choose_for_divergence(model, max_kl, classifier, say)
+        choice = choose_for_divergence(model, max_kl, classifier, say, start)
     quality = choice.quality
     say(
         f"{len(choice.formats)} matrices in MXFP4, {choice.bytes_per_token:,} bytes per token; "
@@ -245,6 +246,8 @@ def _facts(image: "Image", path: Path) -> dict[str, Any]:
         "source": image.source,
         "parameters": a.parameters,
         **a.as_dict(),
+        "tokenizer": image.tokenizer.metadata().get("kind", "llama2.c"),
+        "chat_template": image.tokenizer.chat_template is not None,
         "stop_tokens": list(image.stop_tokens),
         "instructions": len(image.program),
         "drafts": 0 if image.drafts is None else int((image.drafts != 0).sum()),

@@ -161,9 +161,9 @@ def read_model(
     Raises:
         ModelError: checkpoint or tokenizer are missing, damaged or do not fit each other.
     """
-    from jalhost.models.source import open_source
+    from jalhost.models.source import model_name, open_source
 
     source = open_source(path, tokenizer)
     model = source.checkpoint.load()
-    image = convert(model, source.tokenizer, name or path.stem, choose(model))
+    image = convert(model, source.tokenizer, name or model_name(path), choose(model))
     return replace(image, stop_tokens=source.stop_tokens)

@@ -14,7 +14,7 @@ import numpy as np
 from jalhost.errors import ModelError
 from jalhost.models.fast_tokenizer import FastTokenizer
 from jalhost.models.gguf_file import GgufFile
-from jalhost.models.tokenizer_pieces import Piece, bytes_of, make_tokenizer
+from jalhost.models.tokenizer_pieces import END_OF_TURN, Piece, bytes_of, make_tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """Values of ``tokenizer.ggml.token_type``, as llama.h has them."""
@@ -63,6 +63,7 @@ def gguf_tokenizer(file: GgufFile, vocabulary: int) -> tuple[FastTokenizer, tupl
         )
     bos = _token(file, "bos_token_id", len(tokens))
     stops = [_token(file, name, len(tokens)) for name in STOPS]
+    stops += [tokens.index(text) for text in END_OF_TURN if text in tokens]
     if _adds_bos(file, kind) and bos is not None:
         definition["post_processor"] = bos_in_front(tokens[bos], bos)
     else:
@@ -75,7 +76,7 @@ def gguf_tokenizer(file: GgufFile, vocabulary: int) -> tuple[FastTokenizer, tupl
         leading_space=kind == "llama" and file.flag("tokenizer.ggml.add_space_prefix", True),
         chat_template=file.text("tokenizer.chat_template", "") or None,
         words={
-            name: tokens[number]
+            f"{name}_token": tokens[number]
             for name in ("bos", "eos")
             if (number := _token(file, f"{name}_token_id", len(tokens))) is not None
         },
@@ -84,7 +85,9 @@ def gguf_tokenizer(file: GgufFile, vocabulary: int) -> tuple[FastTokenizer, tupl
 
 
 def _adds_bos(file: GgufFile, kind: str) -> bool:
-    return file.flag("tokenizer.ggml.add_bos_token", kind == "llama")
+    """Whether texts begin with BOS; where the file does not say, as llama.cpp has it."""
+    rule = PRE_TOKENIZERS.get(file.text("tokenizer.ggml.pre", "default"))
+    return file.flag("tokenizer.ggml.add_bos_token", kind == "llama" or rule == "llama3")
 
 
 def _texts(file: GgufFile, key: str) -> list[str]:

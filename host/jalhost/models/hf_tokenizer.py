@@ -9,15 +9,12 @@ from jalhost.models.fast_tokenizer import FastTokenizer
 from jalhost.models.gguf_tokenizer import bos_in_front
 from jalhost.models.hf_model import CONFIG
 from jalhost.models.safetensors_file import read_json
-from jalhost.models.tokenizer_pieces import Piece, bytes_of, make_tokenizer
+from jalhost.models.tokenizer_pieces import END_OF_TURN, Piece, bytes_of, make_tokenizer
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
 GENERATION = "generation_config.json"
 TEMPLATE = "chat_template.jinja"
-
-END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end_of_turn|>")
-"""Tokens that end a turn of a conversation, where the vocabulary has them."""
 
 
 def hf_tokenizer(folder: Path, vocabulary: int) -> tuple[FastTokenizer, tuple[int, ...]]:

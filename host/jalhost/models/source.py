@@ -25,6 +25,12 @@ class Source:
     stop_tokens: tuple[int, ...]
 
 
+def model_name(path: Path) -> str:
+    """A model's name where nobody says otherwise: its folder's, or its file's without suffix."""
+    path = path.resolve()
+    return path.name if path.is_dir() else path.stem
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
     """A model without its tokenizer: a GGUF file, a Hugging Face folder, a llama2.c checkpoint.
 

@@ -13,6 +13,9 @@ Piece = tuple[str, str]
 (SentencePiece's: the lower one eighth block is a space), ``byte`` (``<0x0A>``), ``mapped``
 (GPT-2's: each character is a byte)."""
 
+END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end_of_turn|>")
+"""Tokens that end a turn of a conversation, where the vocabulary has them."""
+
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 
 

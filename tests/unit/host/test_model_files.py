@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import struct
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from jalhost.models.source import MOST_CONTEXT, open_checkpoint, open_source
 from jalhost.models.stream import Conversion, convert_to_file
 from jaltest.model_files import SIZES, add_tensor, gguf_tensors, write_folder, write_gguf
 from jaltest.models import REPOSITORY
-from jaltest.tiny import tiny_model
+from jaltest.tiny import ARCHITECTURE as TINY
+from jaltest.tiny import tiny_model, tiny_tokenizer, write_tokenizer
 from jaltest.vocabularies import finish, gguf_writer
 
 HF = REPOSITORY / "tests" / "data" / "hf"
@@ -178,6 +181,41 @@ def test_streaming_gives_the_same_image(tmp_path: Path, form: Format, drafts: in
     assert (tmp_path / "x.jal").read_bytes() == (tmp_path / "y.jal").read_bytes()
     assert load_image(tmp_path / "x.jal").tokenizer == work.tokenizer
     assert sorted(item.name for item in tmp_path.iterdir()) == ["x.gguf", "x.jal", "y.jal"]
+
+
+GROWTH = """
+import resource, sys
+from pathlib import Path
+import jalhost.models.stream as stream
+from jalhost.models.plan import MXINT8_ONLY
+from jalhost.models.source import open_source
+
+model, tokenizer, output = map(Path, sys.argv[1:])
+source = open_source(model, tokenizer)
+job = stream.Conversion(source.checkpoint, source.tokenizer, "x", MXINT8_ONLY, source.stop_tokens)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+stream.convert_to_file(job, output, lambda _: None)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+def test_conversion_takes_little_memory(tmp_path: Path) -> None:
+    # A file of zeros is as good as any, and takes no room on the disk.
+    sizes = {"dim": 512, "hidden": 2048, "layers": 8, "heads": 8, "kv_heads": 8}
+    a = dataclasses.replace(TINY, **sizes, head_dim=64)
+    path = tmp_path / "x.bin"
+    names = ("dim", "hidden", "layers", "heads", "kv_heads", "vocabulary", "context")
+    path.write_bytes(struct.pack("<7i", *(getattr(a, name) for name in names)))
+    size = 28 + 4 * (a.parameters + a.context * a.head_dim)
+    os.truncate(path, size)
+    write_tokenizer(tiny_tokenizer(), tmp_path / "tok.bin")
+    files = [str(path), str(tmp_path / "tok.bin"), str(tmp_path / "x.jal")]
+    run = subprocess.run(
+        [sys.executable, "-c", GROWTH, *files], capture_output=True, text=True, check=True
+    )
+    assert size > 128 << 20
+    assert (tmp_path / "x.jal").stat().st_size > a.parameters
+    assert int(run.stdout) < 32 << 20
 
 
 def test_interrupted_conversion_leaves_nothing(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_byte_level_tokens_from_gguf(tmp_path: Path, byte_level: tuple[str, Any]
     ours, stops = from_gguf(tmp_path / "x.gguf", theirs.get_vocab_size())
     assert stops == (theirs.token_to_id("<|im_end|>"),)
     assert (ours.bos, ours.chat_template) == (None, TEMPLATE)
+    assert ours.words == {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
     for text in TEXTS:
         tokens = ours.encode(text)
         assert tokens == theirs.encode(text).ids, repr(text)
@@ -149,7 +150,10 @@ def test_sentence_piece_tokens_are_those_of_transformers(
     settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     wanted = by_transformers(folder, "LlamaTokenizerFast")
-    for text, tokens in zip(TEXTS, wanted, strict=True):
+    # Where a text begins with a space, transformers 5 puts no other in front; SentencePiece does.
+    pairs = [pair for pair in zip(TEXTS, wanted, strict=True) if not pair[0].startswith(" ")]
+    assert len(pairs) > 1500
+    for text, tokens in pairs:
         assert spm_tokenizer.encode(text) == tokens, repr(text)
 
 
