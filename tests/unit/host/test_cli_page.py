@@ -35,6 +35,8 @@ def test_every_exit_code_is_listed() -> None:
         "model info",
         "model eval",
         "model list",
+        "model pull",
+        "model rm",
         "model fit",
         "build",
         "flash",

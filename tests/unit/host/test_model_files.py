@@ -201,8 +201,7 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 
 def test_conversion_takes_little_memory(tmp_path: Path) -> None:
     # A file of zeros is as good as any, and takes no room on the disk.
-    sizes = {"dim": 512, "hidden": 2048, "layers": 8, "heads": 8, "kv_heads": 8}
-    a = dataclasses.replace(TINY, **sizes, head_dim=64)
+    a = dataclasses.replace(TINY, dim=512, hidden=2048, layers=8, heads=8, kv_heads=8, head_dim=64)
     path = tmp_path / "x.bin"
     names = ("dim", "hidden", "layers", "heads", "kv_heads", "vocabulary", "context")
     path.write_bytes(struct.pack("<7i", *(getattr(a, name) for name in names)))
