@@ -16,6 +16,6 @@ BOARD = VivadoBoard(
     clock_hz=100_000_000,
     engine=replace(STANDARD, lanes=64, tokens=2),
     links=("uart", "pcie"),
-    flash=Flash(usb=("0403:6014",), board="kc705"),
+    flash=Flash(usb=("0403:6010",), board="kc705"),
     phy="K7DDRPHY",
 )
