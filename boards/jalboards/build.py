@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jalboards
 import jalgateware
@@ -43,6 +43,9 @@ from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
 EXTRAS = "sim,build"
 """What pip installs for builds."""
 
+Result = TypeVar("Result")
+"""What a stage makes: a folder, or the bundle's SHA-256."""
+
 STAGES = {
     Flow.ECP5: ("elaborate", "firmware", "yosys", "nextpnr", "pack", "bundle"),
     Flow.GOWIN: ("elaborate", "firmware", "yosys", "nextpnr", "pack", "bundle"),
@@ -73,20 +76,12 @@ class Stages:
         self._config = config
         self._progress = progress
 
-    def run(self, name: str, make: Callable[[], tuple[Path, bool]]) -> Path:
+    def run(self, name: str, make: Callable[[], tuple[Result, bool]]) -> Result:
         """Runs a stage, which returns its result and whether that was there before."""
         start = time.monotonic()
         self._progress(name, "start", 0.0, False)
         result, was_cached = make()
         self._progress(name, "done", time.monotonic() - start, was_cached)
-        return result
-
-    def finish(self, write: Callable[[], str]) -> str:
-        """Runs the last stage, which returns the bundle's SHA-256."""
-        start = time.monotonic()
-        self._progress("bundle", "start", 0.0, False)
-        result = write()
-        self._progress("bundle", "done", time.monotonic() - start, False)
         return result
 
     def log(self, stage: str) -> Path:

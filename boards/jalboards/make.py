@@ -38,7 +38,10 @@ def make_bundle(
         raise problem
     files = {BITSTREAM: layout.bitstream} | firmware_member(layout.firmware)
     steps = critical_path(layout.report)
-    digest = stages.finish(lambda: write(path, config, layout.system, found, used, files, steps))
+    digest = stages.run(
+        "bundle",
+        lambda: (write(path, config, layout.system, found, used, files, steps), False),
+    )
     return {
         "path": str(path),
         "ethernet": config.ethernet,
@@ -56,7 +59,7 @@ def _make_project(config: BuildConfig, path: Path, stages: Stages) -> dict[str, 
     statistics = (counted / vivado.STATISTICS).read_text(encoding="utf-8")
     used = vivado.area(statistics, config.facts.part)
     files = vivado.project(verilog) | firmware_member(firmware)
-    digest = stages.finish(lambda: write(path, config, verilog, [], used, files))
+    digest = stages.run("bundle", lambda: (write(path, config, verilog, [], used, files), False))
     return {
         "path": str(path),
         "ethernet": config.ethernet,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jalboards.elaborate import TOP
+from jalboards.timing import LOWER
 from jalboards.tools import Run, sources, synthesis_script
 from jalhost.errors import BuildError
 from jalsoc.ooc_tools import find_tool
@@ -22,6 +23,9 @@ AVAILABLE = {
     "xc7k325t": {"LUT": 203800, "FF": 407600, "RAMB36": 445, "DSP48E1": 840},
 }
 """Xilinx DS180, 7 Series FPGAs Data Sheet: Overview."""
+
+KINDS = {"LUT": "lut", "FF": "lut", "RAMB36": "ram", "DSP48E1": "dsp"}
+"""Kinds of these resources, for advice where there are too few."""
 
 PREFIX = "vivado/"
 """Where the project lies in a bundle."""
@@ -40,7 +44,7 @@ def area(statistics: str, part: str) -> dict[str, dict[str, int]]:
     A carry chain takes the LUTs that it stands beside; a LUT as RAM or shift register is a LUT.
 
     Raises:
-        BuildError: the part is too small.
+        BuildError: the part is too small; the message names what it lacks most.
     """
     cells: dict[str, int] = json.loads(statistics)["design"]["num_cells_by_type"]
     ram = {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4}
@@ -52,13 +56,13 @@ def area(statistics: str, part: str) -> dict[str, dict[str, int]]:
         "DSP48E1": cells.get("DSP48E1", 0),
     }
     available = AVAILABLE[part[:8]]
-    for name, count in used.items():
-        if count > available[name]:
-            raise BuildError(
-                f"the design does not fit {part}: it needs {count:,} {name}, and there are"
-                f" {available[name]:,}",
-                "take fewer --lanes or --tokens",
-            )
+    worst = max(used, key=lambda name: used[name] / available[name])
+    if used[worst] > available[worst]:
+        raise BuildError(
+            f"the design does not fit {part}: it needs {used[worst]:,} {worst}, and there are"
+            f" {available[worst]:,}",
+            f"take {LOWER[KINDS[worst]]}",
+        )
     return {name: {"used": used[name], "available": available[name]} for name in used}
 
 

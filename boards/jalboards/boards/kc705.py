@@ -18,6 +18,6 @@ BOARD = VivadoBoard(
     engine=replace(STANDARD, lanes=64, tokens=2),
     ethernet=Ethernet("LiteEthPHY", asks_clock=True),
     pcie=Pcie(),
-    flash=Flash(usb=("0403:6014",), board="kc705"),
+    flash=Flash(usb=("0403:6010",), board="kc705"),
     phy="K7DDRPHY",
 )

@@ -244,10 +244,14 @@ def test_vivado_boards_get_a_project_and_an_area(bench: Bench) -> None:
 
 
 def test_a_vivado_board_that_is_too_small_is_named(bench: Bench) -> None:
-    cells = {"LUT6": 1, "DSP48E1": 241}
+    """What it lacks most, and what takes less of that."""
+    cells = {"LUT6": 63401, "DSP48E1": 241, "RAMB36E1": 200, "RAMB18E1": 141}
     bench.plan(statistics={"design": {"num_cells_by_type": cells}})
-    with pytest.raises(BuildError, match="it needs 241 DSP48E1, and there are 240"):
+    with pytest.raises(
+        BuildError, match=r"not fit xc7a100tcsg324-1: it needs 271 RAMB36, and there are 135 .*max_"
+    ):
         bench.make("arty-a7")
+    assert not bench.bundle.exists()
 
 
 def test_interrupted_builds_leave_nothing_behind(

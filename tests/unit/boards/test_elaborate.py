@@ -2,20 +2,26 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from jalboards import vivado
 from jalboards.board import Board, Flow
 from jalboards.catalogue import all_boards, find_board
 from jalboards.config import configure
 from jalboards.elaborate import ROM_CONTENT
 from jalboards.families import Ecp5Ddr3Board
+from jalboards.tools import synthesis_script
 from jalsoc.cache import digest_files
+from jalsoc.ooc import build_folder
+from jalsoc.ooc_tools import find_tool
 
 CONSTRAINTS = {Flow.ECP5: "top.lpf", Flow.GOWIN: "top.cst", Flow.VIVADO: "top.xdc"}
 
@@ -65,6 +71,27 @@ def test_the_description_is_that_of_the_board(board: Board, elaborated: Elaborat
     assert soc["port_bytes"] == board.dram.bytes_per_cycle
     memory = json.loads((folder / "csr.json").read_text(encoding="utf-8"))["memories"]
     assert memory["main_ram"]["size"] == board.dram.bytes
+
+
+@pytest.mark.parametrize(
+    "board",
+    [board for board in all_boards() if board.flow is Flow.VIVADO],
+    ids=lambda board: board.name,
+)
+def test_yosys_reads_a_project_for_vivado(board: Board, elaborated: Elaborated) -> None:
+    """All modules are there, Xilinx's primitives as black boxes; nothing is synthesised."""
+    build_folder().mkdir(parents=True, exist_ok=True)
+    # Not below /tmp: the tools from pip see a private, empty /tmp.
+    with TemporaryDirectory(dir=build_folder()) as name:
+        folder = Path(name)
+        shutil.copytree(elaborated(board.name), folder, dirs_exist_ok=True)
+        (folder / ROM_CONTENT).write_text("00000013\n", encoding="utf-8")
+        reading = f"{vivado.SYNTHESIS} -run begin:prepare"
+        script = synthesis_script(folder, reading, f"tee -o {vivado.STATISTICS} stat -json")
+        (folder / "read.ys").write_text(script, encoding="utf-8")
+        subprocess.run([find_tool("yosys"), "-q", "-s", "read.ys"], cwd=folder, check=True)
+        statistics = json.loads((folder / vivado.STATISTICS).read_text(encoding="utf-8"))
+    assert {"OSERDESE2", "ISERDESE2", "IDELAYE2"} <= set(statistics["design"]["num_cells_by_type"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from jalboards.board import Board, Flow
 from jalboards.catalogue import all_boards, find_board
 from jalboards.config import BuildConfig, configure
 from jalboards.vivado import AVAILABLE
-from jalhost.errors import UsageError
+from jalhost.errors import EnvironmentProblem, UsageError
+from jalhost.flash.loader import Loader, find_loader
 
 BOARDS = all_boards()
 
@@ -65,6 +66,27 @@ def test_the_idcode_is_that_of_the_part(board: Board) -> None:
 def test_it_can_be_flashed(board: Board) -> None:
     assert board.flash.board or board.flash.cable
     assert all(re.fullmatch("[0-9a-f]{4}:[0-9a-f]{4}", usb) for usb in board.flash.usb)
+
+
+@pytest.fixture(scope="module")
+def loader() -> Loader:
+    try:
+        return find_loader()
+    except EnvironmentProblem as problem:
+        pytest.skip(problem.what)
+
+
+@named
+def test_its_usb_id_is_that_of_the_cable_that_openfpgaloader_takes(
+    board: Board, loader: Loader
+) -> None:
+    if board.flash.board is None:
+        assert board.flash.cable in loader.cables()
+        return
+    cable = loader.boards()[board.flash.board]
+    usb = loader.cables().get(cable or "", "0000:0000")
+    # No number: it looks for the product's name, or takes any cable.
+    assert usb == "0000:0000" or not board.flash.usb or usb in board.flash.usb
 
 
 @named
