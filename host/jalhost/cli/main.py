@@ -14,7 +14,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import bench, boards, bundle, chat, flash, generate, model, pcie, system
+from jalhost.cli import (
+    bench,
+    boards,
+    bundle,
+    bus,
+    chat,
+    flash,
+    generate,
+    memory,
+    model,
+    pcie,
+    system,
+)
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -38,6 +50,9 @@ app.command()(boards.build)
 app.add_typer(bundle.app, name="bundle")
 app.command()(flash.flash)
 app.add_typer(pcie.app, name="pcie")
+app.add_typer(bus.csr, name="csr")
+app.add_typer(memory.mem, name="mem")
+app.command()(bus.console)
 app.command()(system.targets)
 app.command()(system.doctor)
 
