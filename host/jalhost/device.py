@@ -106,6 +106,11 @@ class Device:
             self.stop()
         self.identity = self._identify(fingerprint)
 
+    @property
+    def link(self) -> Link:
+        """The way to it."""
+        return self._link
+
     def wait_until_ready(self) -> None:
         """Waits until the firmware takes commands, where it is known to start again.
 

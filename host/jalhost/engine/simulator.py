@@ -68,6 +68,7 @@ class Simulator:
                 Provenance.SIMULATED,
                 token_rows=self._config.tokens,
                 gateware=self._gateware.text,
+                mxfp4=self._config.mxfp4,
             )
         return device_info(self._name, self.device, self._gateware.text)
 
