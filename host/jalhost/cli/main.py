@@ -22,6 +22,7 @@ from jalhost.cli import (
     chat,
     flash,
     generate,
+    labgrid,
     memory,
     model,
     pcie,
@@ -50,6 +51,7 @@ app.command()(boards.build)
 app.add_typer(bundle.app, name="bundle")
 app.command()(flash.flash)
 app.add_typer(pcie.app, name="pcie")
+app.add_typer(labgrid.app, name="labgrid")
 app.add_typer(bus.csr, name="csr")
 app.add_typer(memory.mem, name="mem")
 app.command()(bus.console)

@@ -14,7 +14,7 @@ from jalhost.links.open import ALONE, LINKS
 
 SIMULATORS = ("sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma")
 
-TARGETS = f"emu, {', '.join(SIMULATORS)}, uart[:PORT], eth:HOST, pcie[:ADDRESS]"
+TARGETS = f"emu, {', '.join(SIMULATORS)}, uart[:PORT], eth:HOST, pcie[:ADDRESS], labgrid:PLACE"
 
 
 def choose_target() -> tuple[str, str]:
@@ -61,8 +61,8 @@ def target_address(name: str, report: Report) -> Iterator[str]:
         return
     from jalhost.engine.farm import reserved
 
-    with reserved(name.partition(":")[2], report) as place:
-        yield place
+    with reserved(name.partition(":")[2], report) as board:
+        yield board.address
 
 
 def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> Target:
