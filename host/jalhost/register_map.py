@@ -77,7 +77,7 @@ class RegisterMap:
             UsageError: there is none; suggests the nearest.
         """
         if name not in self.registers:
-            raise _unknown("register", name, self.registers, "jalhost csr list shows all")
+            raise suggest("register", name, self.registers, "jalhost csr list shows all")
         return self.registers[name]
 
     def matching(self, text: str) -> list[Register]:
@@ -98,7 +98,7 @@ class RegisterMap:
         places |= {register.name: register.address for register in self.registers.values()}
         if name not in places:
             memories = ", ".join(self.memories)
-            raise _unknown("memory or register", name, places, f"memories: {memories}")
+            raise suggest("memory or register", name, places, f"memories: {memories}")
         return places[name] + (parse_number(offset) if plus else 0)
 
     def region(self, address: int, size: int) -> Memory:
@@ -177,7 +177,8 @@ def contract_map(dram_bytes: int) -> RegisterMap:
     return RegisterMap({}, memories)
 
 
-def _unknown(kind: str, name: str, known: Iterable[str], otherwise: str) -> UsageError:
+def suggest(kind: str, name: str, known: Iterable[str], otherwise: str) -> UsageError:
+    """The error that says what is not there, and what it may have been meant to be."""
     near = difflib.get_close_matches(name, list(known), SUGGESTIONS, 0.6)
     near = near or [item for item in known if name in item][:SUGGESTIONS]
     hint = f"did you mean {' or '.join(near)}?" if near else otherwise

@@ -19,6 +19,7 @@ from jalhost.cli import (
     boards,
     bundle,
     bus,
+    capture,
     chat,
     flash,
     generate,
@@ -55,6 +56,7 @@ app.add_typer(labgrid.app, name="labgrid")
 app.add_typer(bus.csr, name="csr")
 app.add_typer(memory.mem, name="mem")
 app.command()(bus.console)
+app.command()(capture.capture)
 app.command()(system.targets)
 app.command()(system.doctor)
 

@@ -197,7 +197,8 @@ def require_scope(maps: Maps | None, name: str) -> bytes:
         raise UsageError(f"which signals has {name}?", NAME_THE_BUNDLE)
     if maps.analyzer is None:
         raise BundleError(
-            f"the build on {name} has no logic analyzer",
+            f"the build {f'in {maps.source}' if name == maps.source else f'on {name}'} has no logic"
+            " analyzer",
             "jalhost build BOARD --with-scope adds it; in simulation --gateware scope=true",
         )
     return maps.analyzer

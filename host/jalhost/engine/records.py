@@ -84,3 +84,25 @@ class ConsoleRecord(Record):
 
     target: str
     answers: list[AnswerRecord]
+
+
+class SignalRecord(Record):
+    """A signal that the analyzer sees."""
+
+    name: str
+    bits: int
+
+
+class CaptureRecord(Record):
+    """``jalhost capture``; ``output`` is null and ``samples`` 0 where signals were only listed.
+
+    ``samplerate``: samples per second, by the system's nominal clock.
+    """
+
+    target: str
+    output: str | None
+    samples: int
+    offset: int
+    subsampling: int
+    samplerate: float
+    signals: list[SignalRecord]
