@@ -27,6 +27,7 @@ from jalhost.cli import (
     memory,
     model,
     pcie,
+    report,
     system,
 )
 from jalhost.cli.options import show_help_alone
@@ -59,6 +60,7 @@ app.command()(bus.console)
 app.command()(capture.capture)
 app.command()(system.targets)
 app.command()(system.doctor)
+app.command()(report.report)
 
 
 def _print_version(value: bool) -> None:

@@ -11,6 +11,12 @@ SILENCE_S = 5.0
 LONGEST_LINE = 46
 """Characters of a line that the firmware keeps."""
 
+AT_ONCE = 256
+"""Characters that are read before somebody looks at them: a broken register may never be empty."""
+
+LONGEST_ANSWER = 4096
+"""Characters: twice what the firmware keeps and its longest answer has."""
+
 MARK = ("read", "read ADDRESS [WORDS], ")
 MARK_BEHIND_READ = ("help", "commands: ")
 """What is typed behind a command, and how its answer begins, which ends the command's. No command
@@ -51,9 +57,9 @@ class Console:
             self._link.write(self._data, [character])
 
     def read(self) -> str:
-        """What has been shown since the last time."""
+        """What has been shown since the last time, or some of it."""
         shown = bytearray()
-        while not self._link.read(self._empty)[0]:
+        while len(shown) < AT_ONCE and not self._link.read(self._empty)[0]:
             shown.append(self._link.read(self._data)[0] & 0xFF)
         return shown.decode("ascii", "replace")
 
@@ -89,6 +95,11 @@ class Console:
                     return [before.rstrip("\r") for before in lines[:number]]
             if time.monotonic() > deadline:
                 raise self._dead()
+            if len(shown) > LONGEST_ANSWER:
+                raise DeviceError(
+                    f"the console of {self._name} does not stop, nor makes sense",
+                    "is the bundle that of the device's build?",
+                )
 
     def _dead(self) -> DeviceError:
         return DeviceError(

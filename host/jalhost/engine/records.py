@@ -106,3 +106,12 @@ class CaptureRecord(Record):
     subsampling: int
     samplerate: float
     signals: list[SignalRecord]
+
+
+class ReportRecord(Record):
+    """``jalhost report``: bytes of members, what was replaced how often, what could not be had."""
+
+    output: str
+    members: dict[str, int]
+    replaced: dict[str, int]
+    problems: list[str]
