@@ -9,9 +9,11 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,12 +71,35 @@ def reserved(place: str, report: Report) -> Iterator[FarmBoard]:
     if not place:
         raise UsageError("which place?", f"--target labgrid:PLACE; {CLIENT} places lists them")
     client = find_client()
-    ours = _acquire(client, place, report)
+    ours = False
     try:
+        with _signals_wait():
+            ours = _acquire(client, place, report)
         yield _board(client, place)
     finally:
         if ours:
-            _release(client, place, report)
+            with _signals_wait():
+                _release(client, place, report)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Has Ctrl-C and SIGTERM wait until the block's end, so that nothing stays acquired."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    waiting: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {
+        number: signal.signal(number, lambda came, _: waiting.append(came)) for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for came in waiting:
+            signal.raise_signal(came)
 
 
 def find_client() -> str:
@@ -97,10 +122,7 @@ def find_client() -> str:
 
 
 def _acquire(client: str, place: str, report: Report) -> bool:
-    """Whether it is acquired by this; it was by the user before otherwise.
-
-    A signal meanwhile waits for the client's answer, so that nothing stays acquired.
-    """
+    """Whether it is acquired by this; it was by the user before otherwise."""
     process = _start(client, place, "acquire")
     try:
         _, problem = process.communicate(timeout=ANSWER_TIMEOUT_S)
@@ -108,11 +130,6 @@ def _acquire(client: str, place: str, report: Report) -> bool:
         process.kill()
         process.communicate()
         raise _unreachable() from None
-    except BaseException:
-        process.communicate()
-        if process.returncode == 0:
-            _release(client, place, report)
-        raise
     if process.returncode == 0:
         report(f"acquired {place}")
         return True
@@ -131,9 +148,6 @@ def _release(client: str, place: str, report: Report) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         _, problem = process.communicate()
-    except BaseException:  # Ctrl-C again: the release itself goes on
-        process.communicate()
-        raise
     if process.returncode == 0:
         report(f"released {place}")
     else:

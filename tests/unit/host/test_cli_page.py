@@ -74,7 +74,7 @@ def test_every_option_of_debugging_is_listed() -> None:
         for line in lines
     }
     group: Any = typer.main.get_command(app)
-    commands = {}
+    commands: dict[str, Any] = {}
     for name in ("csr", "mem", "console", "capture", "report", "labgrid"):
         command = group.commands[name]
         subcommands = getattr(command, "commands", {})
