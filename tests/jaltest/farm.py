@@ -9,7 +9,7 @@ from pathlib import Path
 from jalhost.engine.farm import find_client
 from jaltest.litex_server import free_port
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 
 PLACE = "bench"
 

@@ -1,5 +1,6 @@
 """What the gateware's logic analyzer sees: triggers, and LiteScope's driver in a process beside."""
 
+import contextlib
 import csv
 import json
 import subprocess
@@ -216,8 +217,9 @@ def _converse(
         try:
             answer: dict[str, Any] = request
             while True:
-                process.stdin.write(json.dumps(answer) + "\n")
-                process.stdin.flush()
+                with contextlib.suppress(BrokenPipeError):  # what it said last is read below
+                    process.stdin.write(json.dumps(answer) + "\n")
+                    process.stdin.flush()
                 line = process.stdout.readline()
                 if not line:
                     last = process.stderr.read().strip().rpartition("\n")[2]
@@ -238,6 +240,8 @@ def _converse(
                 answer = {"words": _carry_out(access, message)}
         finally:
             process.kill()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def _carry_out(access: Access, message: dict[str, Any]) -> list[int]:

@@ -31,7 +31,7 @@ ENVIRONMENT = "labgrid"
 
 ANSWER_TIMEOUT_S = 60.0
 
-READY_TIMEOUT_S = 10.0
+READY_TIMEOUT_S = 30.0
 """How long an exporter may take until a port of an acquired place is served."""
 
 LOOK_S = 0.2
