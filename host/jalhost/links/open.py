@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 LINK_TIMEOUT_S = 2.0
 
+SERVER_TIMEOUT_S = 10.0
+"""For ports of other computers: networks are slow at times, and TCP repeats by itself."""
+
 
 def open_link(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
     """Opens a link by kind and place: ``uart:PORT`` or ``eth:HOST``.
@@ -83,7 +86,7 @@ def connect_uart(
     """
     selector, _, baud = name.partition("@")
     if name.partition("://")[0] in SERVERS:
-        return open_uart(name), None
+        return open_uart(name, SERVER_TIMEOUT_S), None
     if is_selector(selector):
         _require_pyserial()
         port = find_board(selector, fingerprint)
