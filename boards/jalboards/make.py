@@ -44,6 +44,7 @@ def make_bundle(
     )
     return {
         "path": str(path),
+        "ethernet": config.ethernet,
         "sha256": digest,
         "timing_met": problem is None,
         "clocks": {clock.name: [clock.achieved_mhz, clock.constraint_mhz] for clock in found},
@@ -61,6 +62,7 @@ def _make_project(config: BuildConfig, path: Path, stages: Stages) -> dict[str, 
     digest = stages.run("bundle", lambda: (write(path, config, verilog, [], used, files), False))
     return {
         "path": str(path),
+        "ethernet": config.ethernet,
         "sha256": digest,
         "timing_met": None,
         "clocks": {},

@@ -5,7 +5,7 @@ from jalsoc.soc import JalSoC
 
 
 class BoardSoC(JalSoC):
-    """The system with a board's pins, clocks and DRAM, and a UART to the host.
+    """The system with a board's pins, clocks and DRAM, and what leads to the host.
 
     Its ``platform`` writes the constraints that belong to it. The ROM's content is a file beside
     the Verilog, which the firmware replaces once it is compiled.
@@ -35,3 +35,12 @@ class BoardSoC(JalSoC):
             description=board.title,
         )
         self.rom.mem.name_override = "firmware"
+        target = board.target_module()
+        if config.ethernet and board.ethernet:
+            board.ethernet.connect(self, target, config.ethernet)
+        if config.pcie and board.pcie:
+            board.pcie.connect(self, target)
+        if config.scope:
+            from jalsoc.scope import add_scope
+
+            add_scope(self)

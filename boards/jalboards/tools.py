@@ -22,13 +22,6 @@ Run = Callable[[list[str], Path], None]
 """Runs a command in a folder and raises where it fails."""
 
 
-SYNTHESIS = "-nowidelut"
-"""Options of ``synth_ecp5``: multiplexers that join LUTs save none here, and crowd the wires."""
-
-PLACEMENT = "--router router2 --placer-heap-beta 0.6"
-"""Options of nextpnr: a looser placement, and the router that copes with crowded wires."""
-
-
 @dataclass(frozen=True)
 class Toolchain:
     """The three tools of a flow.
@@ -46,7 +39,7 @@ class Toolchain:
 
 TOOLCHAINS = {
     Flow.ECP5: Toolchain(
-        f"synth_ecp5 {SYNTHESIS} -top {TOP}",
+        f"synth_ecp5 -top {TOP}",
         f"{TOP}.lpf",
         "nextpnr-ecp5",
         "ecppack",
@@ -68,6 +61,13 @@ def sources(folder: Path) -> list[str]:
     return names
 
 
+def black_boxes(folder: Path) -> list[str]:
+    """Verilog files of modules without content, which are for counting only."""
+    project = json.loads((folder / PROJECT).read_text(encoding="utf-8"))
+    names: list[str] = project.get("black_boxes", [])
+    return names
+
+
 def options(folder: Path, tool: str) -> list[str]:
     """What a tool wants to know of the board."""
     values: list[str] = json.loads((folder / PROJECT).read_text(encoding="utf-8"))[tool]
@@ -82,6 +82,7 @@ def synthesis_script(folder: Path, synthesis: str, output: str) -> str:
             "verilog_defaults -add -defer",
             *(f"read_verilog {name}" for name in sources(folder)),
             "verilog_defaults -pop",
+            *(f"read_verilog -lib {name}" for name in black_boxes(folder)),
             # Migen writes keep="true".
             'attrmap -tocase keep -imap keep="true" keep=1',
             synthesis,
@@ -106,7 +107,8 @@ def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: R
     command = [find_tool(tools.nextpnr), *options(folder, "nextpnr"), "--json", NETLIST]
     command += ["--seed", str(seed), "--timing-allow-fail", "--report", REPORT]
     if board.flow is Flow.ECP5:
-        command += [*PLACEMENT.split(), "--lpf", tools.constraints, "--textcfg", LAYOUT]
+        command += ["--placer-heap-beta", str(board.density)]
+        command += ["--lpf", tools.constraints, "--textcfg", LAYOUT]
     else:
         # It derives no clocks behind PLLs: the system's is the only one that matters.
         command += ["--vopt", f"cst={tools.constraints}", "--freq", f"{clock_hz / 1e6:g}"]

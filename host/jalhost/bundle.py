@@ -12,7 +12,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,31 @@ class Bundle:
                 f"{self.path} has no member {name!r}", f"members: {', '.join(self.members)}"
             )
         return self.members[name]
+
+    def folder(self, name: str) -> dict[str, bytes]:
+        """The members in a folder, by their names within it; empty where there is none."""
+        prefix = f"{name.rstrip('/')}/"
+        return {
+            member.removeprefix(prefix): content
+            for member, content in self.members.items()
+            if member.startswith(prefix)
+        }
+
+
+def with_bitstream(bundle: Bundle, path: Path) -> Bundle:
+    """A bundle of a vendor's project together with what the vendor's tools made of it.
+
+    Raises:
+        UsageError: the bundle has a bitstream, or the file cannot be read.
+    """
+    if bundle.manifest.bitstream is not None:
+        raise UsageError(f"{bundle.path} has a bitstream", "leave out --bitstream")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    manifest = bundle.manifest.model_copy(update={"bitstream": path.name})
+    return replace(bundle, manifest=manifest, members={**bundle.members, path.name: content})
 
 
 def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> str:

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from jalgateware.contract.config import EngineConfig
 
-FORMAT = 1
-"""Changes when an older jalhost could not read, or would misread, what a newer one writes."""
+FORMAT = 2
+"""Changes when an older jalhost could not read, or would misread, what a newer one writes. What has
+been added since 1 is optional: ``ethernet`` in 2."""
 
 Hex32 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{8}$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
@@ -59,8 +60,8 @@ class Manifest(_Record):
     """``manifest.json``.
 
     ``idcode``: what the FPGA answers on JTAG. ``bitstream``: the member to flash, None where the
-    bundle has only sources. ``engine``: fields of :class:`EngineConfig`. ``files``: SHA-256 of
-    each other member.
+    bundle has only sources. ``engine``: fields of :class:`EngineConfig`. ``ethernet``: its address
+    on the network, where it has Ethernet. ``files``: SHA-256 of each other member.
     """
 
     format: int
@@ -75,13 +76,14 @@ class Manifest(_Record):
     utilisation: dict[str, Resource]
     engine: dict[str, bool | int]
     links: tuple[str, ...]
+    ethernet: str | None = None
     flash: FlashSettings
     files: dict[str, Digest]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.format != FORMAT:
-            raise ValueError(f"format is {FORMAT}, not {self.format}")
+        if not 1 <= self.format <= FORMAT:
+            raise ValueError(f"format is 1 to {FORMAT}, not {self.format}")
         try:
             assert self.engine_config
         except TypeError as error:

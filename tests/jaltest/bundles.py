@@ -7,6 +7,7 @@ from typing import Any
 
 from jalgateware.contract.config import STANDARD
 from jalhost.bundle import write_bundle
+from jalhost.bundle_manifest import FORMAT
 
 FINGERPRINT = "00112233445566ff"
 
@@ -17,7 +18,7 @@ IDCODE = "0x41113043"
 def manifest(**changes: Any) -> dict[str, Any]:
     """A manifest of the ULX3S, but for ``files``."""
     content = {
-        "format": 1,
+        "format": FORMAT,
         "board": "ulx3s",
         "part": "LFE5U-85F",
         "idcode": IDCODE,
@@ -29,6 +30,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "utilisation": {"TRELLIS_COMB": {"used": 31234, "available": 83640}},
         "engine": asdict(STANDARD),
         "links": ["uart"],
+        "ethernet": None,
         "flash": {"openfpgaloader_board": "ulx3s", "cable": None, "usb": ["0403:6015"]},
     }
     return content | changes

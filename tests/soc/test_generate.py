@@ -99,7 +99,7 @@ def test_figures_agree_with_the_engines_counters(simulator: Target, image: Image
     assert 0.5 < summary.dram_utilisation < 1
 
 
-LEAST_UTILISATION = {64: 0.91, 128: 0.93}
+LEAST_UTILISATION = {64: 0.90, 128: 0.93}
 """Share of the DRAM port's bytes that decoding needs, by the dim of a model."""
 
 

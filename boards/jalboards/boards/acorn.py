@@ -5,6 +5,7 @@ from typing import Any
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import VivadoBoard
+from jalboards.links import Pcie
 from jalgateware.contract.config import STANDARD
 
 
@@ -29,7 +30,8 @@ BOARD = Acorn(
     dram=Dram("MT41K512M16", data_bits=16, rate="1:4", bytes=1024 * MIB),
     clock_hz=100_000_000,
     engine=STANDARD,
-    links=("uart", "pcie"),
+    # A card for a slot: little else can be connected to it.
+    pcie=Pcie(low=("pcie_clkreq_n",), default=True),
     # It has no programmer of its own.
     flash=Flash(usb=(), board="acornCle215"),
     crg="CRG",

@@ -2,6 +2,7 @@
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import VivadoBoard
+from jalboards.links import Ethernet
 from jalgateware.contract.config import STANDARD
 
 BOARD = VivadoBoard(
@@ -14,6 +15,6 @@ BOARD = VivadoBoard(
     dram=Dram("MT41K128M16", data_bits=16, rate="1:4", bytes=256 * MIB),
     clock_hz=100_000_000,
     engine=STANDARD,
-    links=("uart", "eth"),
+    ethernet=Ethernet("LiteEthPHYMII"),
     flash=Flash(usb=("0403:6010",), board="arty_a7_100t"),
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import Ecp5Ddr3Board
+from jalboards.links import Ethernet
 from jalgateware.contract.config import EngineConfig
 
 
@@ -31,8 +32,9 @@ BOARD = ButterStick(
     idcode=0x81113043,
     dram=Dram("MT41K64M16", data_bits=16, rate="1:2", bytes=256 * MIB),
     clock_hz=75_000_000,
-    engine=EngineConfig(lanes=16),
-    links=("uart", "eth"),
+    # The DRAM has a word every second cycle: two read ports keep up, and a slot serves two heads.
+    engine=EngineConfig(lanes=16, attention_slots=1, read_ports=2),
+    ethernet=Ethernet(options={"rx_delay": 0.0}),
     # openFPGALoader has no name for it. The ids are those of its DFU boot loader.
     flash=Flash(usb=("1209:5af1",), cable="ft2232"),
 )

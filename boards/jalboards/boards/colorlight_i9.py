@@ -2,6 +2,7 @@
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import Ecp5SdrBoard
+from jalboards.links import Ethernet
 from jalgateware.contract.config import EngineConfig
 
 BOARD = Ecp5SdrBoard(
@@ -15,6 +16,6 @@ BOARD = Ecp5SdrBoard(
     clock_hz=50_000_000,
     # A row of the DRAM for each port in turn.
     engine=EngineConfig(lanes=4, port_burst_words=256, port_fifo_words=256),
-    links=("uart", "eth"),
+    ethernet=Ethernet(options={"tx_delay": 0.0}),
     flash=Flash(usb=("0d28:0204",), board="colorlight-i9"),
 )

@@ -2,6 +2,7 @@
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import Ecp5Ddr3Board
+from jalboards.links import Ethernet
 from jalgateware.contract.config import EngineConfig
 
 BOARD = Ecp5Ddr3Board(
@@ -13,7 +14,8 @@ BOARD = Ecp5Ddr3Board(
     idcode=0x81113043,
     dram=Dram("MT41K256M16", data_bits=16, rate="1:2", bytes=512 * MIB),
     clock_hz=75_000_000,
-    engine=EngineConfig(lanes=16),
-    links=("uart", "eth"),
+    # The DRAM has a word every second cycle: two read ports keep up, and a slot serves two heads.
+    engine=EngineConfig(lanes=16, attention_slots=1, read_ports=2),
+    ethernet=Ethernet(options={"rx_delay": 0.0}),
     flash=Flash(usb=("0403:6010",), board="ecpix5"),
 )

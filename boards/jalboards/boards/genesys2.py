@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import VivadoBoard
+from jalboards.links import Ethernet
 from jalgateware.contract.config import STANDARD
 
 BOARD = VivadoBoard(
@@ -15,7 +16,7 @@ BOARD = VivadoBoard(
     dram=Dram("MT41J256M16", data_bits=32, rate="1:4", bytes=1024 * MIB),
     clock_hz=100_000_000,
     engine=replace(STANDARD, lanes=32),
-    links=("uart", "eth"),
+    ethernet=Ethernet(),
     flash=Flash(usb=("0403:6010",), board="genesys2"),
     phy="K7DDRPHY",
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import VivadoBoard
+from jalboards.links import Ethernet, Pcie
 from jalgateware.contract.config import STANDARD
 
 BOARD = VivadoBoard(
@@ -15,7 +16,8 @@ BOARD = VivadoBoard(
     dram=Dram("MT8JTF12864", data_bits=64, rate="1:4", bytes=1024 * MIB),
     clock_hz=100_000_000,
     engine=replace(STANDARD, lanes=64, tokens=2),
-    links=("uart", "pcie"),
+    ethernet=Ethernet("LiteEthPHY", asks_clock=True),
+    pcie=Pcie(),
     flash=Flash(usb=("0403:6010",), board="kc705"),
     phy="K7DDRPHY",
 )

@@ -2,6 +2,7 @@
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import VivadoBoard
+from jalboards.links import Ethernet
 from jalgateware.contract.config import STANDARD
 
 BOARD = VivadoBoard(
@@ -13,6 +14,6 @@ BOARD = VivadoBoard(
     dram=Dram("MT41K256M16", data_bits=16, rate="1:4", bytes=512 * MIB),
     clock_hz=100_000_000,
     engine=STANDARD,
-    links=("uart", "eth"),
+    ethernet=Ethernet(),
     flash=Flash(usb=("0403:6010",), board="nexysVideo"),
 )

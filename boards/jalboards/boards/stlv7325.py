@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import VivadoBoard
+from jalboards.links import Ethernet, Pcie
 from jalgateware.contract.config import STANDARD
 
 BOARD = VivadoBoard(
@@ -15,7 +16,8 @@ BOARD = VivadoBoard(
     dram=Dram("MT8JTF12864", data_bits=64, rate="1:4", bytes=1024 * MIB),
     clock_hz=100_000_000,
     engine=replace(STANDARD, lanes=64, tokens=2),
-    links=("uart", "pcie", "eth"),
+    ethernet=Ethernet(options={"tx_delay": 1.417e-9, "rx_delay": 1.417e-9}),
+    pcie=Pcie(),
     # It has no programmer of its own.
     flash=Flash(usb=(), board="stlv7325"),
     phy="K7DDRPHY",

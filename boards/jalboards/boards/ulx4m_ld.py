@@ -34,8 +34,8 @@ BOARD = Ulx4mLd(
     # The target takes this chip for the one of twice the size that its argument names.
     dram=Dram("MT41K256M16", data_bits=16, rate="1:2", bytes=512 * MIB),
     clock_hz=75_000_000,
-    engine=EngineConfig(lanes=16),
-    links=("uart", "eth"),
+    # The DRAM has a word every second cycle: two read ports keep up, and a slot serves two heads.
+    engine=EngineConfig(lanes=16, attention_slots=1, read_ports=2),
     # The ids are those of its DFU boot loader, as openFPGALoader has them.
     flash=Flash(usb=("1d50:614b",), board="ulx4m_dfu"),
 )

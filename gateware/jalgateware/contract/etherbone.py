@@ -22,8 +22,9 @@ MAX_READ = RECORD_WORDS - 1
 MAX_WRITE = RECORD_WORDS - 3
 """Words that a request can write that also reads one word, as an acknowledgement."""
 
-CSR_LOCATION = 31
-"""Place of the CSR bank; behind all others, so that they lie where they lie without Ethernet."""
+CSR_LOCATION = 27
+"""Place of the CSR bank; behind all others but PCIe's, so that they lie where they lie without
+Ethernet."""
 
 LAST_NUMBER_ADDRESS = CSR_ORIGIN + CSR_LOCATION * CSR_BANK_BYTES
 """A register with the number of the last numbered request that was executed."""

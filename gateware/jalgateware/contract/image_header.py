@@ -9,6 +9,7 @@ blob's length is a multiple of 64, so that all of them are whole engine words.
 
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 
@@ -200,7 +201,20 @@ def header_bytes(chunks: int) -> int:
 
 def chunk_crcs(payload: bytes | memoryview) -> tuple[int, ...]:
     """CRC-32 of each chunk of what follows the header."""
-    view = memoryview(payload)
-    return tuple(
-        zlib.crc32(view[start : start + CHUNK_BYTES]) for start in range(0, len(view), CHUNK_BYTES)
-    )
+    return streamed_chunk_crcs((payload,))
+
+
+def streamed_chunk_crcs(pieces: Iterable[bytes | memoryview]) -> tuple[int, ...]:
+    """As :func:`chunk_crcs`, of pieces that need not be in memory together."""
+    found: list[int] = []
+    crc, room = 0, CHUNK_BYTES
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            part, view = view[:room], view[room:]
+            crc = zlib.crc32(part, crc)
+            room -= len(part)
+            if not room:
+                found.append(crc)
+                crc, room = 0, CHUNK_BYTES
+    return (*found, crc) if room < CHUNK_BYTES else tuple(found)

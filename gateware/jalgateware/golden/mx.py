@@ -1,6 +1,7 @@
 """MX encoding of real matrices, and their way onto the weight tape and back."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,17 @@ from jalgateware.contract.tape import (
 from jalgateware.golden.blocks import Weights
 
 Bytes = npt.NDArray[np.uint8]
+
+NOT_FINITE = "matrix has elements that are not finite"
+
+_MANTISSA_BITS = 23
+"""Of IEEE 754's float32."""
+
+_MAGNITUDE_BITS = 0x7FFFFFFF
+_INFINITY_BITS = 0x7F800000
+
+_CLIPPED_BITS = 0x7F0000
+"""Mantissa of 127.5 / 64, and more: such numbers would round to 128, which has no code."""
 
 E2M1_EXPONENT = 2
 """Exponent of the largest E2M1 numbers, 4 and 6."""
@@ -89,17 +101,50 @@ def encode(matrix: npt.NDArray[np.floating], form: Format = Format.MXINT8) -> Bl
     Raises:
         ValueError: an element is not finite.
     """
+    if matrix.dtype == np.float32 and form is Format.MXINT8:
+        return _encode_float32(_to_blocks(matrix, np.float32))
     if not np.isfinite(matrix).all():
-        raise ValueError("matrix has elements that are not finite")
+        raise ValueError(NOT_FINITE)
+    return _encode(_to_blocks(matrix, np.float64), form)
+
+
+def _to_blocks(matrix: npt.NDArray[np.floating], kind: type[np.floating]) -> npt.NDArray[Any]:
+    """The matrix as (rows, blocks, 32), filled up with zeros."""
     rows, columns = matrix.shape
     blocks = -(-columns // BLOCK)
-    padded = np.zeros((rows, blocks * BLOCK), dtype=np.float64)
+    if columns == blocks * BLOCK:
+        return np.ascontiguousarray(matrix, dtype=kind).reshape(rows, blocks, BLOCK)
+    padded = np.zeros((rows, blocks * BLOCK), dtype=kind)
     padded[:, :columns] = matrix
-    padded = padded.reshape(rows, blocks, BLOCK)
-    largest = np.abs(padded).max(axis=2)
+    return padded.reshape(rows, blocks, BLOCK)
+
+
+def _encode(blocks: npt.NDArray[np.float64], form: Format) -> BlockMatrix:
+    largest = np.abs(blocks).max(axis=2)
     exponent = np.where(largest > 0, np.frexp(largest)[1] - 1, -SCALE_BIAS)
     encoder = _encode_mxfp4 if form is Format.MXFP4 else _encode_mxint8
-    return encoder(padded, exponent)
+    return encoder(blocks, exponent)
+
+
+def _encode_float32(blocks: npt.NDArray[np.float32]) -> BlockMatrix:
+    """MXINT8 by the bits of float32 numbers: the same integers, in a tenth of the time."""
+    # Of numbers without their signs, the largest has the largest bits.
+    largest = (blocks.view(np.int32) & _MAGNITUDE_BITS).max(axis=2)
+    if largest.size and largest.max() >= _INFINITY_BITS:
+        raise ValueError(NOT_FINITE)
+    exponent = (largest >> _MANTISSA_BITS) - SCALE_BIAS
+    exponent += (largest & ((1 << _MANTISSA_BITS) - 1)) >= _CLIPPED_BITS
+    # Where 2**(6 - exponent) or the scale is none of float32's or E8M0's normal numbers.
+    rare = ((exponent < WEIGHT.fraction - SCALE_BIAS) | (exponent > SCALE_BIAS)) & (largest > 0)
+    power = np.where((largest > 0) & ~rare, WEIGHT.fraction - exponent + SCALE_BIAS, 0)
+    factor = (power << _MANTISSA_BITS).astype(np.int32).view(np.float32)
+    scaled = blocks * factor[:, :, None]
+    elements = np.rint(scaled, out=scaled).astype(np.int8)
+    scales = np.where(largest > 0, exponent + SCALE_BIAS, 0).astype(np.uint8)
+    if rare.any():
+        exact = _encode(blocks[rare][None].astype(np.float64), Format.MXINT8)
+        elements[rare], scales[rare] = exact.elements[0], exact.scales[0]
+    return BlockMatrix(elements, scales)
 
 
 def _encode_mxint8(blocks: npt.NDArray[np.float64], exponent: npt.NDArray[np.int_]) -> BlockMatrix:

@@ -1,31 +1,23 @@
 """Grouped-query attention over the KV cache of a layer."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import FSM, Array, Cat, If, Mux, NextState, NextValue, Signal
+from migen import FSM, Array, Cat, If, Mux, NextState, NextValue, Signal, log2_int
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import (
-    MANTISSA,
-    POSITION_BITS,
-    SUM_BITS,
-    VALUE_ACCUMULATOR,
-)
+from jalgateware.contract.formats import POSITION_BITS
 from jalgateware.contract.isa import FIELDS
-from jalgateware.units.attention_lanes import (
-    DISTRIBUTED_DEPTH,
-    ScoreSum,
-    SlotLanes,
-    ValueSums,
-    slot_steps,
-)
+from jalgateware.units.attention_lanes import ScoreSum, SlotLanes, slot_steps
+from jalgateware.units.attention_leave import Leave, result_layout
 from jalgateware.units.attention_members import Members
 from jalgateware.units.attention_memory import PassRows
 from jalgateware.units.delay_line import DelayLine
 from jalgateware.units.pipeline import delayed
-from jalgateware.units.reciprocal import Reciprocal
 from jalgateware.units.row_packer import RowPacker
 from jalgateware.units.softmax import Softmax
+from jalgateware.units.value_sums import PLACES, Fold, ValueSums, address_bits
 
 PRODUCTS = Softmax.LATENCY + SlotLanes.LATENCY
 """Cycles from a step's issue to its products."""
@@ -73,14 +65,7 @@ class Attention(LiteXModule):
         self.score_shift = Signal(FIELDS["out_shift"][1])
         self.value_shift = Signal(FIELDS["fraction"][1])
         self.sink = stream.Endpoint([("data", config.word_bits)])
-        self.source = stream.Endpoint(
-            [
-                ("accumulator", (VALUE_ACCUMULATOR.bits, True)),
-                ("mantissa", MANTISSA.bits),
-                ("shift", (7, True)),
-                ("row", len(self.last_row)),
-            ]
-        )
+        self.source = stream.Endpoint(result_layout(len(self.last_row)))
         self.saturated = Signal(max=config.attention_slots + 1)
         self.stall = Signal()
 
@@ -89,13 +74,14 @@ class Attention(LiteXModule):
         steps = slot_steps(config)
         self.rows = PassRows(config, packer)
         self.members = members = Members(config, self.group)
+        self.fold, self.leave = Fold(config), Leave(config, len(self.last_row))
         self._control(config)
         self.comb += [members.turn.eq(self.turn), members.last_row.eq(self.last_row)]
         self.comb += members.shared.eq(self.shared)
         self._issue(config, head_words)
         self._operands(config)
         self._sums(config, steps, head_words)
-        self._leave(config, steps, head_words)
+        self._leave()
 
     def _control(self, config: EngineConfig) -> None:
         """Which pass is on: keys, drain, values, head by head, sequence by sequence."""
@@ -104,8 +90,6 @@ class Attention(LiteXModule):
         self.head, last_head, last_turn = Signal.like(self.rows.head), Signal(), Signal()
         self.turn = Signal.like(self.last_row)
         self.last_head, self.last_turn = last_head, last_turn
-        self.leaving = Signal()
-        self.left_all = Signal()
         self.key_drain = PRODUCTS + ScoreSum.latency_of(config.kv_lanes)
         drain = Signal(max=self.key_drain + 1)
         self.fsm = fsm = FSM(reset_state="IDLE")
@@ -134,7 +118,7 @@ class Attention(LiteXModule):
             "DRAIN",
             NextValue(drain, drain - 1),
             NextValue(self.is_value, 1),
-            If((drain <= 1) & ~self.leaving, self.pass_start.eq(1), NextState("VALUES")),
+            If((drain <= 1) & ~self.leave.busy, self.pass_start.eq(1), NextState("VALUES")),
             If((drain <= 1), NextValue(drain, 1)),
         )
         fsm.act(
@@ -153,7 +137,7 @@ class Attention(LiteXModule):
                 ),
             ),
         )
-        fsm.act("LEAVE", If(self.left_all, NextState("IDLE")))
+        fsm.act("LEAVE", If(self.leave.left_all, NextState("IDLE")))
 
     def _issue(self, config: EngineConfig, head_words: int) -> None:
         """Walks positions, words and steps of a pass; words come from DRAM or local memories."""
@@ -258,15 +242,11 @@ class Attention(LiteXModule):
         flags8 = delayed(self, flags6, SlotLanes.LATENCY)
         step8 = delayed(self, step6, SlotLanes.LATENCY)
         place8 = delayed(self, place6, SlotLanes.LATENCY)
-        ahead = SlotLanes.LATENCY - ValueSums.AHEAD
-        flags7, step7, word7 = (delayed(self, item, ahead) for item in (flags6, step6, word6))
         self.value_sums, saturated = [], []
         visible = delayed(self, self.members.visible, PRODUCTS - 1)
-        stride = 1 << (max(2, head_words) - 1).bit_length()
         for slot, (softmax, lanes) in enumerate(zip(self.softmaxes, self.lanes, strict=True)):
             score = ScoreSum(lanes.products, steps)
-            depth = steps * stride
-            values = ValueSums(lanes.products, depth, block_ram=depth > DISTRIBUTED_DEPTH)
+            values = ValueSums(config, lanes.products)
             self.add_module(f"score{slot}", score)
             self.add_module(f"values{slot}", values)
             self.comb += [
@@ -282,109 +262,82 @@ class Attention(LiteXModule):
                 softmax.sum_step.eq(step6),
                 softmax.sum_first.eq(flags6[4]),
                 softmax.sum_valid.eq(flags6[1] & flags6[2]),
-                values.address.eq(Cat(word7[: (stride - 1).bit_length()], step7)),
-                values.first.eq(flags7[4]),
-                values.valid.eq(flags7[1]),
             ]
             self.value_sums.append(values)
             saturated.append(score.saturated)
         self.comb += self.saturated.eq(sum(saturated))
-        self.values_done = delayed(
-            self, self.issued_all & self.is_value, PRODUCTS + ValueSums.LATENCY
-        )
+        self._value_sums(config, flags6[1], word6, step6, place6)
 
-    def _invert(self, config: EngineConfig) -> Signal:
-        """Behind a value pass: reciprocals of the sums; a pulse when all of them are there."""
-        slots, count = config.attention_slots, config.max_group * config.tokens
-        self.reciprocal = reciprocal = Reciprocal()
-        self.first, self.last = Signal(max=max(2, count)), Signal(max=max(2, count))
-        asked, answered = Signal.like(self.first), Signal.like(self.first)
-        asking, complete = Signal(), Signal()
-        self.mantissas = Array([Signal(MANTISSA.bits) for _ in range(count)])
-        self.exponents = Array([Signal(max=SUM_BITS) for _ in range(count)])
-        sums = Array([self.softmaxes[m % slots].sums[m // slots] for m in range(count)])
-        self.comb += complete.eq(reciprocal.valid_out & (answered == self.last))
+    def _value_sums(
+        self, config: EngineConfig, valid: Signal, word: Signal, step: Signal, place: Signal
+    ) -> None:
+        """What the slots' value sums do, a cycle behind: take products, fold parts, or leave."""
+        assert SlotLanes.LATENCY - ValueSums.AHEAD == 1
+        fold, leave = self.fold, self.leave
+        word_bits, _ = address_bits(config)
+        address = Signal.like(self.value_sums[0].address)
+        first, write, folds, chain = (Signal() for _ in range(4))
+        lane = delayed(self, leave.lane, 1)
         self.sync += [
-            If(
-                self.issued_all & self.is_value,
-                self.first.eq(self.members.first),
-                self.last.eq(self.members.last),
-            ),
-            If(self.values_done, asking.eq(1), asked.eq(self.first), answered.eq(self.first)),
-            reciprocal.valid_in.eq(asking),
-            reciprocal.value.eq(sums[asked]),
-            If(asking, asked.eq(asked + 1), If(asked == self.last, asking.eq(0))),
-            If(
-                reciprocal.valid_out,
-                self.mantissas[answered].eq(reciprocal.mantissa),
-                self.exponents[answered].eq(reciprocal.exponent),
-                answered.eq(answered + 1),
-            ),
-        ]
-        return complete
-
-    def _leave(self, config: EngineConfig, steps: int, head_words: int) -> None:
-        """After a value pass: the members' elements one by one."""
-        slots, lanes = config.attention_slots, config.kv_lanes
-        complete = self._invert(config)
-        emitting, final, final_turn = Signal(), Signal(), Signal()
-        member, row = Signal.like(self.first), Signal.like(self.last_row)
-        head = Signal(max=max(2, config.max_group))
-        # An element is read at t and leaves two cycles behind its sum.
-        element = Signal.like(self.head_dim)
-        lane, word = Signal(max=max(2, lanes)), Signal(max=max(2, head_words))
-        last_element, last_member, row_end = Signal(), Signal(), Signal()
-        slot, step = Signal(max=max(2, slots)), Signal(max=max(2, steps))
-        members = range(config.max_group * config.tokens)
-        self.comb += [
-            last_element.eq(element == self.head_dim - 1),
-            last_member.eq(member == self.last),
-            row_end.eq(last_element & (head == self.group - 1)),
-            slot.eq(Array([m % slots for m in members])[member]),
-            step.eq(Array([m // slots for m in members])[member]),
+            address.eq(leave.address),
+            If(fold.active, address.eq(fold.address)),
+            If(valid, address.eq(Cat(word[:word_bits], step, place[: log2_int(PLACES)]))),
+            first.eq(valid & (place < PLACES)),
+            write.eq(valid | (fold.active & fold.final_part)),
+            folds.eq(fold.active),
+            chain.eq(~fold.first_part),
         ]
         for values in self.value_sums:
             self.comb += [
-                values.read_address.eq(Cat(word[: (max(2, head_words) - 1).bit_length()], step)),
-                values.read_lane.eq(lane),
+                values.address.eq(address),
+                values.first.eq(first),
+                values.write.eq(write),
+                values.fold.eq(folds),
+                values.chain.eq(chain),
+                values.lane.eq(lane),
             ]
-        self.sync += [
-            If(
-                self.issued_all & self.is_value,
-                self.leaving.eq(1),
-                final.eq(self.last_head),
-                final_turn.eq(self.last_turn),
-                row.eq(self.turn),
-            ),
-            If(complete, emitting.eq(1), member.eq(self.first), head.eq(0)),
-            If(
-                emitting,
-                element.eq(element + 1),
-                lane.eq(lane + 1),
-                If(lane == lanes - 1, lane.eq(0), word.eq(word + 1)),
-                If(
-                    last_element,
-                    element.eq(0),
-                    lane.eq(0),
-                    word.eq(0),
-                    member.eq(member + 1),
-                    head.eq(head + 1),
-                    If(last_member, emitting.eq(0), self.leaving.eq(0)),
-                ),
-                If(row_end, head.eq(0), row.eq(row + 1)),
-            ),
+
+    def _leave(self) -> None:
+        """Behind a value pass: what to fold, and who leaves."""
+        fold, leave = self.fold, self.leave
+        summed = _signal(self, self.issued_all & self.is_value)
+        done = delayed(self, summed, PRODUCTS + ValueSums.LATENCY)
+        self.sync += If(
+            summed,
+            fold.first_step.eq(self.members.first_step),
+            fold.last_step.eq(self.members.last_step),
+            fold.last_part.eq(Mux(self.place < PLACES, self.place, PLACES - 1)),
+            leave.first.eq(self.members.first),
+            leave.last.eq(self.members.last),
+            leave.first_row.eq(self.turn),
+            leave.last_head.eq(self.last_head),
+            leave.last_turn.eq(self.last_turn),
+        )
+        self.comb += [
+            fold.start.eq(done),
+            fold.last_word.eq(self.head_words - 1),
+            leave.summed.eq(summed),
+            leave.invert.eq(done),
+            # A sum is in the memory some cycles behind its last part.
+            leave.folded.eq(delayed(self, fold.done, ValueSums.AHEAD)),
+            leave.head_dim.eq(self.head_dim),
+            leave.group.eq(self.group),
+            leave.value_shift.eq(self.value_shift),
+            leave.source.connect(self.source),
+            *[
+                result.eq(sums.result)
+                for result, sums in zip(leave.results, self.value_sums, strict=True)
+            ],
+            *[
+                total.eq(unit.total)
+                for total, unit in zip(leave.totals, self.softmaxes, strict=True)
+            ],
+            *[unit.total_step.eq(leave.total_step) for unit in self.softmaxes],
         ]
-        ends = last_element & last_member & final & final_turn
-        mantissa, exponent = Signal(MANTISSA.bits), Signal(max=SUM_BITS)
-        self.sync += [mantissa.eq(self.mantissas[member]), exponent.eq(self.exponents[member])]
-        results = Array([values.result for values in self.value_sums])
-        wait = ValueSums.READ_LATENCY
-        self.sync += [
-            self.source.valid.eq(delayed(self, emitting, wait)),
-            self.source.row.eq(delayed(self, row, wait)),
-            self.source.last.eq(delayed(self, emitting & row_end & final, wait)),
-            self.left_all.eq(delayed(self, emitting & ends, wait)),
-            self.source.mantissa.eq(delayed(self, mantissa, wait - 1)),
-            self.source.shift.eq(delayed(self, exponent, wait - 1) - self.value_shift - 1),
-            self.source.accumulator.eq(results[delayed(self, slot, wait)]),
-        ]
+
+
+def _signal(module: LiteXModule, value: Any) -> Signal:
+    """A bit with a name."""
+    signal = Signal()
+    module.comb += signal.eq(value)
+    return signal

@@ -141,7 +141,7 @@ class BlockDot(LiteXModule):
         operand, activation = Signal((bits, True)), Signal((8, True))
         # Two registers: the first one fits into the multiplier, as nothing resets it, and stays
         # there, wherever the adders are.
-        first, product = Signal((bits + 8, True), reset_less=True), Signal((bits + 8, True))
+        first, product = (Signal((bits + 8, True), reset_less=True) for _ in range(2))
         self.comb += [
             operand.eq(self.operands[bits * i : bits * (i + 1)]),
             activation.eq(self.activations[8 * i : 8 * i + 8]),
@@ -174,7 +174,7 @@ class Aligner(LiteXModule):
         self.dot = Signal((BLOCK_DOT.bits, True))
         self.exponent = Signal(10)
         self.valid = Signal()
-        self.term = Signal((TERM.bits, True))
+        self.term = Signal((TERM.bits, True), reset_less=True)
         self.term_valid = Signal()
         self.saturated = Signal()
 
@@ -184,7 +184,7 @@ class Aligner(LiteXModule):
         smallest, largest = ALIGN_OFFSET - UNDERFLOW, ALIGN_OFFSET + TERM_SHIFT_LIMIT
         amount = Signal(6)
         over = Signal()
-        dot = Signal((BLOCK_DOT.bits, True))
+        dot = Signal((BLOCK_DOT.bits, True), reset_less=True)
         self.sync += [
             over.eq((self.exponent > largest) & (self.dot != 0)),
             amount.eq(self.exponent - smallest),
@@ -193,8 +193,8 @@ class Aligner(LiteXModule):
         ]
         # Stages 2 and 3: barrel shifter, coarse then fine. One fraction bit stays for the rounding.
         wide = BLOCK_DOT.bits + 40
-        coarse = Signal((wide, True))
-        fine = Signal((wide - UNDERFLOW + 1, True))
+        coarse = Signal((wide, True), reset_less=True)
+        fine = Signal((wide - UNDERFLOW + 1, True), reset_less=True)
         low = delayed(self, amount[:3], 1)
         self.sync += coarse.eq(Array([moved_left(dot, 8 * i, wide) for i in range(6)])[amount[3:]])
         self.sync += fine.eq(

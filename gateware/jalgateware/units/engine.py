@@ -35,9 +35,10 @@ class Datapath(LiteXModule):
     Interface: ``instructions``, ``words``: from the fetch unit; ``tokens``, ``positions``,
     ``kv_bases`` (absolute word addresses), ``seeds``: of each token row, ``last_row``, ``shared``,
     ``sample``: of the pass; ``registers``: the model's constants; ``inverse_temperature``;
-    ``pass_start``; ``pass_done``; ``write_port``: for keys and values; stall and saturation
-    signals for counters. Latency: see the units. Throughput:
-    one tape word per cycle. Golden model: :class:`jalgateware.golden.machine.Machine`.
+    ``pass_start``; ``pass_done``; ``writer``: takes keys and values, and what it has taken
+    gets through where a run is cut off; stall and saturation signals for counters. Latency: see the
+    units. Throughput: one tape word per cycle. Golden model:
+    :class:`jalgateware.golden.machine.Machine`.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Datapath(LiteXModule):
         registers: dict[Register, Signal],
         instructions: stream.Endpoint,
         words: stream.Endpoint,
-        write_port: LiteDRAMNativePort,
+        writer: KVWriter,
     ) -> None:
         rows = config.tokens
         self.tokens = [Signal(TOKEN_BITS) for _ in range(rows)]
@@ -72,9 +73,8 @@ class Datapath(LiteXModule):
         self.packer = packer = RowPacker(config)
         self.attention = attention = Attention(config, packer)
         self.sampler = sampler = Sampler(config)
-        self.writer = KVWriter(config, write_port)
-        # Whether a word can go is known late; the FIFO that it comes from is far away.
-        self.skid = skid = stream.Buffer(words.description, pipe_valid=False, pipe_ready=True)
+        # Whether a word can go is known late, and the FIFO that it comes from is far away.
+        self.skid = skid = stream.Buffer(words.description, pipe_valid=True, pipe_ready=True)
         current = sequencer.current
         self.comb += [
             instructions.connect(sequencer.instructions),
@@ -93,7 +93,7 @@ class Datapath(LiteXModule):
         ]
         self._matvec(current)
         self._tables(current, registers)
-        self._attend(current, registers)
+        self._attend(current, registers, writer)
         self._activations(registers)
         self.comb += [
             vector.embed_start.eq(sequencer.start_embed),
@@ -148,7 +148,7 @@ class Datapath(LiteXModule):
                 self.sync += level.eq(Array(counts)[self.last_row])
             levels.append(level)
         self.comb += [
-            lanes.ready.eq(lanes.block < Mux(lanes.buffer, levels[1], levels[0])),
+            lanes.level.eq(Mux(lanes.buffer, levels[1], levels[0])),
             lanes.source.connect(vector.rows),
             vector.norm.epsilon.eq(registers[Register.EPSILON]),
         ]
@@ -186,10 +186,11 @@ class Datapath(LiteXModule):
             vector.head_dim.eq(registers[Register.HEAD_DIM]),
         ]
 
-    def _attend(self, current: dict[str, Signal], registers: dict[Register, Signal]) -> None:
+    def _attend(
+        self, current: dict[str, Signal], registers: dict[Register, Signal], writer: KVWriter
+    ) -> None:
         """Queries, keys and values to attention; keys and values to DRAM as well."""
-        attention, vector, writer = self.attention, self.vector, self.writer
-        packer = self.packer
+        attention, vector, packer = self.attention, self.vector, self.packer
         self.comb += [
             packer.valid.eq(vector.kv_valid),
             packer.kind.eq(vector.kv_kind),
@@ -261,8 +262,9 @@ class Engine(LiteXModule):
         self.output = output = ResetInserter()(
             stream.SyncFIFO(loop.output.description, OUTPUT_DEPTH, buffered=True)
         )
+        self.writer = writer = KVWriter(config, write_port)
         self.datapath = datapath = ResetInserter()(
-            Datapath(config, fetch.registers, fetch.instructions, fetch.source, write_port)
+            Datapath(config, fetch.registers, fetch.instructions, fetch.source, writer)
         )
         cut = Signal()
         error = Signal(8)
@@ -279,7 +281,7 @@ class Engine(LiteXModule):
         ]
         self.sync += [
             If(fetch.illegal & loop.running, error.eq(EngineError.ILLEGAL_INSTRUCTION)),
-            If(datapath.writer.overflow, error.eq(EngineError.CACHE_OVERRUN)),
+            If(writer.overflow, error.eq(EngineError.CACHE_OVERRUN)),
             If(registers.start | registers.reset, error.eq(0)),
         ]
         # Program, bases, prompt and samples.
@@ -313,7 +315,7 @@ class Engine(LiteXModule):
             loop.most_drafts.eq(registers.drafts),
             *_each(loop.stop_tokens, registers.stop_tokens),
             # The next pass reads what this one wrote to the cache.
-            loop.pass_ready.eq(~fetch.walking & datapath.writer.idle),
+            loop.pass_ready.eq(~fetch.walking & writer.idle),
             fetch.start.eq(loop.pass_start),
             datapath.pass_start.eq(loop.pass_start),
             loop.pass_done.eq(datapath.pass_done),
@@ -327,7 +329,7 @@ class Engine(LiteXModule):
             If(was_running(self, loop.running) & ~loop.running, done.eq(1)),
         ]
         self.comb += [
-            registers.busy.eq(loop.running | ~fetch.idle | ~datapath.writer.idle),
+            registers.busy.eq(loop.running | ~fetch.idle | ~writer.idle),
             registers.done.eq(done),
             registers.error.eq(error),
             registers.prompt_ready.eq(prompt.sink.ready),

@@ -49,14 +49,15 @@ class Lanes(LiteXModule):
 
     Interface: ``command`` {rows, blocks, source, fraction, format}: one matrix; ``sink`` {data}:
     tape words, scales first in each group; ``buffer``, ``address`` -> ``activations``, ``shifts``
-    (one per token row) one cycle later (activation buffer read port); ``ready``: the block
-    ``block`` of the selected buffer is valid already in all token rows (the lanes wait for each
-    block on its own); ``active``: token rows in use; ``source`` {accumulators: ``entry_rows`` x
+    (one per token row) one cycle later (activation buffer read port); ``level``: blocks of the
+    selected buffer that are valid in all token rows (the lanes wait for each block on its own);
+    ``active``: token rows in use; ``source`` {accumulators: ``entry_rows`` x
     ``tokens`` ACCUMULATORs, the token rows of a matrix row side by side}: finished rows. When
     ``source`` stalls, the lanes stop at the start of a row; ``ROW_FIFO`` entries are in flight at
     most. Latency: ``latency`` cycles from a row's last word to ``source``. Throughput: one tape
-    word per cycle. Overflow: terms saturate (``saturated`` counts them per cycle), the accumulator
-    cannot overflow. Golden model: :func:`jalgateware.golden.blocks.dot_rows`.
+    word per cycle, and a cycle between matrices. Overflow: terms saturate (``saturated`` counts
+    them per cycle), the accumulator cannot overflow. Golden model:
+    :func:`jalgateware.golden.blocks.dot_rows`.
     """
 
     ROW_FIFO = 16
@@ -69,8 +70,7 @@ class Lanes(LiteXModule):
         self.address = Signal(max=max(config.max_dim, config.max_hidden) // columns)
         self.activations = [Signal(8 * columns) for _ in range(tokens)]
         self.shifts = [Signal(ACTIVATION_SHIFT_BITS) for _ in range(tokens)]
-        self.block = Signal(FIELDS["blocks"][1])
-        self.ready = Signal()
+        self.level = Signal(FIELDS["blocks"][1])
         self.active = Signal(tokens, reset=1)
         width = ACCUMULATOR.bits * entry_rows(config) * tokens
         self.source = stream.Endpoint([("accumulators", width)])
@@ -209,7 +209,7 @@ class Lanes(LiteXModule):
         and last block of a row, last word of an entry, second row of a pair, MXFP4} one cycle
         behind a word's hand-over, together with the activations; ``scale1`` two cycles behind it.
         """
-        words, command, block = config.words_per_block, self.command, self.block
+        words, command = config.words_per_block, self.command
         # Of the matrix: rows of blocks that are left, blocks of a row, format and binary point.
         self._bundles, self._blocks = Signal(len(command.rows)), Signal(len(command.blocks))
         self._packed, self._fraction = Signal(), Signal(len(command.fraction) + 1)
@@ -217,13 +217,15 @@ class Lanes(LiteXModule):
         self._word, self._parity = Signal(max=max(2, words)), Signal()
         self._group_word, self._need_scale = Signal(max=BLOCK), Signal()
         self.in_flight, self.row_started = Signal(max=self.ROW_FIFO + 1), Signal()
+        self._block, self._next_block = Signal.like(self.level), Signal.like(self.level, reset=1)
+        block, ready, room = self._block, Signal(), Signal()
         may_start, fire, fire_scale = Signal(), Signal(), Signal()
         last_word, last_block, last_bundle, entry = Signal(), Signal(), Signal(), Signal()
         parity, packed, need_scale = self._parity, self._packed, self._need_scale
         done = Signal()
         first_word = (self._word == 0) & (block == 0) & ~parity
         self.comb += [
-            may_start.eq(self.ready & ((self.in_flight != self.ROW_FIFO) | ~first_word)),
+            may_start.eq(ready & (room | ~first_word)),
             self.sink.ready.eq(self.busy & (need_scale | may_start)),
             fire_scale.eq(self.busy & need_scale & self.sink.valid),
             fire.eq(self.busy & ~need_scale & may_start & self.sink.valid),
@@ -235,9 +237,16 @@ class Lanes(LiteXModule):
             self.stall_weights.eq(self.busy & ~self.sink.valid),
             self.stall_vector.eq(self.busy & self.sink.valid & ~need_scale & ~may_start),
             done.eq(fire & last_word & last_block & last_bundle),
-            command.ready.eq(~self.busy | done),
+            command.ready.eq(~self.busy),
         ]
-        self.data0, self.flags0 = Signal(config.word_bits), Signal(8)
+        # Compared ahead, as the answer reaches as far as the fetch unit. Where a matrix begins, its
+        # scales pass while the first block is compared.
+        self.sync += [
+            ready.eq(block < self.level),
+            If(fire & last_word & ~last_block, ready.eq(self._next_block < self.level)),
+            room.eq(self.in_flight < self.ROW_FIFO - 1),
+        ]
+        self.data0, self.flags0 = Signal(config.word_bits, reset_less=True), Signal(8)
         self.fraction0 = Signal.like(self._fraction)
         self.sync += [
             self.flags0.eq(
@@ -273,10 +282,12 @@ class Lanes(LiteXModule):
                 If(
                     last_word,
                     self._word.eq(0),
-                    self.block.eq(self.block + 1),
+                    self._block.eq(self._next_block),
+                    self._next_block.eq(self._next_block + 1),
                     If(
                         last_block,
-                        self.block.eq(0),
+                        self._block.eq(0),
+                        self._next_block.eq(1),
                         self.address.eq(0),
                         self._bundles.eq(self._bundles - 1),
                         self._parity.eq(~self._parity & ~packed if self._pairs else 0),
@@ -289,8 +300,8 @@ class Lanes(LiteXModule):
         """The scales that belong to the word, a cycle behind it: many bits that wait for no one."""
         parallel = config.rows_parallel
         together = parallel << config.mxfp4
-        scales, taken, block_done = Signal(config.word_bits), Signal(), Signal()
-        self.scale1 = Signal(8 * together)
+        scales, taken, block_done = Signal(config.word_bits, reset_less=True), Signal(), Signal()
+        self.scale1 = Signal(8 * together, reset_less=True)
         next_scales = scales[8 * parallel :]
         if config.mxfp4:
             # Shifted, not sliced: two lanes have no scale behind the first two.
@@ -316,7 +327,8 @@ class Lanes(LiteXModule):
             self._need_scale.eq(1),
             self._group_word.eq(0),
             self._word.eq(0),
-            self.block.eq(0),
+            self._block.eq(0),
+            self._next_block.eq(1),
             self._parity.eq(0),
             self.address.eq(0),
             self.buffer.eq(command.source),

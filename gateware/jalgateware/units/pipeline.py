@@ -10,9 +10,13 @@ from migen.fhdl.bitcontainer import value_bits_sign
 
 
 def delayed(module: Module, signal: Any, cycles: int) -> Any:
-    """``signal`` as it was ``cycles`` clock cycles ago (the signal itself for 0)."""
+    """``signal`` as it was ``cycles`` clock cycles ago (the signal itself for 0).
+
+    More than a byte is data, which a valid bit accompanies: a reset leaves it alone.
+    """
     for _ in range(cycles):
-        register = Signal(value_bits_sign(signal))
+        bits, signed = value_bits_sign(signal)
+        register = Signal((bits, signed), reset_less=bits > 8)
         module.sync += register.eq(signal)
         signal = register
     return signal
@@ -31,31 +35,28 @@ def registered(module: Module, value: Any, cycles: int) -> Signal:
     return register
 
 
-def registered_sum(module: Module, terms: Sequence[Any], levels: int = 2) -> tuple[Any, int]:
-    """Adder tree over signed signals, registered every ``levels`` levels.
+def registered_sum(module: Module, terms: Sequence[Any]) -> tuple[Any, int]:
+    """Adder tree over signed signals, with a register behind each adder.
+
+    Adders one behind the other would become LUTs beside the carry chains: 3,800 in four token rows.
 
     Returns:
         The sum (wide enough to be exact) and its latency in cycles.
     """
     latency = 0
     while len(terms) > 1:
-        for _ in range(levels):
-            terms = [reduce(add, terms[i : i + 2]) for i in range(0, len(terms), 2)]
+        terms = [reduce(add, terms[i : i + 2]) for i in range(0, len(terms), 2)]
         bits = max(len(term) for term in terms)
-        registers = [Signal((bits, True)) for _ in terms]
+        registers = [Signal((bits, True), reset_less=True) for _ in terms]
         module.sync += [register.eq(term) for register, term in zip(registers, terms, strict=True)]
         terms = registers
         latency += 1
     return terms[0], latency
 
 
-def sum_latency(count: int, levels: int = 2) -> int:
+def sum_latency(count: int) -> int:
     """Latency of :func:`registered_sum` over ``count`` terms."""
-    latency = 0
-    while count > 1:
-        count = -(-count // (1 << levels))
-        latency += 1
-    return latency
+    return (count - 1).bit_length()
 
 
 def fits(value: Any, bits: int) -> Any:

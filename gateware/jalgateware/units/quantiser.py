@@ -13,7 +13,7 @@ from jalgateware.contract.formats import (
 )
 from jalgateware.contract.isa import FIELDS
 from jalgateware.units.fifo import NEVER_COLLIDES
-from jalgateware.units.pipeline import delayed, registered_sum
+from jalgateware.units.pipeline import delayed, moved_right, registered_sum
 
 
 class Narrow(LiteXModule):
@@ -35,11 +35,16 @@ class Narrow(LiteXModule):
         # # #
 
         # One fraction bit stays for the rounding; the shift leaves at most 8 bits before it.
-        shifted = Signal((ACTIVATION.bits + 1, True))
+        shifted = Signal((ACTIVATION.bits + 1, True), reset_less=True)
         wide = Signal((VECTOR.bits + 1, True))
-        self.comb += wide.eq(Cat(0, self.value))
+        # In steps of 8, of which the lower bits alone are of interest, then of 1.
+        coarse = Signal(len(shifted) + 7)
+        self.comb += [
+            wide.eq(Cat(0, self.value)),
+            coarse.eq(Array([moved_right(wide, 8 * i) for i in range(4)])[self.shift[3:]]),
+        ]
         self.sync += [
-            shifted.eq(wide >> self.shift),
+            shifted.eq(Array([coarse[i : i + len(shifted)] for i in range(8)])[self.shift[:3]]),
             self.result.eq((shifted + 1) >> 1),
             If(shifted == (1 << ACTIVATION.bits) - 1, self.result.eq(ACTIVATION.maximum)),
         ]
@@ -205,7 +210,7 @@ class Quantiser(LiteXModule):
         pieces = width // parallel
         word_bits = (BLOCK // width - 1).bit_length()
         piece_bits = (pieces - 1).bit_length()
-        gathered = Signal(8 * width)
+        gathered = Signal(8 * width, reset_less=True)
         new = Cat(gathered[8 * parallel :], *self.elements) if pieces > 1 else Cat(*self.elements)
         full = (element_step[:piece_bits] == pieces - 1) if pieces > 1 else 1
         words_memory = Memory(8 * width, 2 * depth)

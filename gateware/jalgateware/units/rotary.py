@@ -24,13 +24,13 @@ class WideProduct(LiteXModule):
     def __init__(self) -> None:
         self.a = Signal((VECTOR.bits, True))
         self.b = Signal((18, True))
-        self.product = Signal((VECTOR.bits + 18, True))
+        self.product = Signal((VECTOR.bits + 18, True), reset_less=True)
 
         # # #
 
         lower, upper = Signal((LOW + 1, True)), Signal((VECTOR.bits - LOW, True))
-        low_product = Signal((LOW + 1 + 18, True))
-        high_product = Signal((VECTOR.bits - LOW + 18, True))
+        low_product = Signal((LOW + 1 + 18, True), reset_less=True)
+        high_product = Signal((VECTOR.bits - LOW + 18, True), reset_less=True)
         self.comb += [lower.eq(self.a[:LOW]), upper.eq(self.a[LOW:])]
         self.sync += [
             low_product.eq(lower * self.b),
@@ -85,7 +85,7 @@ class Rotary(LiteXModule):
     def _turn(self, index_bits: int) -> None:
         """A pair takes two turns through the multipliers: first row's result, then the second's."""
         # Stage 1: rows behind the table look-up; an odd row meets the even row before it.
-        value, even = Signal.like(self.value), Signal.like(self.value)
+        value, even = (Signal((VECTOR.bits, True), reset_less=True) for _ in range(2))
         valid, odd, rotate = Signal(), Signal(), Signal()
         index, shift = Signal(index_bits), Signal.like(self.shift)
         self.sync += [
@@ -100,19 +100,23 @@ class Rotary(LiteXModule):
                 If(~self.index[0], even.eq(self.value)),
             ),
         ]
+        # The angle that was read for the even row is the odd row's, too: block RAM outputs are
+        # slow.
+        cosine, sine = (Signal((ROTATION.bits, True), reset_less=True) for _ in range(2))
+        self.sync += If(valid & ~odd, cosine.eq(self.cosine), sine.eq(self.sine))
         second, go_first = Signal(), Signal()
         self.comb += go_first.eq(valid & (odd | ~rotate))
         self.sync += second.eq(go_first & rotate)
         # What the second turn needs, while the next row arrives.
-        operands = (value, even, self.cosine, self.sine, index, shift)
-        kept = [Signal.like(signal) for signal in operands]
+        operands = (value, even, index, shift)
+        kept = [Signal.like(signal, reset_less=True) for signal in operands]
         self.sync += If(go_first, *[k.eq(signal) for k, signal in zip(kept, operands, strict=True)])
-        kept_odd, kept_even, kept_cosine, kept_sine, kept_index, kept_shift = kept
+        kept_odd, kept_even, kept_index, kept_shift = kept
         left, right = WideProduct(), WideProduct()
         self.left, self.right = left, right
         one = 1 << ROTATION.fraction
-        a0, a1 = Signal((VECTOR.bits, True)), Signal((VECTOR.bits, True))
-        b0, b1 = Signal((18, True)), Signal((18, True))
+        a0, a1 = (Signal((VECTOR.bits, True), reset_less=True) for _ in range(2))
+        b0, b1 = (Signal((18, True), reset_less=True) for _ in range(2))
         stage_valid, stage_index = Signal(), Signal(index_bits)
         stage_shift = Signal.like(shift)
         # Stage 2: operands of both products.
@@ -121,18 +125,18 @@ class Rotary(LiteXModule):
             If(
                 second,
                 a0.eq(kept_even),
-                b0.eq(kept_sine),
+                b0.eq(sine),
                 a1.eq(kept_odd),
-                b1.eq(kept_cosine),
+                b1.eq(cosine),
                 stage_index.eq(kept_index),
                 stage_shift.eq(kept_shift),
             )
             .Elif(
                 rotate,
                 a0.eq(even),
-                b0.eq(self.cosine),
+                b0.eq(cosine),
                 a1.eq(value),
-                b1.eq(-self.sine),
+                b1.eq(-sine),
                 stage_index.eq(index - 1),
                 stage_shift.eq(shift),
             )
@@ -163,9 +167,9 @@ class Rotary(LiteXModule):
         self, left: Signal, right: Signal, valid: Signal, index: Signal, shift: Signal
     ) -> None:
         """Stage 5: sum; 6 to 8: shift by 14 + shift with a rounding bit, round, saturate."""
-        total = Signal((VECTOR.bits + 19, True))
-        shifted = Signal((VECTOR.bits + 19 - ROTATION.fraction + 1, True))
-        rounded = Signal((len(shifted), True))
+        total = Signal((VECTOR.bits + 19, True), reset_less=True)
+        shifted = Signal((VECTOR.bits + 19 - ROTATION.fraction + 1, True), reset_less=True)
+        rounded = Signal((len(shifted), True), reset_less=True)
         later = delayed(self, shift, WideProduct.LATENCY + 1)
         self.sync += [
             total.eq(left + right),

@@ -42,7 +42,7 @@ class Scaler(LiteXModule):
         self.mantissa = Signal(MANTISSA.bits)
         self.shift = Signal((SHIFT_BITS, True))
         self.valid = Signal()
-        self.result = Signal((VECTOR.bits, True))
+        self.result = Signal((VECTOR.bits, True), reset_less=True)
         self.result_valid = Signal()
         self.saturated = Signal()
 
@@ -53,7 +53,7 @@ class Scaler(LiteXModule):
         # Compared by its bits: LiteX writes negative constants to Verilog without a sign.
         amount = Signal(AMOUNT_BITS)
         moved = Signal((SHIFT_BITS + 1, True))
-        extended = Signal((ACCUMULATOR.bits + SCALER_LEFT_LIMIT + 1, True))
+        extended = Signal((ACCUMULATOR.bits + SCALER_LEFT_LIMIT + 1, True), reset_less=True)
         self.comb += moved.eq(self.shift + SCALER_LEFT_LIMIT)
         self.sync += [
             amount.eq(moved),
@@ -68,8 +68,8 @@ class Scaler(LiteXModule):
             fine.eq(Array([moved_right(coarse, i) for i in range(8)])[low]),
         ]
         # Stage 4: round; stage 5: saturate to SCALED.
-        rounded = Signal((len(fine) + 1, True))
-        scaled = Signal((SCALED.bits, True))
+        rounded = Signal((len(fine) + 1, True), reset_less=True)
+        scaled = Signal((SCALED.bits, True), reset_less=True)
         clipped = Signal()
         self.sync += rounded.eq((fine + 1) >> 1)
         self._clip(rounded, scaled, clipped, SCALED.maximum, SCALED.minimum)
@@ -78,9 +78,9 @@ class Scaler(LiteXModule):
         self.comb += mantissa.eq(delayed(self, self.mantissa, 5))
         cut = MANTISSA.bits
         lower, upper = Signal((cut + 1, True)), Signal((SCALED.bits - cut, True))
-        low_product = Signal((2 * cut + 2, True))
-        high_product = Signal((SCALED.bits + 1, True))
-        product = Signal((SCALED.bits + MANTISSA.bits + 1, True))
+        low_product = Signal((2 * cut + 2, True), reset_less=True)
+        high_product = Signal((SCALED.bits + 1, True), reset_less=True)
+        product = Signal((SCALED.bits + MANTISSA.bits + 1, True), reset_less=True)
         drop = MANTISSA.fraction + GUARD_BITS
         high_part = Signal.like(product)
         self.comb += [

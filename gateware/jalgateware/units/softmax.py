@@ -1,7 +1,7 @@
 """Softmax weights: scores are kept, their maximum followed, and powers of two looked up."""
 
 from litex.gen import LiteXModule
-from migen import READ_FIRST, Array, Cat, If, Memory, Signal
+from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import PROBABILITY, SCORE, SUM_BITS
@@ -18,7 +18,8 @@ class Softmax(LiteXModule):
     score; position 0 starts a query head anew. ``step``, ``position``, and one cycle later
     ``visible`` -> ``probability`` {PROBABILITY}, ``LATENCY`` cycles behind the step, once all
     scores of the head are kept; 0 for a position that the head does not see. ``sum_step``,
-    ``sum_first``, ``sum_valid``, aligned with ``probability``: adds it up -> ``sums`` (per step).
+    ``sum_first``, ``sum_valid``, aligned with ``probability``: adds it up; ``total_step`` ->
+    ``total``, the sum of a step, in the same cycle, while nothing is added up.
     Latency: ``LATENCY``. Throughput: one score and one probability per cycle. Overflow: none.
     Golden model: :func:`jalgateware.golden.functions.exp2_negative`.
     """
@@ -39,7 +40,8 @@ class Softmax(LiteXModule):
         self.sum_step = Signal(max=step_bits)
         self.sum_first = Signal()
         self.sum_valid = Signal()
-        self.sums = Array([Signal(SUM_BITS) for _ in range(steps)])
+        self.total_step = Signal(max=step_bits)
+        self.total = Signal(SUM_BITS)
 
         # # #
 
@@ -80,9 +82,18 @@ class Softmax(LiteXModule):
             power.eq(look_up.dat_r),
             self.probability.eq(Array([power >> i for i in range(PROBABILITY.bits)])[whole[:5]]),
             If((whole >= PROBABILITY.bits) | ~visible, self.probability.eq(0)),
-            If(
-                self.sum_valid,
-                self.sums[self.sum_step].eq(self.sums[self.sum_step] + self.probability),
-                If(self.sum_first, self.sums[self.sum_step].eq(self.probability)),
-            ),
+        ]
+        self._sum(steps)
+
+    def _sum(self, steps: int) -> None:
+        """Sums of all steps, in distributed RAM."""
+        sums = Memory(SUM_BITS, max(2, steps))
+        write, read = sums.get_port(write_capable=True), sums.get_port(async_read=True)
+        self.specials += sums, write, read
+        self.comb += [
+            read.adr.eq(Mux(self.sum_valid, self.sum_step, self.total_step)),
+            write.adr.eq(self.sum_step),
+            write.dat_w.eq(Mux(self.sum_first, 0, read.dat_r) + self.probability),
+            write.we.eq(self.sum_valid),
+            self.total.eq(read.dat_r),
         ]

@@ -42,7 +42,7 @@ class SwiGlu(LiteXModule):
             activate.a.eq(delayed(self, gate, Sigmoid.LATENCY)),
             activate.b.eq(sigmoid.result),
         ]
-        activated = Signal((VECTOR.bits, True))
+        activated = Signal((VECTOR.bits, True), reset_less=True)
         # |g * sigmoid(g)| <= |g|: no saturation here.
         self.sync += activated.eq(
             (activate.product + (1 << (SIGMOID.fraction - 1))) >> SIGMOID.fraction
@@ -60,7 +60,7 @@ class SwiGlu(LiteXModule):
             high.a.eq(activated),
             high.b.eq(upper),
         ]
-        product = Signal((2 * VECTOR.bits + 2, True))
+        product = Signal((2 * VECTOR.bits + 2, True), reset_less=True)
         high_part = Signal.like(product)
         rounded = Signal((len(product) - VECTOR.fraction, True))
         over = Signal()

@@ -63,8 +63,9 @@ class TokenLoop(LiteXModule):
         self.shared = Signal()
         self.sample = Signal()
         self.tokens = [Signal(TOKEN_BITS) for _ in range(rows)]
-        self.positions = [Signal(POSITION_BITS) for _ in range(rows)]
-        self.sequences = [Signal(max=max(2, rows)) for _ in range(rows)]
+        # They stay where a run is cut off: keys and values on their way to the cache need them.
+        self.positions = [Signal(POSITION_BITS, reset_less=True) for _ in range(rows)]
+        self.sequences = [Signal(max=max(2, rows), reset_less=True) for _ in range(rows)]
         self.sampled_tokens = [Signal(TOKEN_BITS) for _ in range(rows)]
         self.running = Signal()
         self.waits = Signal()

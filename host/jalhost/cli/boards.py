@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jalhost.cli.options import Debug, GatewareText, Json, say
+from jalhost.cli.options import OPEN_NETWORK, Debug, GatewareText, Json, say
 from jalhost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,6 +117,20 @@ def build(
     seed: Annotated[
         int | None, typer.Option(help="Seed of the placer.", show_default="the board's")
     ] = None,
+    with_ethernet: Annotated[
+        bool,
+        typer.Option("--with-ethernet", help="Ethernet, which lets in whoever can reach it."),
+    ] = False,
+    ip: Annotated[
+        str | None, typer.Option(help="Address on the network.", show_default="192.168.1.50")
+    ] = None,
+    with_pcie: Annotated[
+        bool | None,
+        typer.Option("--with-pcie/--without-pcie", help="PCIe.", show_default="the board's"),
+    ] = None,
+    with_scope: Annotated[
+        bool, typer.Option("--with-scope", help="LiteScope's logic analyzer on the engine.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Bundle.", show_default="BOARD.jalb")
     ] = None,
@@ -142,6 +156,14 @@ def build(
         arguments += ["--seed", str(seed)]
     if allow_timing_failure:
         arguments.append("--allow-timing-failure")
+    if with_ethernet:
+        arguments.append("--with-ethernet")
+    if ip is not None:
+        arguments += ["--ip", ip]
+    if with_scope:
+        arguments.append("--with-scope")
+    if with_pcie is not None:
+        arguments.append("--with-pcie" if with_pcie else "--no-with-pcie")
     built = build_bundle(arguments, Stages())
     del built["event"]
     if as_json:
@@ -188,6 +210,8 @@ class Stages:
 
 def _summary(built: dict[str, Any]) -> list[str]:
     lines = [f"{built['path']}  sha256 {built['sha256']}"]
+    if built["ethernet"]:
+        lines.append(f"Ethernet {built['ethernet']} {OPEN_NETWORK}")
     for name, (achieved, constraint) in built["clocks"].items():
         verdict = "met" if achieved >= constraint else "MISSED"
         lines.append(f"clock {name}: {achieved:g} MHz of {constraint:g} MHz, {verdict}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jalhost.cli.options import Debug, Json, say, show_help_alone
+from jalhost.cli.options import OPEN_NETWORK, Debug, Json, say, show_help_alone
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,24 +54,43 @@ def verify(bundle: BundleFile, debug: Debug = False) -> None:
 @app.command()
 def extract(
     bundle: BundleFile,
-    name: Annotated[str, typer.Argument(help="The member, for example csr.csv.")],
+    name: Annotated[str, typer.Argument(help="The member, for example csr.csv, or a folder.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Where to write it.", show_default="standard output"),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Get a file out of a bundle."""
+    """Get a file out of a bundle, or a folder with all that is in it."""
     from jalhost.bundle import open_bundle
     from jalhost.files import atomic_path
 
-    content = open_bundle(bundle).member(name)
+    opened = open_bundle(bundle)
+    if members := opened.folder(name):
+        _extract_folder(members, output)
+        return
+    content = opened.member(name)
     if output is None:
         sys.stdout.buffer.write(content)
         return
     with atomic_path(output) as temporary:
         temporary.write_bytes(content)
     say(f"{output}: {len(content):,} bytes")
+
+
+def _extract_folder(members: dict[str, bytes], output: Path | None) -> None:
+    from jalhost.errors import UsageError
+
+    if output is None:
+        raise UsageError("a folder does not go to standard output", "name one by -o")
+    try:
+        for name, content in members.items():
+            path = output / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
+    say(f"{output}: {len(members)} files")
 
 
 def _facts(bundle: "Bundle") -> dict[str, Any]:
@@ -96,6 +115,7 @@ def _tables(bundle: "Bundle") -> "list[Table]":
         ("git revision", m.git_revision),
         ("bitstream", m.bitstream or "none: build it with the vendor's tools"),
         ("links", ", ".join(m.links)),
+        *([("Ethernet", f"{m.ethernet} {OPEN_NETWORK}")] if m.ethernet else []),
         ("openFPGALoader", f"board {flash.openfpgaloader_board}, cable {flash.cable or 'its own'}"),
         ("cable on USB", ", ".join(flash.usb)),
         ("engine", ", ".join(f"{name}={value}" for name, value in m.engine.items())),

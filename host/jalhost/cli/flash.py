@@ -31,7 +31,9 @@ def flash(
     ] = False,
     target: Annotated[
         str | None,
-        typer.Option("--target", help="Where the board answers afterwards: uart:PORT."),
+        typer.Option(
+            "--target", help="Where the board answers: uart:PORT, eth[:HOST] or pcie[:ADDRESS]."
+        ),
     ] = None,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Do not wait until the board answers.")
@@ -43,21 +45,27 @@ def flash(
     serial: Annotated[
         str | None, typer.Option(help="Serial number of the cable, where there are several.")
     ] = None,
+    bitstream: Annotated[
+        Path | None,
+        typer.Option(help="What Vivado made of a bundle's project, where it has no bitstream."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the calls of openFPGALoader, and do nothing.")
     ] = False,
     debug: Debug = False,
 ) -> None:
     """Write a bundle's bitstream into a board with openFPGALoader."""
-    from jalhost.bundle import open_bundle
+    from jalhost.bundle import open_bundle, with_bitstream
     from jalhost.flash.loader import find_loader
     from jalhost.flash.sequence import Request
     from jalhost.flash.sequence import flash as run
 
     opened = open_bundle(bundle)
+    if bitstream is not None:
+        opened = with_bitstream(opened, bitstream)
     request = Request(permanent, cable, serial)
     if dry_run:
-        _print_calls(opened, request)
+        _print_calls(opened, request, bitstream)
         return
     wait = _waiting(opened, target, no_wait)
     with _Reporter() as reporter:
@@ -74,20 +82,18 @@ def _waiting(
     """
     if no_wait == (target is not None):
         raise UsageError(
-            "how is the board reached afterwards?", "give either --target uart:PORT or --no-wait"
+            "how is the board reached afterwards?",
+            "give either --target uart:PORT, eth or pcie, or --no-wait",
         )
     if target is None:
         return None
-    kind, _, port = target.partition(":")
-    if kind != "uart" or not port:
-        raise UsageError(f"{target!r} is not a board on a port", "--target uart:/dev/ttyUSB0")
-    from jalhost.flash.ready import wait_until_ready
-    from jalhost.links.open import open_uart
+    from jalhost.flash.ready import wait_until_ready, way_to
 
-    return lambda: wait_until_ready(lambda: open_uart(port), bundle.fingerprint)
+    way = way_to(target, bundle.manifest, say)
+    return lambda: wait_until_ready(way.open, bundle.fingerprint, revive=way.revive, hint=way.hint)
 
 
-def _print_calls(bundle: "Bundle", request: "Request") -> None:
+def _print_calls(bundle: "Bundle", request: "Request", bitstream: Path | None) -> None:
     """Lines for a shell that do what the command would do, but for its checks."""
     import shlex
 
@@ -99,9 +105,11 @@ def _print_calls(bundle: "Bundle", request: "Request") -> None:
         loader = find_loader()
     except EnvironmentProblem:
         loader = Loader(Path(NAME), {})
-    names = [bundle.bitstream_name, "-o", file_name(bundle)]
     lines = command_lines(bundle, request, loader)
+    names = [bundle.bitstream_name, "-o", file_name(bundle)]
     get = ["jalhost", "bundle", "extract", str(bundle.path), *names]
+    if bitstream is not None:
+        get = ["cd", str(bitstream.absolute().parent)]
     print("\n".join([shlex.join(get), *lines]))
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import bench, boards, bundle, flash, generate, model, pcie, system
+from jalhost.cli import bench, boards, bundle, chat, flash, generate, model, pcie, system
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(generate.generate)
+app.command()(chat.chat)
 app.command()(bench.bench)
 app.add_typer(model.app, name="model")
 app.command()(boards.boards)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jalhost.cli import model_store
 from jalhost.cli.options import (
     DEMO_MODEL,
     Debug,
@@ -23,10 +24,11 @@ from jalhost.errors import UsageError
 
 if TYPE_CHECKING:
     from jalgateware.contract.isa import Format
-    from jalhost.models.architecture import Model
+    from jalhost.models.architecture import Architecture
     from jalhost.models.image import Image
     from jalhost.models.plan import Formats
     from jalhost.models.quality import Text
+    from jalhost.models.source import Source
 
 app = typer.Typer(
     help="Convert, inspect and measure models.",
@@ -34,6 +36,10 @@ app = typer.Typer(
     invoke_without_command=True,
     callback=show_help_alone,
 )
+app.command("list")(model_store.list_models)
+app.command()(model_store.pull)
+app.command("rm")(model_store.rm)
+app.command()(model_store.fit)
 
 
 class MatrixFormat(StrEnum):
@@ -53,13 +59,29 @@ class WeightFormats(StrEnum):
 
 @app.command()
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="llama2.c checkpoint (.bin).")],
-    tokenizer: Annotated[
-        Path, typer.Option("--tokenizer", help="llama2.c tokenizer.bin that belongs to it.")
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="GGUF file, Hugging Face folder, llama2.c checkpoint (.bin), or a pulled model."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .jal image to write.")],
+    tokenizer: TokenizerFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The .jal image to write.", show_default="NAME.jal, here"
+        ),
+    ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The model's name.", show_default="the checkpoint's name")
+        str | None, typer.Option(help="The model's name.", show_default="the file's name")
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most tokens of a text, prompt included.",
+            show_default="the model's own, at most 2048",
+        ),
     ] = None,
     weights: Annotated[
         WeightFormats, typer.Option(help="Format of the matrices; auto chooses for a target.")
@@ -99,20 +121,45 @@ def convert(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from jalhost.files import read_text
-    from jalhost.models.convert import needed_bytes, read_model
-    from jalhost.models.drafting import with_drafts
-    from jalhost.models.image_file import save_image
+    from jalhost.models.source import model_name, open_source
+    from jalhost.models.store import find, find_tokenizer
+    from jalhost.models.stream import Conversion, convert_to_file
 
     choose = _chooser(weights, classifier, max_bytes_per_token, max_kl)
     text = read_text(draft_text) if draft_text else None
-    image = with_drafts(read_model(checkpoint, tokenizer, name, choose), draft_tokens, text)
-    save_image(image, output)
-    a = image.plan.architecture
-    size, traffic = output.stat().st_size, needed_bytes(image, 0)
+    path = find(checkpoint)
+    source = open_source(path, tokenizer or find_tokenizer(path), context)
+    a = source.checkpoint.architecture
+    own_name = model_name(path)
+    name, output = name or own_name, output or Path(f"{own_name}.jal")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder", "name a file with --output")
+    job = Conversion(
+        source.checkpoint,
+        source.tokenizer,
+        name,
+        choose(source),
+        source.stop_tokens,
+        _learner(a, draft_tokens, text),
+    )
+    plan = convert_to_file(job, output, say)
+    size, traffic = output.stat().st_size, plan.weight_bytes() + plan.token_bytes(0)
     say(
-        f"{output}: {image.name}, {a.parameters:,} parameters, {size:,} bytes, "
+        f"{output}: {name}, {a.parameters:,} parameters, {size:,} bytes, "
         f"{traffic:,} of them per token"
     )
+
+
+def _learner(
+    a: "Architecture", tokens: int | None, text: str | None
+) -> "Callable[[Image], Image] | None":
+    """What gives an image its table of drafts; None where it gets none."""
+    from jalhost.models.drafting import usual_tokens, with_drafts
+
+    count = usual_tokens(a) if tokens is None else tokens
+    if not count and tokens is None:
+        say("no drafts are learnt: the model is large (--draft-tokens N learns some)")
+    return (lambda image: with_drafts(image, count, text)) if count else None
 
 
 def _chooser(
@@ -120,7 +167,7 @@ def _chooser(
     classifier: MatrixFormat | None,
     max_bytes: int | None,
     max_kl: float | None,
-) -> "Callable[[Model], Formats]":
+) -> "Callable[[Source], Formats]":
     """What chooses the formats that the options ask for.
 
     Raises:
@@ -135,8 +182,8 @@ def _chooser(
         if targets:
             raise UsageError("--max-bytes-per-token and --max-kl need --weights auto")
         form = Format[weights.name]
-        return lambda model: uniform_formats(
-            model.architecture, form, Format.MXINT8 if given is None else given
+        return lambda source: uniform_formats(
+            source.checkpoint.architecture, form, Format.MXINT8 if given is None else given
         )
     if targets != 1:
         raise UsageError(
@@ -144,19 +191,20 @@ def _chooser(
         )
     if max_kl is not None and not max_kl > 0:
         raise UsageError(f"--max-kl is above 0, not {max_kl:g}")
-    return lambda model: _choose(model, given, max_bytes, max_kl)
+    return lambda source: _choose(source, given, max_bytes, max_kl)
 
 
 def _choose(
-    model: "Model", classifier: "Format | None", max_bytes: int | None, max_kl: float | None
+    source: "Source", classifier: "Format | None", max_bytes: int | None, max_kl: float | None
 ) -> "Formats":
     from jalhost.models.choose_formats import choose_for_bytes, choose_for_divergence
 
+    model, start = source.checkpoint.load(), source.tokenizer.start
     if max_bytes is not None:
-        choice = choose_for_bytes(model, max_bytes, classifier, say)
+        choice = choose_for_bytes(model, max_bytes, classifier, say, start)
     else:
         assert max_kl is not None, "there is one target"
-        choice = choose_for_divergence(model, max_kl, classifier, say)
+        choice = choose_for_divergence(model, max_kl, classifier, say, start)
     quality = choice.quality
     say(
         f"{len(choice.formats)} matrices in MXFP4, {choice.bytes_per_token:,} bytes per token; "
@@ -187,7 +235,7 @@ def info(
 
 def _facts(image: "Image", path: Path) -> dict[str, Any]:
     from jalhost.models.convert import needed_bytes
-    from jalhost.models.image_file import VERSION
+    from jalhost.models.image_layout import VERSION
 
     a = image.plan.architecture
     return {
@@ -198,6 +246,8 @@ def _facts(image: "Image", path: Path) -> dict[str, Any]:
         "source": image.source,
         "parameters": a.parameters,
         **a.as_dict(),
+        "tokenizer": image.tokenizer.metadata().get("kind", "llama2.c"),
+        "chat_template": image.tokenizer.chat_template is not None,
         "stop_tokens": list(image.stop_tokens),
         "instructions": len(image.program),
         "drafts": 0 if image.drafts is None else int((image.drafts != 0).sum()),
@@ -239,7 +289,7 @@ def _text(value: object) -> str:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A .jal image.")],
     reference: Annotated[
-        Path, typer.Option(help="The llama2.c checkpoint that it was converted from.")
+        Path, typer.Option(help="The model file or folder that it was converted from.")
     ],
     tokenizer: TokenizerFile = None,
     text: Annotated[
@@ -267,12 +317,15 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Measure an image's quality against its checkpoint in float32 (on the emulator)."""
-    from jalhost.models.llama2c import read_checkpoint
     from jalhost.models.quality import SEQUENCES, measure, sample_texts
+    from jalhost.models.source import open_checkpoint
 
-    yardstick, image = read_checkpoint(reference), open_model(model, tokenizer)
+    image = open_model(model, tokenizer)
+    context = image.plan.architecture.context
+    yardstick = open_checkpoint(reference).with_context(context, context).load()
     if text is None:
-        texts = sample_texts(yardstick, sequences or SEQUENCES, length)
+        start = image.tokenizer.start
+        texts = sample_texts(yardstick, sequences or SEQUENCES, length, start=start)
     else:
         texts = _read_text(text, image, length, sequences)
     quality = measure(yardstick, image, texts)
@@ -315,4 +368,5 @@ def _read_text(
     if not text.strip():
         raise UsageError(f"{path} is empty: there is no text to measure on")
     context = image.plan.architecture.context
-    return cut_text(image.tokenizer.encode(text), context, length, sequences)
+    tokens = image.tokenizer.encode(text)
+    return cut_text(tokens, context, length, sequences, image.tokenizer.start)

@@ -32,6 +32,9 @@ def _start_logging(value: bool) -> None:
         )
 
 
+OPEN_NETWORK = "(no authentication: whoever reaches it reads and writes all of the system)"
+"""What is to be known of a board with Ethernet."""
+
 Debug = Annotated[
     bool,
     typer.Option(
@@ -69,7 +72,7 @@ ModelFile = Annotated[
     Path | None,
     typer.Option(
         "--model",
-        help="A .jal image, or a llama2.c checkpoint together with --tokenizer.",
+        help="A .jal image, or a model to convert in memory (llama2.c's with --tokenizer).",
         show_default="the demo model",
     ),
 ]
@@ -165,8 +168,14 @@ def open_model(path: Path | None, tokenizer: Path | None) -> "Image":
     """
     from jalhost.models.convert import read_model
     from jalhost.models.image_file import is_image, load_image
+    from jalhost.models.store import find, find_tokenizer
 
     if path is None and not DEMO_MODEL.is_file():
         raise ModelError("this installation has no demo model", "name a model by --model FILE")
-    path = path or DEMO_MODEL
-    return load_image(path) if is_image(path) else read_model(path, tokenizer)
+    if path is None:
+        return load_image(DEMO_MODEL)
+    path = find(path)
+    tokenizer = tokenizer or find_tokenizer(path)
+    if path.is_dir() or not is_image(path):
+        return read_model(path, tokenizer)
+    return load_image(path)

@@ -23,7 +23,7 @@ from jalhost.engine.target import (
 from jalhost.errors import DeviceError, UsageError
 from jalhost.models.convert import classifier_bytes, multiplications
 from jalhost.models.image import Image
-from jalhost.models.tokenizer import BOS, EOS
+from jalhost.models.tokenizer import EOS
 
 GREEDY = Sampling()
 
@@ -225,7 +225,7 @@ class Bench:
         # The special tokens come first.
         size = (MAX_TOKENS, context)
         tokens = generator.integers(min(EOS + 1, vocabulary - 1), vocabulary, size)
-        self._prompts = [[BOS, *row[1:]] for row in tokens.tolist()]
+        self._prompts = [[image.tokenizer.start, *row[1:]] for row in tokens.tolist()]
 
     def load(self) -> None:
         """Makes the image the one that the target runs.

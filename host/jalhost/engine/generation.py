@@ -211,4 +211,6 @@ def _encode(image: Image, prompt: str) -> list[int]:
         raise UsageError(
             f"the prompt has {count} tokens, the model's context is {context}", "shorten the prompt"
         )
+    if not tokens:
+        raise UsageError("the prompt has no text that the model's tokenizer keeps")
     return tokens

@@ -93,11 +93,12 @@ class Board:
         """Yields sampled tokens with the device's cycle stamps.
 
         Where the device starts again in the middle, the same request runs anew: the same tokens
-        come, and go on behind those that came before.
+        come, and go on behind those that came before. A request that continues a text does not:
+        nobody knows whether the device still has the text.
 
         Raises:
             UsageError: no image is loaded.
-            DeviceError: it starts again too often, or with other tokens.
+            DeviceError: it starts again too often, with other tokens, or while it continues a text.
         """
         if self._image is None:
             raise UsageError("no model is loaded")
@@ -113,7 +114,7 @@ class Board:
                         yield sampled
                 return
             except DeviceRestarted as error:
-                if restarts == MAX_RESTARTS:
+                if restarts == MAX_RESTARTS or request.position:
                     raise
                 self._report(f"{error.what}: running again what it was doing")
                 self.device.wait_until_ready()

@@ -47,8 +47,9 @@ class Request:
     ``prompts``: tokens (BOS first) of each stream. ``sampling``: stream s draws with seed + s, so
     its text is that of a request of its own. ``drafts``: most tokens that the engine guesses in a
     pass, only with one stream; the tokens are the same, they only come sooner. ``position``: of
-    the prompts' first tokens. Above 0, the KV cache in front of it holds whatever memory held, so
-    the tokens mean nothing; without drafts, what they cost is the same.
+    the prompts' first tokens. Above 0, the KV cache in front of it holds what earlier requests
+    left there: a text that is being continued, or else what memory held; then the tokens mean
+    nothing, and without drafts cost what they cost.
     """
 
     prompts: tuple[tuple[int, ...], ...]

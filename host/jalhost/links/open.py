@@ -49,6 +49,8 @@ def connect(
     kind, _, place = name.partition(":")
     if kind == "uart":
         return connect_uart(place, report, fingerprint)
+    if kind == "pcie":
+        return open_pcie(place, report=report), None
     return open_link(name), None
 
 
@@ -190,18 +192,19 @@ def _require_pyserial() -> None:
         raise LinkError("pyserial is not installed", "pip install pyserial")
 
 
-def open_pcie(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
-    """Opens BAR 0 of a board in a PCIe slot: its address, or nothing for the only board.
+def open_pcie(name: str, timeout_s: float = LINK_TIMEOUT_S, report: Report = _ignore) -> Link:
+    """Opens a board in a PCIe slot: its address, or nothing for the only board.
 
-    It needs no timeout: the processor's own accesses end in any case.
+    It needs no timeout: the processor's own accesses end in any case. ``report``: takes whether
+    LitePCIe's driver is there for large transfers; without, they go through BAR 0.
 
     Raises:
         UsageError: the name makes no sense, or several boards are there.
         LinkError: there is no such board, or it cannot be reached.
     """
-    from jalhost.links import pcie_bar
+    from jalhost.links import pcie_bar, pcie_driver
 
-    return pcie_bar.open_pcie(name, pcie_bar.SYSFS)
+    return pcie_bar.open_pcie(name, pcie_bar.SYSFS, pcie_driver.DEV, report)
 
 
 LINKS: dict[str, Callable[[str, float], Link]] = {

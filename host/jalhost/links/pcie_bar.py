@@ -15,6 +15,9 @@ from jalgateware.contract.memory_map import CSR_ORIGIN, FINGERPRINT_ADDRESS
 from jalgateware.contract.pcie import BAR0_BYTES, CSR_WINDOW, DEVICE_IDS, VENDOR_ID
 from jalhost.errors import LinkError
 from jalhost.links.bar0 import WORD_BYTES, Bar0Link
+from jalhost.links.pcie_driver import DEV, CharacterDevice, DriverLink, driver_files
+from jalhost.links.pcie_driver import NAME as DRIVER
+from jalhost.progress import Report
 
 SYSFS = Path("/sys/bus/pci")
 
@@ -27,6 +30,10 @@ COMMAND_OFFSET, MEMORY_SPACE = 4, 2
 _ADDRESS = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])", re.IGNORECASE)
 
 _RESCAN = "sudo jalhost pcie rescan looks for it again"
+
+
+def _ignore(_: str) -> None:
+    """Takes lines that nobody needs."""
 
 
 @dataclass(frozen=True)
@@ -206,13 +213,40 @@ class MappedBar:
             )
 
 
-def open_pcie(address: str = "", sysfs: Path = SYSFS) -> Bar0Link:
-    """Opens the device at an address, or the only one.
+def open_pcie(
+    address: str = "", sysfs: Path = SYSFS, dev: Path = DEV, report: Report = _ignore
+) -> Bar0Link:
+    """Opens the device at an address, or the only one, with DMA where LitePCIe's driver is loaded.
+
+    ``report``: takes whether there is DMA.
 
     Raises:
         LinkError: it cannot be opened; the hint says what to do.
     """
-    return Bar0Link(MappedBar(choose_device(address, sysfs)))
+    device = choose_device(address, sysfs)
+    try:
+        file = _driver_file(device, sysfs, dev)
+        link = DriverLink(CharacterDevice(file))
+    except LinkError as error:
+        report(f"{device.address} without DMA, through BAR 0 alone: {error}")
+        return Bar0Link(MappedBar(device))
+    report(f"{device.address} with DMA, by {file}")
+    return link
+
+
+def _driver_file(device: PciDevice, sysfs: Path, dev: Path) -> Path:
+    """What LitePCIe's driver made for a device.
+
+    Raises:
+        LinkError: the driver is not loaded; or it has several devices, which nothing tells apart.
+    """
+    if device.driver != DRIVER:
+        raise LinkError(f"the driver {DRIVER} is not loaded", "docs/pcie.md has how to build it")
+    files = driver_files(dev)
+    if len(files) != 1 or sum(item.driver == DRIVER for item in our_devices(sysfs)) != 1:
+        names = ", ".join(map(str, files)) or "none"
+        raise LinkError(f"which of the driver's files is its own is unclear: {names}")
+    return files[0]
 
 
 def rescan(address: str = "", sysfs: Path = SYSFS) -> list[str]:
@@ -234,6 +268,21 @@ def rescan(address: str = "", sysfs: Path = SYSFS) -> list[str]:
         if not device.memory_enabled:
             _trigger(device.folder / "enable")
     return [device.address for device in found]
+
+
+def revive(address: str = "", sysfs: Path = SYSFS) -> None:
+    """Has the kernel look for a device that was configured anew; other boards are left alone.
+
+    Raises:
+        LinkError: only root may; or there are several boards, and none is named.
+    """
+    ours = our_devices(sysfs)
+    if not address and len(ours) > 1:
+        choose_device(address, sysfs)
+    if not address or full_address(address) in [device.address for device in ours]:
+        rescan(address, sysfs)
+    else:
+        _trigger(sysfs / "rescan")
 
 
 def _trigger(path: Path) -> None:

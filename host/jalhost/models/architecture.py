@@ -1,5 +1,6 @@
 """A Llama-family model on the host: its architecture and its tensors in float32."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +14,11 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes and constants of a Llama-family decoder. ``context`` is in tokens."""
+    """Sizes and constants of a Llama-family decoder. ``context`` is in tokens.
+
+    ``rope_divisors``: what slows each rotated pair down, for models whose context was extended
+    (:mod:`jalhost.models.rope`); empty where nothing does.
+    """
 
     dim: int
     hidden: int
@@ -26,6 +31,7 @@ class Architecture:
     rope_theta: float = 10000.0
     epsilon: float = 1e-5
     tied: bool = True
+    rope_divisors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses what no Llama-family model can be.
@@ -56,6 +62,17 @@ class Architecture:
             raise ModelError(
                 f"epsilon {self.epsilon} or RoPE base {self.rope_theta} is out of range"
             )
+        if self.rope_divisors:
+            self._check_divisors()
+
+    def _check_divisors(self) -> None:
+        if len(self.rope_divisors) != self.head_dim // 2:
+            raise ModelError(
+                f"the model scales {len(self.rope_divisors)} RoPE frequencies, its heads have"
+                f" {self.head_dim // 2}"
+            )
+        if not all(math.isfinite(item) and item > 0 for item in self.rope_divisors):
+            raise ModelError("the model's RoPE scaling has factors that are not above 0")
 
     @property
     def group(self) -> int:
@@ -71,13 +88,30 @@ class Architecture:
         return self.layers * layer + tables + self.dim
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, for metadata."""
-        return asdict(self)
+        """All fields, for metadata; ``rope_divisors`` where there are some."""
+        data = asdict(self)
+        divisors = data.pop("rope_divisors")
+        return data | ({"rope_divisors": list(divisors)} if divisors else {})
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Architecture":
+        """Inverse of :meth:`as_dict`.
+
+        Raises:
+            ModelError: a size is out of range.
+            TypeError: fields are missing, strange or of the wrong kind.
+        """
+        divisors = tuple(data.get("rope_divisors", ()))
+        return cls(**data | {"rope_divisors": divisors})
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Tensors of one decoder layer; matrices are (outputs, inputs)."""
+    """Tensors of one decoder layer; matrices are (outputs, inputs).
+
+    Biases of query, key and value, and the gains of norms over each query's and key's head
+    (head_dim,), are None in models without them. The engine has neither.
+    """
 
     attention_norm: Floats
     query: Floats
@@ -88,6 +122,11 @@ class Layer:
     gate: Floats
     up: Floats
     down: Floats
+    query_bias: Floats | None = None
+    key_bias: Floats | None = None
+    value_bias: Floats | None = None
+    query_norm: Floats | None = None
+    key_norm: Floats | None = None
 
 
 @dataclass(frozen=True)

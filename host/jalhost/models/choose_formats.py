@@ -16,12 +16,13 @@ from jalgateware.contract.isa import Format
 from jalgateware.golden.mx import encode
 from jalhost.errors import UsageError
 from jalhost.models.architecture import Floats, Model
-from jalhost.models.compiler import fold, unfold
 from jalhost.models.convert import assemble
+from jalhost.models.folding import fold, unfold
 from jalhost.models.image import GEOMETRY
 from jalhost.models.plan import CLASSIFIER, Formats, Plan, free_matrices
 from jalhost.models.quality import Quality, log_softmax, measure_program, sample_texts
 from jalhost.models.reference import forward
+from jalhost.models.tokenizer import BOS
 
 Report = Callable[[str], None]
 
@@ -40,39 +41,43 @@ class Choice:
     bytes_per_token: int
 
 
-def choose_for_bytes(model: Model, limit: int, classifier: Format | None, report: Report) -> Choice:
+def choose_for_bytes(
+    model: Model, limit: int, classifier: Format | None, report: Report, start: int = BOS
+) -> Choice:
     """The least loss of quality with at most ``limit`` bytes per token.
 
-    ``classifier``: its format; None chooses it with the others.
+    ``classifier``: its format; None chooses it with the others. ``start``: the token that texts
+    begin with.
 
     Raises:
         UsageError: no choice reaches the limit.
     """
-    return _Search(model, classifier, report).below_bytes(limit)
+    return _Search(model, classifier, report, start).below_bytes(limit)
 
 
 def choose_for_divergence(
-    model: Model, limit: float, classifier: Format | None, report: Report
+    model: Model, limit: float, classifier: Format | None, report: Report, start: int = BOS
 ) -> Choice:
     """The fewest bytes per token with a mean KL divergence of at most ``limit`` nats.
 
-    ``classifier``: its format; None chooses it with the others.
+    ``classifier``: its format; None chooses it with the others. ``start``: the token that texts
+    begin with.
 
     Raises:
         UsageError: no choice reaches the limit.
     """
-    return _Search(model, classifier, report).below_divergence(limit)
+    return _Search(model, classifier, report, start).below_divergence(limit)
 
 
 class _Yardstick:
     """Texts that a model sampled from itself, and its predictions of them in float32."""
 
-    def __init__(self, model: Model, report: Report) -> None:
+    def __init__(self, model: Model, report: Report, start: int) -> None:
         a = model.architecture
         self._model = model
         self._report = report
         report("sampling the text to measure on")
-        self._texts = sample_texts(model)
+        self._texts = sample_texts(model, start=start)
         predictions = len(self._texts[0]) - 1
         count = max(1, SEARCH_BYTES // (4 * predictions * a.vocabulary))
         self._expected = [
@@ -99,8 +104,9 @@ class _Yardstick:
 class _Search:
     """One search. ``low`` everywhere: names of the matrices that are in MXFP4."""
 
-    def __init__(self, model: Model, classifier: Format | None, report: Report) -> None:
+    def __init__(self, model: Model, classifier: Format | None, report: Report, start: int) -> None:
         self._model = model
+        self._start = start
         self._report = report
         self._matrices = dict(fold(model))
         names = free_matrices(model.architecture)
@@ -115,7 +121,7 @@ class _Search:
                 f"no choice of formats reads {limit:,} bytes per token or less",
                 f"MXFP4 wherever there is a choice reads {least:,}",
             )
-        yardstick = _Yardstick(self._model, self._report)
+        yardstick = _Yardstick(self._model, self._report, self._start)
         low: list[str] = []
         if self._bytes(low) > limit:
             costs = self._costs(yardstick)
@@ -132,7 +138,7 @@ class _Search:
 
     def below_divergence(self, limit: float) -> Choice:
         """As :func:`choose_for_divergence`."""
-        yardstick = _Yardstick(self._model, self._report)
+        yardstick = _Yardstick(self._model, self._report, self._start)
         quality = yardstick.check(self._formats([]))
         if quality.divergence > limit:
             raise UsageError(

@@ -1,17 +1,12 @@
 """Compiles an architecture into an engine program, and its weights into a tape.
 
-What is folded into the weights, all exact in real arithmetic: the RMSNorm gains and sqrt(dim) into
-the matrices behind a norm (so the engine multiplies by 1/||x||), log2(e) / sqrt(head_dim) into the
-query matrix (so softmax works on powers of two). Gate and up rows alternate, so that SwiGLU
-streams.
-
 Keys, values and queries get one binary point per layer. It follows from a bound, not from a trial:
 behind an RMSNorm the input has length sqrt(dim), so |w . x| <= ||w|| sqrt(dim) (Cauchy-Schwarz) and
 nothing can saturate.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +26,8 @@ from jalgateware.contract.isa import (
 )
 from jalgateware.golden.mx import BlockMatrix, Bytes, encode, to_tape
 from jalhost.errors import ModelError
-from jalhost.models.architecture import Architecture, Floats, Layer, Model
+from jalhost.models.architecture import Architecture, Model
+from jalhost.models.folding import fold
 from jalhost.models.plan import (
     CLASSIFIER,
     EMBEDDING,
@@ -43,71 +39,15 @@ from jalhost.models.plan import (
     matrix_shapes,
     without_mxint8,
 )
+from jalhost.models.rope import frequencies
+
+Norms = npt.NDArray[np.float64]
 
 FRACTION = 20
 """Fraction bits of the matvec accumulators: +-2**19 in whole numbers, 2**-21 rounding per block."""
 
 MARGIN = 1 + 2**-8
 """Headroom over the Cauchy-Schwarz bound for the rounding of 1/rms and of the output scaler."""
-
-
-def fold(model: Model) -> Iterator[tuple[str, Floats]]:
-    """The matrices in tape order, with norms and constants folded in.
-
-    A classifier that is tied to the embedding becomes a matrix of its own, since the final norm's
-    gain is in it.
-    """
-    a = model.architecture
-    root = math.sqrt(a.dim)
-    yield EMBEDDING, model.embedding
-    for index, layer in enumerate(model.layers):
-        yield from _fold_layer(a, index, layer, root)
-    yield CLASSIFIER, np.asarray(model.classifier * (model.final_norm * root), dtype=np.float32)
-
-
-def _fold_layer(
-    a: Architecture, index: int, layer: Layer, root: float
-) -> Iterator[tuple[str, Floats]]:
-    attention = layer.attention_norm * root
-    yield f"{index}.query", layer.query * attention * _score_factor(a)
-    yield f"{index}.key", layer.key * attention
-    yield f"{index}.value", layer.value * attention
-    yield f"{index}.output", layer.output
-    ffn = layer.ffn_norm * root
-    yield (
-        f"{index}.gate_up",
-        np.stack([layer.gate * ffn, layer.up * ffn], axis=1).reshape(-1, a.dim),
-    )
-    yield f"{index}.down", layer.down
-
-
-def _score_factor(a: Architecture) -> np.float32:
-    """What turns a dot product of query and key into a power of two's exponent."""
-    return np.float32(math.log2(math.e) / math.sqrt(a.head_dim))
-
-
-def unfold(a: Architecture, matrices: Mapping[str, Floats]) -> Model:
-    """A model that computes with folded matrices: norms without gains, constants taken out again.
-
-    ``matrices``: as of :func:`fold`, by name; columns that fill up blocks are cut off.
-    """
-    unit = np.full(a.dim, 1 / math.sqrt(a.dim), dtype=np.float32)
-    layers = [
-        Layer(
-            attention_norm=unit,
-            query=matrices[f"{index}.query"][:, : a.dim] / _score_factor(a),
-            key=matrices[f"{index}.key"][:, : a.dim],
-            value=matrices[f"{index}.value"][:, : a.dim],
-            output=matrices[f"{index}.output"][:, : a.heads * a.head_dim],
-            ffn_norm=unit,
-            gate=matrices[f"{index}.gate_up"][0::2, : a.dim],
-            up=matrices[f"{index}.gate_up"][1::2, : a.dim],
-            down=matrices[f"{index}.down"][:, : a.hidden],
-        )
-        for index in range(a.layers)
-    ]
-    embedding, classifier = (matrices[name][:, : a.dim] for name in (EMBEDDING, CLASSIFIER))
-    return Model(a, embedding, layers, unit, classifier)
 
 
 def _shift(bound: float) -> int:
@@ -118,15 +58,31 @@ def _shift(bound: float) -> int:
     return max(0, math.ceil(needed))
 
 
-def _row_norms(matrix: BlockMatrix) -> npt.NDArray[np.float64]:
+def row_norms(matrix: BlockMatrix) -> Norms:
+    """Lengths of the rows (rows,)."""
     norms = np.linalg.norm(matrix.dequantise().astype(np.float64), axis=1)
     return np.asarray(norms, dtype=np.float64)
 
 
 def layer_shifts(query: BlockMatrix, key: BlockMatrix, value: BlockMatrix) -> LayerShifts:
     """Binary points of a layer from its rows' lengths; a rotated pair is bounded by both rows."""
-    pairs = [np.hypot(norms[0::2], norms[1::2]).max() for norms in map(_row_norms, (query, key))]
-    return LayerShifts(_shift(pairs[0]), _shift(pairs[1]), _shift(_row_norms(value).max()))
+    return shifts_of_norms(*map(row_norms, (query, key, value)))
+
+
+def shifts_of_norms(query: Norms, key: Norms, value: Norms) -> LayerShifts:
+    """The same from the lengths of all rows."""
+    pairs = [np.hypot(norms[0::2], norms[1::2]).max() for norms in (query, key)]
+    return LayerShifts(_shift(pairs[0]), _shift(pairs[1]), _shift(value.max()))
+
+
+def check_scores(index: int, shifts: LayerShifts) -> None:
+    """Refuses a layer whose scores have no binary point.
+
+    Raises:
+        ModelError: its queries and keys are too large.
+    """
+    if shifts.score < 0:
+        raise ModelError(f"layer {index}: queries and keys are too large for 16-bit scores")
 
 
 def quantise_model(model: Model, formats: Formats = MXINT8_ONLY) -> tuple[Plan, list[BlockMatrix]]:
@@ -146,18 +102,24 @@ def quantise_model(model: Model, formats: Formats = MXINT8_ONLY) -> tuple[Plan, 
     shifts = []
     for index in range(model.architecture.layers):
         item = layer_shifts(*(by_name[f"{index}.{part}"] for part in ("query", "key", "value")))
-        if item.score < 0:
-            raise ModelError(f"layer {index}: queries and keys are too large for 16-bit scores")
+        check_scores(index, item)
         shifts.append(item)
     return Plan(model.architecture, tuple(shifts), without_mxint8(formats)), matrices
 
 
 def rope_table(a: Architecture) -> npt.NDArray[np.int16]:
     """Cosines and sines as ROTATION, alternating: (context, head_dim)."""
-    exponents = np.arange(a.head_dim // 2) * 2 / a.head_dim
-    angles = np.arange(a.context)[:, None] * a.rope_theta**-exponents
+    angles = np.arange(a.context)[:, None] * frequencies(a)
     table = np.stack([np.cos(angles), np.sin(angles)], axis=2).reshape(a.context, a.head_dim)
     return np.asarray(np.rint(table * (1 << ROTATION.fraction)), dtype=np.int16)
+
+
+def rope_rows(rope: npt.NDArray[np.int16], config: EngineConfig) -> Bytes:
+    """The rotary table as it starts the tape region: (context, bytes of whole engine words)."""
+    words = -(-rope.shape[1] * 2 // config.lanes)
+    rows = np.zeros((len(rope), words * config.lanes), dtype=np.uint8)
+    rows[:, : 2 * rope.shape[1]] = rope.astype("<i2").view(np.uint8)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -189,6 +151,30 @@ def layout(a: Architecture, config: EngineConfig, formats: Formats = MXINT8_ONLY
     return Layout(rope_words, places, position, head_words, stride, offset, 2 * offset * a.layers)
 
 
+@dataclass(frozen=True)
+class Need:
+    """What a model needs of gateware: a property, and the field that limits it."""
+
+    name: str
+    value: int
+    field: str
+
+
+def needs(a: Architecture) -> tuple[Need, ...]:
+    """All sizes of a model that gateware limits."""
+    return (
+        Need("dim", a.dim, "max_dim"),
+        Need("hidden size", a.hidden, "max_hidden"),
+        Need("attention width", a.heads * a.head_dim, "max_hidden"),
+        Need("heads", a.heads, "max_heads"),
+        Need("KV heads", a.kv_heads, "max_kv_heads"),
+        Need("query heads per KV head", a.group, "max_group"),
+        Need("head size", a.head_dim, "max_head_dim"),
+        Need("context", a.context, "max_context"),
+        Need("program length", program_length(a), "max_instructions"),
+    )
+
+
 def check_limits(plan: Plan, config: EngineConfig) -> None:
     """Refuses a model that the gateware cannot run.
 
@@ -196,21 +182,11 @@ def check_limits(plan: Plan, config: EngineConfig) -> None:
         ModelError: names the first property beyond a limit, its value and the limit.
     """
     a = plan.architecture
-    pairs = (
-        ("dim", a.dim, config.max_dim),
-        ("hidden size", a.hidden, config.max_hidden),
-        ("attention width", a.heads * a.head_dim, config.max_hidden),
-        ("heads", a.heads, config.max_heads),
-        ("KV heads", a.kv_heads, config.max_kv_heads),
-        ("query heads per KV head", a.group, config.max_group),
-        ("head size", a.head_dim, config.max_head_dim),
-        ("context", a.context, config.max_context),
-        ("program length", program_length(a), config.max_instructions),
-    )
-    for name, value, limit in pairs:
-        if value > limit:
+    for item in needs(a):
+        limit = getattr(config, item.field)
+        if item.value > limit:
             raise ModelError(
-                f"the model's {name} is {value}, this gateware's limit is {limit}",
+                f"the model's {item.name} is {item.value}, this gateware's limit is {limit}",
                 "choose larger gateware (--gateware, where it is not a board) or a smaller model",
             )
     if a.dim % BLOCK:
@@ -302,8 +278,7 @@ def build_tape(
     """
     place = layout(plan.architecture, config, plan.formats)
     tape = np.zeros(place.tape_words * config.lanes, dtype=np.uint8)
-    rows = np.zeros((len(rope), place.rope_words * config.lanes), dtype=np.uint8)
-    rows[:, : 2 * rope.shape[1]] = rope.astype("<i2").view(np.uint8)
+    rows = rope_rows(rope, config)
     tape[: rows.size] = rows.reshape(-1)
     for (_, address), matrix in zip(place.matrices.values(), matrices, strict=True):
         words = to_tape(matrix, config)

@@ -1,7 +1,7 @@
 """From a checkpoint and its tokenizer to an image, and from there to what an engine runs."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,12 @@ from jalhost.models.compiler import (
     compile_program,
     layout,
     quantise_model,
+    rope_rows,
     rope_table,
 )
 from jalhost.models.image import GEOMETRY, Image
 from jalhost.models.plan import MXINT8_ONLY, Formats, Plan
-from jalhost.models.tokenizer import Tokenizer
+from jalhost.models.tokenizer import Codec
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Executable:
     memory: Bytes
 
 
-def convert(model: Model, tokenizer: Tokenizer, name: str, formats: Formats = MXINT8_ONLY) -> Image:
+def convert(model: Model, tokenizer: Codec, name: str, formats: Formats = MXINT8_ONLY) -> Image:
     """Quantises a model and compiles its program.
 
     Raises:
@@ -50,7 +51,7 @@ def convert(model: Model, tokenizer: Tokenizer, name: str, formats: Formats = MX
 
 
 def make_image(
-    plan: Plan, executable: Executable, tokenizer: Tokenizer, name: str, source: str
+    plan: Plan, executable: Executable, tokenizer: Codec, name: str, source: str
 ) -> Image:
     """An image of a model that is laid out for GEOMETRY."""
     a = plan.architecture
@@ -98,9 +99,7 @@ def prepare(image: Image, config: EngineConfig) -> Executable:
         program = [isa.decode(tuple(words)) for words in image.program.tolist()]
     except ValueError as error:
         raise ModelError(f"the image's program is damaged: {error}") from error
-    a, place = image.plan.architecture, layout(image.plan.architecture, config)
-    rope = np.zeros((a.context, place.rope_words * config.lanes), dtype=np.uint8)
-    rope[:, : 2 * a.head_dim] = image.rope.astype("<i2").view(np.uint8)
+    rope = rope_rows(image.rope, config)
     return Executable(program, np.concatenate([rope.reshape(-1), image.tape]))
 
 
@@ -155,18 +154,16 @@ def read_model(
     name: str | None = None,
     choose: Callable[[Model], Formats] = lambda _: MXINT8_ONLY,
 ) -> Image:
-    """Reads and converts a llama2.c checkpoint.
+    """Reads a model file and converts it in memory.
 
     ``choose``: chooses the matrices' formats.
 
     Raises:
         ModelError: checkpoint or tokenizer are missing, damaged or do not fit each other.
     """
-    from jalhost.models.llama2c import read_checkpoint
-    from jalhost.models.tokenizer import read_tokenizer
+    from jalhost.models.source import model_name, open_source
 
-    model = read_checkpoint(path)
-    if tokenizer is None:
-        raise ModelError(f"{path} is a checkpoint without its tokenizer", "name it by --tokenizer")
-    pieces = read_tokenizer(tokenizer, model.architecture.vocabulary)
-    return convert(model, pieces, name or path.stem, choose(model))
+    source = open_source(path, tokenizer)
+    model = source.checkpoint.load()
+    image = convert(model, source.tokenizer, name or model_name(path), choose(model))
+    return replace(image, stop_tokens=source.stop_tokens)

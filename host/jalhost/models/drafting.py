@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from jalgateware.contract.drafting import ORDERS, PRELOADED_WAYS, SETS, TABLE_WORDS
 from jalgateware.golden.drafter import UNKNOWN, entry, fits, keys, set_of
-from jalhost.models.architecture import Model
+from jalhost.models.architecture import Architecture, Model
 from jalhost.models.image import Image
 from jalhost.models.reference import Reference
 from jalhost.models.tokenizer import BOS
@@ -28,6 +28,9 @@ USUAL_TOKENS = 50_000
 
 USUAL_WORK = 10**12
 """Most products of weights, unless more tokens are asked for: about a minute."""
+
+LEARNING_BYTES = 1 << 28
+"""Most memory for the model in float32, unless tokens are asked for."""
 
 TEMPERATURE = 0.8
 """Of the texts that a model tells."""
@@ -56,36 +59,48 @@ class Text:
 def with_drafts(image: Image, tokens: int | None = None, text: str | None = None) -> Image:
     """The image with a table learnt from the first ``tokens`` of a text, or from self-told ones.
 
-    Without a number, it is USUAL_TOKENS or what USUAL_WORK allows; with 0, there is no table.
+    Without a number, it is what :func:`usual_tokens` says; with 0, there is no table.
     """
     if tokens is None:
-        tokens = min(USUAL_TOKENS, USUAL_WORK // image.plan.architecture.parameters)
+        tokens = usual_tokens(image.plan.architecture)
     if not tokens:
         return dataclasses.replace(image, drafts=None)
     model = unfold_image(image)
     if text is None:
-        texts = tell(model, tokens, image.stop_tokens)
+        texts = tell(model, tokens, image.stop_tokens, first=image.tokenizer.start)
     else:
         start = text[: tokens * image.tokenizer.longest]
         texts = read(model, image.tokenizer.encode(start)[:tokens])
     return dataclasses.replace(image, drafts=build_table(texts))
 
 
-def tell(model: Model, tokens: int, stop_tokens: Sequence[int], seed: int = 0) -> Iterator[Text]:
-    """Texts sampled from a model, until they have so many tokens together."""
+def usual_tokens(a: Architecture) -> int:
+    """How many tokens to learn from: none where the model in float32 takes too much memory."""
+    if 4 * a.parameters > LEARNING_BYTES:
+        return 0
+    return min(USUAL_TOKENS, USUAL_WORK // a.parameters)
+
+
+def tell(
+    model: Model, tokens: int, stop_tokens: Sequence[int], seed: int = 0, first: int = BOS
+) -> Iterator[Text]:
+    """Texts sampled from a model, until they have so many tokens together.
+
+    ``first``: the token that each begins with.
+    """
     random = np.random.default_rng(seed)
     while tokens > 0:
-        for text in _tell(model, _side_by_side(model, tokens), stop_tokens, random):
+        for text in _tell(model, _side_by_side(model, tokens), first, stop_tokens, random):
             tokens -= len(text.tokens)
             yield text
 
 
 def _tell(
-    model: Model, count: int, stop_tokens: Sequence[int], random: np.random.Generator
+    model: Model, count: int, first: int, stop_tokens: Sequence[int], random: np.random.Generator
 ) -> Iterator[Text]:
     """So many texts, each up to its end, if it has come to that."""
     reference = Reference(model, count)
-    token, going_on = np.full(count, BOS), np.ones(count, dtype=bool)
+    token, going_on = np.full(count, first), np.ones(count, dtype=bool)
     tokens: list[Tokens] = []
     likeliest: list[Tokens] = []
     for position in range(model.architecture.context):

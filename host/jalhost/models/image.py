@@ -8,9 +8,8 @@ import numpy.typing as npt
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import BLOCK, MAX_BLOCKS, POSITION_BITS
 from jalgateware.golden.mx import Bytes
-from jalhost.models import tokenizer as tokens
 from jalhost.models.plan import Plan
-from jalhost.models.tokenizer import Tokenizer
+from jalhost.models.tokenizer import BOS, EOS, Codec
 
 GEOMETRY = EngineConfig(
     lanes=16,
@@ -47,8 +46,8 @@ class Image:
     program: npt.NDArray[np.uint32]
     rope: npt.NDArray[np.int16]
     tape: Bytes
-    tokenizer: Tokenizer
-    stop_tokens: tuple[int, ...] = (tokens.BOS, tokens.EOS)
+    tokenizer: Codec
+    stop_tokens: tuple[int, ...] = (BOS, EOS)
     drafts: npt.NDArray[np.uint32] | None = None
 
     def tensors(self) -> Tensors:
@@ -58,5 +57,5 @@ class Image:
             "rope": self.rope,
             "tape": self.tape,
             **({} if self.drafts is None else {"drafts": self.drafts}),
-            **tokens.to_tensors(self.tokenizer),
+            **self.tokenizer.tensors(),
         }

@@ -10,6 +10,8 @@ SHA-256 for each tensor.
 
 import hashlib
 import json
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +20,53 @@ import numpy.typing as npt
 
 from jalgateware.contract import isa
 from jalgateware.contract.drafting import TABLE_WORDS
-from jalgateware.contract.image_header import CHUNK_BYTES
+from jalgateware.contract.image_header import CHUNK_BYTES, streamed_chunk_crcs
 from jalhost.errors import ModelError
 from jalhost.files import atomic_path
-from jalhost.models import tokenizer as tokens
-from jalhost.models.blob import build_blob
-from jalhost.models.compiler import layout, program_length
+from jalhost.models.compiler import check_limits, layout, program_length, rope_rows
+from jalhost.models.fast_tokenizer import read_tokenizer_tensors
 from jalhost.models.image import GEOMETRY, Image, Tensors
+from jalhost.models.image_layout import (
+    FORMAT,
+    METADATA_KEY,
+    TAPE,
+    VERSION,
+    ImageFile,
+    data_of,
+    padded,
+    pieces_of,
+    tensor_specs,
+    widest_metadata,
+)
 from jalhost.models.plan import Plan
-
-FORMAT = "jalhost image"
-VERSION = 2
-METADATA_KEY = "jalhost"
 
 
 def save_image(image: Image, path: Path) -> None:
     """Writes an image; the same image always gives the same bytes.
 
     Raises:
+        ModelError: the model is beyond what any image holds.
         UsageError: the file cannot be written.
     """
-    from safetensors.numpy import save_file
+    check_limits(image.plan, GEOMETRY)
+    tensors = image.tensors()
+    others = {name: item for name, item in tensors.items() if name not in ("program", TAPE)}
+    specs = tensor_specs(image.plan, others)
+    metadata = describe(image)
+    crcs = {"chunk_crc32": list(image_crcs(image, pieces_of(image.tape)))}
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        file = ImageFile(stream, specs, widest_metadata(metadata, image.plan, specs))
+        file.write("program", image.program)
+        for name, tensor in others.items():
+            file.write(name, tensor)
+        file.append(image.tape)
+        file.finish(metadata | crcs)
 
-    tensors = {name: np.ascontiguousarray(item) for name, item in image.tensors().items()}
-    metadata = {
+
+def describe(image: Image) -> dict[str, Any]:
+    """An image's metadata, without what its tensors' bytes decide."""
+    tokenizer = image.tokenizer.metadata()
+    return {
         "format": FORMAT,
         "version": VERSION,
         "isa_version": isa.VERSION,
@@ -50,19 +75,20 @@ def save_image(image: Image, path: Path) -> None:
         "lanes": GEOMETRY.lanes,
         "plan": image.plan.as_dict(),
         "stop_tokens": list(image.stop_tokens),
-        "sha256": {name: _digest(item) for name, item in tensors.items()},
         "chunk_bytes": CHUNK_BYTES,
-        "chunk_crc32": build_blob(image, GEOMETRY).header.chunk_crcs,
+        **({"tokenizer": tokenizer} if tokenizer else {}),
     }
-    with atomic_path(path) as temporary:
-        # One entry only: safetensors does not promise an order between several.
-        save_file(tensors, temporary, {METADATA_KEY: seal(metadata)})
 
 
-def seal(metadata: dict[str, Any]) -> str:
-    """Metadata as JSON, together with its SHA-256."""
-    text = json.dumps(metadata, sort_keys=True)
-    return json.dumps({"content": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+def image_crcs(image: Image, tape: Iterable[bytes | memoryview]) -> tuple[int, ...]:
+    """CRCs of the chunks of an image's blob for GEOMETRY.
+
+    ``tape``: the image's tape in pieces, which may be elsewhere.
+    """
+    rope = pieces_of(rope_rows(image.rope, GEOMETRY))
+    drafts = () if image.drafts is None else pieces_of(image.drafts)
+    parts = (pieces_of(image.program), drafts, chain(rope, tape))
+    return streamed_chunk_crcs(chain.from_iterable(padded(part) for part in parts))
 
 
 def _unseal(text: str) -> dict[str, Any] | None:
@@ -100,14 +126,15 @@ def load_image(path: Path) -> Image:
             program=_typed(tensors["program"], np.uint32),
             rope=_typed(tensors["rope"], np.int16),
             tape=_typed(tensors["tape"], np.uint8),
-            tokenizer=tokens.from_tensors(tensors),
+            tokenizer=read_tokenizer_tensors(tensors, metadata.get("tokenizer")),
             stop_tokens=tuple(int(token) for token in metadata["stop_tokens"]),
             drafts=_typed(tensors["drafts"], np.uint32) if "drafts" in tensors else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__} {error}") from error
     _check_consistency(path, image)
-    if list(build_blob(image, GEOMETRY).header.chunk_crcs) != metadata.get("chunk_crc32"):
+    check_limits(image.plan, GEOMETRY)
+    if list(image_crcs(image, pieces_of(image.tape))) != metadata.get("chunk_crc32"):
         raise _damaged(path, "its blob does not match the CRCs of its chunks")
     return image
 
@@ -192,7 +219,7 @@ def _typed(tensor: npt.NDArray[np.generic], kind: type[np.generic]) -> npt.NDArr
 
 
 def _digest(tensor: npt.NDArray[np.generic]) -> str:
-    return hashlib.sha256(tensor.tobytes()).hexdigest()
+    return hashlib.sha256(data_of(tensor)).hexdigest()
 
 
 def _damaged(path: Path, reason: str) -> ModelError:

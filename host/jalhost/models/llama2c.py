@@ -10,44 +10,50 @@ classifier where it is not tied.
 import struct
 from pathlib import Path
 
-import numpy as np
-
 from jalhost.errors import ModelError
-from jalhost.models.architecture import Architecture, Floats, Layer, Model
+from jalhost.models.architecture import Architecture, Model
+from jalhost.models.checkpoint import Checkpoint
+from jalhost.models.tensors import Rows, Tensor
 
 HEADER = struct.Struct("<7i")
 
 
 def read_checkpoint(path: Path) -> Model:
-    """Reads a checkpoint.
+    """Reads a whole checkpoint.
+
+    Raises:
+        ModelError: the file is missing, is no llama2.c checkpoint, its size does not fit its
+        header, or it has values that are not finite.
+    """
+    return open_llama2c(path).load()
+
+
+def open_llama2c(path: Path) -> Checkpoint:
+    """A checkpoint whose tensors are still in the file.
 
     Raises:
         ModelError: the file is missing, is no llama2.c checkpoint, or its size does not fit its
         header.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            start, size = file.read(HEADER.size), file.seek(0, 2)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
-    architecture = _header(path, data)
-    expected = HEADER.size + 4 * (architecture.parameters + 2 * _rotary(architecture))
-    if len(data) != expected:
+    a = _header(path, start)
+    expected = HEADER.size + 4 * (a.parameters + 2 * _rotary(a))
+    if size != expected:
         raise ModelError(
-            f"{path} has {len(data)} bytes where its header asks for {expected}",
+            f"{path} has {size} bytes where its header asks for {expected}",
             "the file is truncated or not a llama2.c version 0 checkpoint",
         )
-    cursor = _Cursor(np.frombuffer(data, dtype="<f4", offset=HEADER.size))
-    model = _tensors(cursor, architecture, str(path.name))
-    for name, tensor in (("embedding", model.embedding), ("classifier", model.classifier)):
-        if not np.isfinite(tensor).all():
-            raise ModelError(f"{path}: {name} has values that are not finite")
-    return model
+    return Checkpoint(a, _tensors(path, a), path.name)
 
 
 def _header(path: Path, data: bytes) -> Architecture:
     if len(data) < HEADER.size:
         raise ModelError(f"{path} is too short for a llama2.c checkpoint ({len(data)} bytes)")
-    dim, hidden, layers, heads, kv_heads, vocabulary, context = HEADER.unpack_from(data)
+    dim, hidden, layers, heads, kv_heads, vocabulary, context = HEADER.unpack(data)
     sizes = (dim, hidden, layers, heads, kv_heads, abs(vocabulary), context)
     if not all(0 < size <= 1 << 20 for size in sizes) or dim % heads:
         raise ModelError(
@@ -70,40 +76,27 @@ def _rotary(architecture: Architecture) -> int:
     return architecture.context * architecture.head_dim // 2
 
 
-class _Cursor:
-    """Takes tensors off a flat array one after the other."""
-
-    def __init__(self, values: Floats) -> None:
-        self.values = values
-        self.position = 0
-
-    def take(self, *shape: int) -> Floats:
-        count = int(np.prod(shape))
-        part = self.values[self.position : self.position + count].reshape(shape)
-        self.position += count
-        return part
-
-
-def _tensors(cursor: _Cursor, a: Architecture, source: str) -> Model:
+def _tensors(path: Path, a: Architecture) -> dict[str, Rows]:
     queries, keys = a.heads * a.head_dim, a.kv_heads * a.head_dim
-    embedding = cursor.take(a.vocabulary, a.dim)
-    attention_norm = cursor.take(a.layers, a.dim)
-    query = cursor.take(a.layers, queries, a.dim)
-    key = cursor.take(a.layers, keys, a.dim)
-    value = cursor.take(a.layers, keys, a.dim)
-    output = cursor.take(a.layers, a.dim, queries)
-    ffn_norm = cursor.take(a.layers, a.dim)
-    gate = cursor.take(a.layers, a.hidden, a.dim)
-    down = cursor.take(a.layers, a.dim, a.hidden)
-    up = cursor.take(a.layers, a.hidden, a.dim)
-    final_norm = cursor.take(a.dim)
-    cursor.take(2 * _rotary(a))
-    classifier = embedding if a.tied else cursor.take(a.vocabulary, a.dim)
-    layers = [
-        Layer(
-            attention_norm[i], query[i], key[i], value[i], output[i],
-            ffn_norm[i], gate[i], up[i], down[i],
-        )
-        for i in range(a.layers)
-    ]  # fmt: skip
-    return Model(a, embedding, layers, final_norm, classifier, source)
+    stacks = (
+        ("attention_norm", 1, a.dim),
+        ("query", queries, a.dim),
+        ("key", keys, a.dim),
+        ("value", keys, a.dim),
+        ("output", a.dim, queries),
+        ("ffn_norm", 1, a.dim),
+        ("gate", a.hidden, a.dim),
+        ("down", a.dim, a.hidden),
+        ("up", a.hidden, a.dim),
+    )
+    shapes = [("embedding", a.vocabulary, a.dim)]
+    shapes += [(f"{i}.{part}", rows, cols) for part, rows, cols in stacks for i in range(a.layers)]
+    shapes += [("final_norm", 1, a.dim), ("", 2, _rotary(a))]
+    shapes += [] if a.tied else [("classifier", a.vocabulary, a.dim)]
+    found: dict[str, Rows] = {}
+    offset = HEADER.size
+    for part, rows, columns in shapes:
+        found[part] = Tensor(path, part, "F32", offset, rows, columns)
+        offset += 4 * rows * columns
+    del found[""]  # the rotary tables
+    return found

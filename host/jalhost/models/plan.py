@@ -113,7 +113,7 @@ class Plan:
             ModelError: fields are missing or of the wrong kind.
         """
         try:
-            architecture = Architecture(**data["architecture"])
+            architecture = Architecture.from_dict(data["architecture"])
             shifts = tuple(LayerShifts(**item) for item in data["shifts"])
             formats = {name: Format[form] for name, form in data["formats"].items()}
         except (KeyError, TypeError, AttributeError) as error:

@@ -21,7 +21,7 @@ from jalhost.models.tokenizer import BOS
 Doubles = npt.NDArray[np.float64]
 
 Text = Sequence[int]
-"""Tokens, BOS first: each but the last is followed by a prediction, of the next one."""
+"""Tokens, BOS first if there is one; behind each but the last, the next one is predicted."""
 
 SEQUENCES = 16
 LENGTH = 160
@@ -58,8 +58,11 @@ def sample_texts(
     length: int | None = None,
     temperature: float = 0.9,
     seed: int = 0,
+    start: int = BOS,
 ) -> list[Text]:
     """Texts of ``length`` predictions that the model samples from itself in float32.
+
+    ``start``: the token that they begin with.
 
     Raises:
         UsageError: they would be longer than the context.
@@ -70,7 +73,7 @@ def sample_texts(
     reference, random = Reference(model), np.random.default_rng(seed)
     texts: list[Text] = []
     for _ in range(sequences):
-        text = [BOS]
+        text = [start]
         for position in range(length):
             logits = log_softmax(reference.step([text[-1]], position)[0])
             likely = np.exp(log_softmax(logits / temperature))
@@ -80,9 +83,13 @@ def sample_texts(
 
 
 def cut_text(
-    tokens: Sequence[int], context: int, length: int | None = None, sequences: int | None = None
+    tokens: list[int],
+    context: int,
+    length: int | None = None,
+    sequences: int | None = None,
+    start: int = BOS,
 ) -> list[Text]:
-    """Cuts a text's tokens (BOS first) into sequences that start with BOS each.
+    """Cuts a text's tokens into sequences that begin with ``start`` each, as the text itself may.
 
     ``length``: predictions per sequence, the context if None; the last sequence may be shorter.
     ``sequences``: how many at most, all if None.
@@ -92,7 +99,7 @@ def cut_text(
             than the context.
     """
     _check_length(length or context, context)
-    body = list(tokens[1:])
+    body = list(tokens[1:] if tokens[:1] == [start] else tokens)
     if not body:
         raise UsageError("the text is empty")
     least = length or LEAST_LENGTH
@@ -103,7 +110,9 @@ def cut_text(
             "use a longer text or a smaller --length" if length else "use a longer text",
         )
     step = length or context
-    texts: list[Text] = [[BOS, *body[start : start + step]] for start in range(0, len(body), step)]
+    texts: list[Text] = [
+        [start, *body[place : place + step]] for place in range(0, len(body), step)
+    ]
     return texts[:sequences]
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from jalhost.models.architecture import Architecture, Floats, Model
+from jalhost.models.architecture import Architecture, Floats, Layer, Model
+from jalhost.models.rope import frequencies
 
 
 def _rms_norm(x: Floats, gain: Floats, epsilon: float) -> Floats:
@@ -23,8 +24,24 @@ def _rotate(x: Floats, angles: Floats) -> Floats:
 
 def _frequencies(a: Architecture) -> Floats:
     """Angle per position of each rotated pair (head_dim / 2,)."""
-    exponents = np.arange(a.head_dim // 2) * 2 / a.head_dim
-    return np.asarray(a.rope_theta**-exponents, dtype=np.float32)
+    return np.asarray(frequencies(a), dtype=np.float32)
+
+
+def _project(layer: Layer, a: Architecture, normed: Floats) -> tuple[Floats, Floats, Floats]:
+    """Queries, keys and values (texts or tokens, heads, head_dim), not rotated yet."""
+    query, key, value = (
+        (normed @ matrix.T + (0 if bias is None else bias)).reshape(len(normed), -1, a.head_dim)
+        for matrix, bias in (
+            (layer.query, layer.query_bias),
+            (layer.key, layer.key_bias),
+            (layer.value, layer.value_bias),
+        )
+    )
+    if layer.query_norm is not None:
+        query = _rms_norm(query, layer.query_norm, a.epsilon)
+    if layer.key_norm is not None:
+        key = _rms_norm(key, layer.key_norm, a.epsilon)
+    return query, key, value
 
 
 def _softmax(score: Floats) -> Floats:
@@ -44,9 +61,8 @@ def forward(model: Model, tokens: Sequence[int]) -> Floats:
     x: Floats = model.embedding[list(tokens)].astype(np.float32)
     for layer in model.layers:
         normed = _rms_norm(x, layer.attention_norm, a.epsilon)
-        query = _rotate_heads((normed @ layer.query.T).reshape(count, a.heads, -1), angles)
-        key = _rotate_heads((normed @ layer.key.T).reshape(count, a.kv_heads, -1), angles)
-        value = (normed @ layer.value.T).reshape(count, a.kv_heads, -1)
+        query, key, value = _project(layer, a, normed)
+        query, key = _rotate_heads(query, angles), _rotate_heads(key, angles)
         query = query.reshape(count, a.kv_heads, a.group, -1).transpose(1, 2, 0, 3)
         score = query @ key.transpose(1, 2, 0)[:, None] / np.sqrt(np.float32(a.head_dim))
         mixed = _softmax(score + future) @ value.transpose(1, 0, 2)[:, None]
@@ -89,11 +105,10 @@ class Reference:
         angles = self.frequencies * np.float32(position)
         for index, layer in enumerate(self.model.layers):
             normed = _rms_norm(x, layer.attention_norm, a.epsilon)
-            query = _rotate(normed @ layer.query.T, angles)
-            query = query.reshape(len(x), a.kv_heads, a.group, a.head_dim)
-            heads = (len(x), a.kv_heads, a.head_dim)
-            self.keys[index, :, :, position] = _rotate(normed @ layer.key.T, angles).reshape(heads)
-            self.values[index, :, :, position] = (normed @ layer.value.T).reshape(heads)
+            query, key, value = _project(layer, a, normed)
+            query = _rotate(query, angles).reshape(len(x), a.kv_heads, a.group, a.head_dim)
+            self.keys[index, :, :, position] = _rotate(key, angles)
+            self.values[index, :, :, position] = value
             keys = self.keys[index, :, :, : position + 1]
             score = np.matmul(query, keys.swapaxes(2, 3)) / np.sqrt(np.float32(a.head_dim))
             values = self.values[index, :, :, : position + 1]

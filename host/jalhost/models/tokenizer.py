@@ -9,9 +9,12 @@ import codecs
 import heapq
 import re
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +34,84 @@ _ENTRY = struct.Struct("<fi")
 _BYTE_PIECE = re.compile(rb"<0x([0-9A-Fa-f]{2})>")
 
 
+class Codec(Protocol):
+    """Turns text into tokens and back.
+
+    ``pieces``: bytes that each token adds to a text. ``bos``: the token in front of a text, which
+    adds nothing. ``chat_template``: Jinja source, where the model's file has some. ``words``:
+    special tokens as templates name them (``bos_token``, ``eos_token``).
+    """
+
+    @property
+    def pieces(self) -> tuple[bytes, ...]:
+        """By token."""
+
+    @property
+    def longest(self) -> int:
+        """No text takes fewer tokens than its bytes divided by this."""
+
+    @property
+    def bos(self) -> int | None:
+        """None where texts begin with nothing in front."""
+
+    @property
+    def start(self) -> int:
+        """A token that a text may begin with where there is no other."""
+
+    @property
+    def chat_template(self) -> str | None:
+        """None where there is none."""
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """Special tokens by their names."""
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text, with what belongs in front.
+
+        Raises:
+            UsageError: the text cannot be spelled.
+        """
+
+    def encode_part(self, text: str, first: bool) -> list[int]:
+        """Tokens of a part of a conversation, which writes its special tokens out.
+
+        ``first``: whether a text begins with it. Nothing is put in front otherwise.
+
+        Raises:
+            UsageError: the text cannot be spelled.
+        """
+
+    def piece(self, token: int) -> bytes:
+        """Bytes that a token stands for.
+
+        Raises:
+            ModelError: the vocabulary has no such token.
+        """
+
+    def begins(self, token: int) -> bool:
+        """Whether the space in front of the piece behind ``token`` (-1: nothing) is no text."""
+
+    def decode(self, tokens: list[int]) -> str:
+        """Text of tokens."""
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Tensors that hold the tokenizer in an image."""
+
+    def metadata(self) -> dict[str, Any]:
+        """What an image's metadata says of it."""
+
+
 @dataclass(frozen=True)
 class Tokenizer:
-    """Pieces and merge scores by token."""
+    """Pieces and merge scores by token, of llama2.c."""
 
     pieces: tuple[bytes, ...]
     scores: tuple[float, ...]
+    bos: ClassVar[int] = BOS
+    start: ClassVar[int] = BOS
+    chat_template: ClassVar[None] = None
+    words: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @cached_property
     def _tokens(self) -> dict[bytes, int]:
@@ -59,10 +134,18 @@ class Tokenizer:
             UsageError: the text is not valid Unicode, or has a character that this vocabulary
             cannot spell.
         """
-        tokens = []
-        for character in " " + text if text else "":
-            tokens += self._spell(character)
-        return [BOS, *self._merge(tokens)]
+        return [BOS, *self._encode(" " + text if text else "")]
+
+    def encode_part(self, text: str, first: bool) -> list[int]:
+        """Tokens of a part of a text; BOS and a space go in front of the first one.
+
+        Raises:
+            UsageError: as :meth:`encode`.
+        """
+        return self.encode(text) if first else self._encode(text)
+
+    def _encode(self, text: str) -> list[int]:
+        return self._merge([token for character in text for token in self._spell(character)])
 
     def _spell(self, character: str) -> list[int]:
         try:
@@ -124,6 +207,21 @@ class Tokenizer:
         match = _BYTE_PIECE.fullmatch(self.pieces[token])
         return bytes([int(match[1], 16)]) if match else self.pieces[token]
 
+    def begins(self, token: int) -> bool:
+        """Behind BOS, the space is the one that encoding put there."""
+        return token == BOS
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Scores, all pieces in a row, and where each piece ends."""
+        return {
+            "tokenizer.scores": np.array(self.scores, dtype=np.float32),
+            **piece_tensors(self.pieces),
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """Nothing: an image's tensors say all of it."""
+        return {}
+
     def decode(self, tokens: list[int]) -> str:
         """Text of tokens; BOS itself is not printed."""
         stream = StreamDecoder(self)
@@ -133,7 +231,7 @@ class Tokenizer:
 class StreamDecoder:
     """Decodes tokens one by one; a character waits until all of its bytes are there."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Codec) -> None:
         self._tokenizer = tokenizer
         self._previous = -1
         self._characters = codecs.getincrementaldecoder("utf-8")("replace")
@@ -141,10 +239,10 @@ class StreamDecoder:
     def feed(self, token: int) -> str:
         """Characters that ``token`` completes. The space that encoding put behind BOS goes."""
         previous, self._previous = self._previous, token
-        if token == BOS:
+        if token == self._tokenizer.bos:
             return ""
         data = self._tokenizer.piece(token)
-        if previous == BOS and data.startswith(b" "):
+        if self._tokenizer.begins(previous) and data.startswith(b" "):
             data = data[1:]
         return self._characters.decode(data)
 
@@ -191,27 +289,41 @@ def _damaged(path: Path, token: int) -> ModelError:
     )
 
 
-def to_tensors(tokenizer: Tokenizer) -> dict[str, npt.NDArray[np.generic]]:
-    """Tensors that hold a tokenizer: scores, all pieces in a row, and where each piece ends."""
-    lengths = [len(piece) for piece in tokenizer.pieces]
+def piece_tensors(pieces: Sequence[bytes]) -> dict[str, npt.NDArray[np.generic]]:
+    """All pieces in a row, and where each of them ends."""
     return {
-        "tokenizer.scores": np.array(tokenizer.scores, dtype=np.float32),
-        "tokenizer.pieces": np.frombuffer(b"".join(tokenizer.pieces), dtype=np.uint8),
-        "tokenizer.ends": np.cumsum(lengths, dtype=np.uint32),
+        "tokenizer.pieces": np.frombuffer(b"".join(pieces), dtype=np.uint8),
+        "tokenizer.ends": np.cumsum([len(piece) for piece in pieces], dtype=np.uint32),
     }
 
 
-def from_tensors(tensors: dict[str, npt.NDArray[np.generic]]) -> Tokenizer:
-    """Inverse of :func:`to_tensors`.
+def pieces_from_tensors(tensors: Mapping[str, npt.NDArray[np.generic]]) -> tuple[bytes, ...]:
+    """Inverse of :func:`piece_tensors`.
 
     Raises:
         ModelError: the tensors contradict each other.
     """
     data = tensors["tokenizer.pieces"].tobytes()
     ends = [int(end) for end in tensors["tokenizer.ends"].tolist()]
-    scores = tuple(float(score) for score in tensors["tokenizer.scores"].tolist())
     starts = [0, *ends[:-1]]
-    if len(ends) != len(scores) or ends != sorted(ends) or ends[-1:] != [len(data)]:
-        raise ModelError("image is damaged: its tokenizer contradicts itself")
-    pieces = tuple(data[start:end] for start, end in zip(starts, ends, strict=True))
+    if ends != sorted(ends) or ends[-1:] != [len(data)]:
+        raise contradiction()
+    return tuple(data[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+def from_tensors(tensors: Mapping[str, npt.NDArray[np.generic]]) -> Tokenizer:
+    """A tokenizer of llama2.c from an image's tensors.
+
+    Raises:
+        ModelError: the tensors contradict each other.
+    """
+    pieces = pieces_from_tensors(tensors)
+    scores = tuple(float(score) for score in tensors["tokenizer.scores"].tolist())
+    if len(pieces) != len(scores):
+        raise contradiction()
     return Tokenizer(pieces, scores)
+
+
+def contradiction() -> ModelError:
+    """What an image's tokenizer says where its parts do not fit together."""
+    return ModelError("image is damaged: its tokenizer contradicts itself")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from jalhost.models.architecture import Model
-from jalhost.models.compiler import unfold
 from jalhost.models.convert import matrices
+from jalhost.models.folding import unfold
 from jalhost.models.image import Image
 
 

@@ -167,7 +167,8 @@ def build_system(config: SimulatorConfig) -> tuple[Path, bool]:
         for path in Path(package.__path__[0]).rglob("*.py")
         if package is jalgateware or "ooc" not in path.name
     ]
-    versions = distribution_versions(*HARDWARE_PACKAGES, *LINKS[config.link].packages)
+    packages = [*HARDWARE_PACKAGES, *LINKS[config.link].packages]
+    versions = distribution_versions(*packages, *["litescope"] * config.scope)
     key = digest(config.to_json(), digest_files(sources), versions, sys.version)
 
     def make(folder: Path) -> None:

@@ -17,7 +17,8 @@ class SimulatorConfig:
     """One system in simulation.
 
     ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for. ``link``:
-    what leads into the system besides the UARTBone, which always does.
+    what leads into the system besides the UARTBone, which always does. ``scope``: whether it has
+    LiteScope's logic analyzer.
 
     Raises:
         UsageError: a value is out of range.
@@ -28,6 +29,7 @@ class SimulatorConfig:
     dram_mib: int = 32
     clock_hz: int = 100_000_000
     link: str = "uart"
+    scope: bool = False
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""

@@ -54,6 +54,10 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
     # The model needs no time between its commands.
     soc.add_config("BIOS_NO_DELAYS")
     LINKS[config.link].connect(soc, platform)
+    if config.scope:
+        from jalsoc.scope import add_scope
+
+        add_scope(soc)
     return soc, platform
 
 
@@ -71,6 +75,10 @@ def elaborate(config: SimulatorConfig, folder: Path) -> None:
     (folder / VERILOG).write_text(without_date(result.main_source), encoding="utf-8")
     for name, content in result.data_files.items():
         (folder / name).write_text(content, encoding="utf-8")
+    if config.scope:
+        from jalsoc.scope import write_analyzer
+
+        write_analyzer(soc, result.ns, folder)
     sources = []
     for path, *_ in platform.sources:
         shutil.copy(path, folder)

@@ -10,7 +10,8 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import KV, PROBABILITY, SCORE, VALUE_ACCUMULATOR
 from jalgateware.golden.attention import scores
 from jalgateware.golden.rounding import Tally
-from jalgateware.units.attention_lanes import ScoreSum, SlotLanes, ValueSums, slot_steps
+from jalgateware.units.attention_lanes import ScoreSum, SlotLanes, slot_steps
+from jalgateware.units.value_sums import PLACES, Fold, ValueSums, address_bits
 from jaltest.gateware import Pipeline, Process, simulate
 
 
@@ -103,57 +104,103 @@ def test_scores(lanes: int, words: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize("gaps", [0.0, 0.3])
-@pytest.mark.parametrize("block_ram", [False, True])
 @pytest.mark.parametrize(
-    ("lanes", "depth", "positions"), [(1, 1, 30), (1, 2, 20), (8, 3, 40), (2, 4, 9), (2, 6, 9)]
+    ("lanes", "words", "steps", "positions"),
+    [(1, 1, 1, 30), (1, 2, 1, 20), (8, 3, 1, 40), (2, 2, 2, 9), (2, 1, 3, 3), (1, 1, 1, 1)],
 )
-def test_value_sums(lanes: int, depth: int, positions: int, block_ram: bool, gaps: float) -> None:
-    """Two passes one behind the other: the first position starts the sums anew.
+def test_value_sums(lanes: int, words: int, steps: int, positions: int, gaps: float) -> None:
+    """Two passes one behind the other: the first positions start the sums anew.
 
-    With few addresses a sum is wanted again before it is in the memory.
+    With one address, its four parts are wanted again just when they are in the memory.
     """
-    pick, products = np.random.default_rng(depth), [Signal((34, True)) for _ in range(lanes)]
-    unit = ValueSums(products, depth, block_ram)
+    config = EngineConfig(
+        2 * lanes,
+        max_head_dim=lanes * words,
+        max_group=steps,
+        attention_slots=1,
+        max_context=64,
+    )
+    pick, products = np.random.default_rng(words), [Signal((34, True)) for _ in range(lanes)]
+    unit, fold = ValueSums(config, products), Fold(config)
+    unit.submodules += fold
+    folding = Signal()
+    unit.comb += folding.eq(fold.active)
     limit = (1 << PROBABILITY.fraction) * KV.minimum
-    terms = pick.integers(limit, -limit, (2, positions, depth, lanes))
+    terms = pick.integers(limit, -limit, (2, positions, words, steps, lanes))
     terms[1, :, 0] = limit
-    found: list[list[list[int]]] = []
+    found: list[list[int]] = []
+    word_bits, step_bits = address_bits(config)
+
+    def at(word: int, step: int, part: int) -> int:
+        return word | step << word_bits | part << (word_bits + step_bits)
+
+    def accumulate(run: Any) -> Process:
+        # Each word's flags, and as many cycles behind them its products.
+        slots: list[tuple[int, int, int] | None] = []
+        for position in range(positions):
+            for word in range(words):
+                for step in range(steps):
+                    while pick.random() < gaps:
+                        slots.append(None)
+                    slots.append((position, word, step))
+        for cycle in range(len(slots) + ValueSums.AHEAD + ValueSums.LATENCY):
+            now = slots[cycle] if cycle < len(slots) else None
+            place = cycle - ValueSums.AHEAD
+            late = slots[place] if 0 <= place < len(slots) else None
+            values = run[late] if late else pick.integers(limit, -limit, lanes)
+            for signal, value in zip(products, values, strict=True):
+                yield signal.eq(int(value))
+            position, word, step = now or (0, 0, 0)
+            yield unit.write.eq(int(now is not None))
+            yield unit.address.eq(at(word, step, position % PLACES))
+            yield unit.first.eq(int(position < PLACES))
+            yield
+
+    def add_up() -> Process:
+        """Folds as attention does, with products of something else on their way."""
+        yield unit.write.eq(0)
+        yield unit.first.eq(0)
+        yield fold.last_step.eq(steps - 1)
+        yield fold.last_word.eq(words - 1)
+        yield fold.last_part.eq(min(positions, PLACES) - 1)
+        yield fold.start.eq(1)
+        yield
+        yield fold.start.eq(0)
+        yield
+        for number in range(words * steps * min(positions, PLACES)):
+            assert (yield folding)
+            yield unit.address.eq(fold.address)
+            yield unit.fold.eq(1)
+            yield unit.chain.eq(~fold.first_part)
+            yield unit.write.eq(fold.final_part)
+            for signal in products:
+                yield signal.eq(int(pick.integers(limit, -limit)))
+            assert (yield fold.done) == (number == words * steps * min(positions, PLACES) - 1)
+            yield
+        assert not (yield folding)
+        yield unit.write.eq(0)
+        for _ in range(ValueSums.AHEAD + ValueSums.LATENCY):
+            yield
 
     def main() -> Process:
         for run in terms:
-            # Each word's flags, and as many cycles behind them its products.
-            slots: list[tuple[int, int] | None] = []
-            for position in range(positions):
-                for address in range(depth):
-                    while pick.random() < gaps:
-                        slots.append(None)
-                    slots.append((position, address))
-            for cycle in range(len(slots) + ValueSums.AHEAD + ValueSums.LATENCY):
-                now = slots[cycle] if cycle < len(slots) else None
-                place = cycle - ValueSums.AHEAD
-                late = slots[place] if 0 <= place < len(slots) else None
-                values = run[late] if late else pick.integers(limit, -limit, lanes)
-                for signal, value in zip(products, values, strict=True):
-                    yield signal.eq(int(value))
-                yield unit.valid.eq(int(now is not None))
-                yield unit.address.eq(now[1] if now else int(pick.integers(depth)))
-                yield unit.first.eq(int(now[0] == 0) if now else 1)
-                yield
-            table = []
-            for address in range(depth):
-                row = []
-                for lane in range(lanes):
-                    yield unit.read_address.eq(address)
-                    yield unit.read_lane.eq(lane)
-                    yield
-                    for _ in range(ValueSums.READ_LATENCY):
+            yield from accumulate(run)
+            yield from add_up()
+            for word in range(words):
+                for step in range(steps):
+                    row = []
+                    for lane in range(lanes):
+                        yield unit.address.eq(at(word, step, 0))
+                        yield unit.lane.eq(lane)
                         yield
-                    row.append((yield unit.result))
-                table.append(row)
-            found.append(table)
+                        for _ in range(ValueSums.READ_LATENCY):
+                            yield
+                        row.append((yield unit.result))
+                    found.append(row)
+            yield unit.fold.eq(0)
 
     simulate(unit, [main()])
-    assert found == terms.sum(axis=1).tolist()
+    assert found == terms.sum(axis=1).reshape(-1, lanes).tolist()
 
 
 def test_the_largest_value_sum_fits() -> None:

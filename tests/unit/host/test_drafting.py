@@ -103,7 +103,8 @@ def test_large_models_learn_from_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drafting, "USUAL_WORK", 100 * ARCHITECTURE.parameters)
     asked: list[int] = []
 
-    def note(model: object, tokens: int, stop_tokens: object) -> list[Text]:
+    def note(model: object, tokens: int, stop_tokens: object, first: int) -> list[Text]:
+        assert first == tiny_image().tokenizer.start
         asked.append(tokens)
         return []
 

@@ -293,5 +293,5 @@ def test_a_bundle_without_a_bitstream_is_refused_at_once(loader: Desk, tmp_path:
 def test_it_must_be_said_how_the_board_is_reached(loader: Desk, tmp_path: Path) -> None:
     run = loader.flash(tmp_path, "--target", "uart:/dev/ttyUSB0")
     assert run.returncode == 2
-    assert "either --target uart:PORT or --no-wait" in run.stderr
+    assert "either --target uart:PORT, eth or pcie, or --no-wait" in run.stderr
     assert not (loader.folder / "calls").exists()

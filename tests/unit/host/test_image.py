@@ -28,7 +28,8 @@ from jalhost.models.convert import (
 )
 from jalhost.models.drafting import with_drafts
 from jalhost.models.image import GEOMETRY
-from jalhost.models.image_file import METADATA_KEY, load_image, save_image, seal
+from jalhost.models.image_file import load_image, save_image
+from jalhost.models.image_layout import METADATA_KEY, seal
 from jalhost.models.plan import Formats, free_matrices
 from jaltest.tiny import ARCHITECTURE, mixed_formats, tiny_image, tiny_model, tiny_tokenizer
 

@@ -12,8 +12,8 @@ from jalgateware.contract.isa import Format
 from jalhost.errors import ModelError, UsageError
 from jalhost.models.architecture import Architecture, Model
 from jalhost.models.choose_formats import choose_for_bytes, choose_for_divergence
-from jalhost.models.compiler import fold, unfold
 from jalhost.models.convert import convert, needed_bytes
+from jalhost.models.folding import fold, unfold
 from jalhost.models.llama2c import read_checkpoint
 from jalhost.models.plan import CLASSIFIER, Formats, Plan, free_matrices, uniform_formats
 from jalhost.models.quality import Quality, cut_text, measure, sample_texts

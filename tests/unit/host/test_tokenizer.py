@@ -14,7 +14,6 @@ from jalhost.models.tokenizer import (
     Tokenizer,
     from_tensors,
     read_tokenizer,
-    to_tensors,
 )
 from jaltest.tiny import tiny_tokenizer, write_tokenizer
 
@@ -115,7 +114,7 @@ def test_files_round_trip(tmp_path: Path) -> None:
 
 
 def test_tensors_round_trip() -> None:
-    assert from_tensors(to_tensors(TINY)) == TINY
+    assert from_tensors(TINY.tensors()) == TINY
 
 
 @pytest.mark.parametrize("missing", [1, 3, 9])

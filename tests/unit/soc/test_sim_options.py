@@ -31,6 +31,11 @@ def test_the_dram_decides_on_what_is_not_given() -> None:
     assert engine.port_fifo_words == DRAM_KINDS["sdr16"].engine["port_fifo_words"]
 
 
+def test_a_scope_is_asked_for() -> None:
+    assert not config().scope
+    assert config("--scope") == replace(SimulatorConfig(), scope=True)
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
