@@ -190,8 +190,10 @@ class NetlistSimulator:
             "POP": registers["output_pop"],
         }
         options = "--binary --timing -Wno-fatal --flatten --x-initial fast --top-module bench"
-        # Compiling takes the most time: many small files and functions, and no optimisation.
-        options += " -o bench --Mdir obj -CFLAGS -O0 --output-split 5000 --output-split-cfuncs 500 -j 2"
+        # Compiling takes the most time: no optimisation, small functions, and few files, as each
+        # reads the header with all nets.
+        options += " -o bench --Mdir obj -CFLAGS -O0 -j 2"
+        options += " --output-split 100000 --output-split-cfuncs 500"
         run(
             self.folder,
             [
