@@ -298,7 +298,7 @@ class Attention(LiteXModule):
     def _leave(self) -> None:
         """Behind a value pass: what to fold, and who leaves."""
         fold, leave, members = self.fold, self.leave, self.members
-        # A cycle behind, as it hangs on the word from DRAM; ``members`` still are those of the turn.
+        # A cycle behind, as it hangs on the word from DRAM; ``members`` are still the turn's.
         summed = Signal()
         self.sync += summed.eq(self.issued_all & self.is_value)
         done = delayed(self, summed, PRODUCTS + ValueSums.LATENCY - 1)
