@@ -101,7 +101,7 @@ class Loader(LiteXModule):
         embed, need_scale = Signal(), Signal()
         word, left = Signal(config.word_bits), Signal(max=max(BLOCK, config.kv_lanes) + 1)
         taken = Signal()
-        chunks = Signal(max=max(512, BLOCK * 2))
+        chunks, more = Signal(max=max(512, BLOCK * 2)), Signal()
         scale, member = Signal(SCALE.bits), Signal(max=config.lanes)
         words_left = Signal(max=max(2, config.words_per_block + 1))
         # The token row whose words come, and that whose elements leave.
@@ -117,9 +117,9 @@ class Loader(LiteXModule):
             parts = [data[8 * BLOCK * i :] for i in range(config.rows_parallel)]
             data = Mux(embed, Array(parts)[lane], data)
         self.comb += [
-            self.sink.ready.eq((left <= 1) & (chunks != 0)),
+            self.sink.ready.eq((left <= 1) & more),
             taken.eq(self.sink.valid & self.sink.ready),
-            self.busy.eq((chunks != 0) | (left != 0) | begin),
+            self.busy.eq(more | (left != 0) | begin),
             element_done.eq(left != 0),
         ]
         scales = Array([self.sink.data[8 * i : 8 * i + 8] for i in range(config.lanes)])
@@ -146,6 +146,7 @@ class Loader(LiteXModule):
                     If(
                         chunks == 1,
                         word_last.eq(1),
+                        more.eq(0),
                         If(row != self.last_row, begin.eq(1), row.eq(row + 1)),
                     ),
                 ),
@@ -153,6 +154,7 @@ class Loader(LiteXModule):
             If(
                 begin,
                 begin.eq(0),
+                more.eq(1),
                 need_scale.eq(embed),
                 chunks.eq(Mux(embed, self.blocks, self.words)),
                 member.eq(self._first_member),

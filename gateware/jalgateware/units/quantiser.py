@@ -1,5 +1,7 @@
 """Activation buffers: vectors quantised to MX blocks as they arrive, and their square sum."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
 from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal
 
@@ -48,6 +50,22 @@ class Narrow(LiteXModule):
             self.result.eq((shifted + 1) >> 1),
             If(shifted == (1 << ACTIVATION.bits) - 1, self.result.eq(ACTIVATION.maximum)),
         ]
+
+
+def highest_bit(module: LiteXModule, value: Any) -> Any:
+    """Number of the highest set bit of up to 32: of four bits at a time, which is the short way."""
+    bits = Signal(32)
+    groups = [bits[4 * i : 4 * i + 4] for i in range(8)]
+    upper, lower = Signal(3), Signal(2)
+    module.comb += bits.eq(value)
+    inner = []
+    for i, group in enumerate(groups):
+        place = Signal(2)
+        module.comb += place.eq(Cat(group[3] | (group[1] & ~group[2]), group[3] | group[2]))
+        module.comb += If(group != 0, upper.eq(i))
+        inner.append(place)
+    module.comb += lower.eq(Array(inner)[upper])
+    return Cat(lower, upper)
 
 
 class Quantiser(LiteXModule):
@@ -130,9 +148,8 @@ class Quantiser(LiteXModule):
         complete = self.valid & (self.last | (position == BLOCK - 1))
         kept = ACTIVATION.bits - 1
         shift = Signal(ACTIVATION_SHIFT_BITS)
-        # The last assignment wins: the highest set bit decides.
-        for i in range(kept, VECTOR.bits - 1):
-            self.comb += If(total[i], shift.eq(i + 1 - kept))
+        # A one below the first bit that needs a shift stands for none.
+        self.comb += shift.eq(highest_bit(self, Cat(1, total[kept:])))
         self.sync += [
             If(self.valid, magnitude.eq(total), position.eq(position + 1)),
             self.block_ready.eq(complete),
@@ -184,6 +201,7 @@ class Quantiser(LiteXModule):
         self.elements = []
         for lane, port in enumerate(self.stage_ports):
             narrow = Narrow()
+            narrow.value.reset_less = narrow.shift.reset_less = True
             self.add_module(f"narrow{lane}", narrow)
             self.comb += port.adr.eq(Cat(step, half))
             # Staged values are registered before the shifter; behind the vector's end they are 0.

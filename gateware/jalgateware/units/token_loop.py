@@ -36,7 +36,7 @@ class TokenLoop(LiteXModule):
     ``sample`` and ``tokens``, ``positions``, ``sequences`` of each token row; ``pass_ready``
     before, ``pass_done`` and ``sampled_tokens`` after; ``output`` {token, stream, cycles}: samples
     with the cycle in which they were drawn; ``cycles``: since the start.
-    Latency: 5 cycles from ``pass_done`` to the next ``pass_start``, and 2 for each row more;
+    Latency: 8 cycles from ``pass_done`` to the next ``pass_start``, and 4 for each row more;
     drafting takes the drafter's time. Throughput: one pass at a time. Overflow: none; a full output
     FIFO holds the next pass back.
     """
@@ -73,6 +73,22 @@ class TokenLoop(LiteXModule):
 
         # # #
 
+        self._state(rows)
+        self.drafter = Drafter(rows - 1) if rows > 1 else None
+        self._learnt = Signal(reset=1)
+        if self.drafter:
+            # Registered, as tokens come no sooner than every other cycle.
+            self.sync += self._learnt.eq(self.drafter.learn.ready | ~self._speculates)
+        self.fsm = FSM(reset_state="IDLE")
+        self._compare(rows)
+        self._begin(rows)
+        self._gather(rows)
+        self._collect(rows)
+        self._run()
+        self._emit()
+
+    def _state(self, rows: int) -> None:
+        """What is kept of streams, and of the row that is on."""
         # Of each stream: what it has, and whether it has not ended.
         self._position = Array([Signal(POSITION_BITS + 1) for _ in range(rows)])
         self._pending = Array([Signal(TOKEN_BITS) for _ in range(rows)])
@@ -81,17 +97,31 @@ class TokenLoop(LiteXModule):
         # The row that is being made or emitted, and its stream.
         self._row, self._stream = Signal(max=max(2, rows)), Signal(max=max(2, rows))
         self._prompting, self._some = Signal(), Signal()
-        self._single = self.streams <= 1
-        self._speculates = self._single & (self.most_drafts != 0) if rows > 1 else 0
+        self._single, self._speculates = Signal(), Signal()
+        self.sync += self._single.eq(self.streams <= 1)
+        if rows > 1:
+            self.sync += self._speculates.eq((self.streams <= 1) & (self.most_drafts != 0))
         self._drawn = Signal(CYCLE_BITS)
-        self.drafter = Drafter(rows - 1) if rows > 1 else None
-        self._learnt = (self.drafter.learn.ready | ~self._speculates) if self.drafter else 1
-        self.fsm = FSM(reset_state="IDLE")
-        self._begin(rows)
-        self._gather(rows)
-        self._collect(rows)
-        self._run()
-        self._emit()
+
+    def _compare(self, rows: int) -> None:
+        """Long comparisons, registered: they hold from two cycles behind what they compare."""
+        self._full = Array([Signal() for _ in range(rows)])
+        self._counted = Array([Signal() for _ in range(rows)])
+        self._able = Array([Signal() for _ in range(rows)])
+        self.sync += [
+            *[
+                full.eq(position >= self.context)
+                for full, position in zip(self._full, self._position, strict=True)
+            ],
+            *[
+                self._able[s].eq(self._alive[s] & (self._position[s] < self.context))
+                for s in range(rows)
+            ],
+            *[
+                counted.eq(generated + 1 >= self.generate_count)
+                for counted, generated in zip(self._counted, self._generated, strict=True)
+            ],
+        ]
 
     def _begin(self, rows: int) -> None:
         """Start of a run, and what comes next in it."""
@@ -148,7 +178,7 @@ class TokenLoop(LiteXModule):
         self.fsm.act(
             "GATHER",
             NextValue(self.shared, 1),
-            If(position >= self.context, NextValue(self._alive, 0), NextState("NEXT"))
+            If(self._full[self._stream], NextValue(self._alive, 0), NextState("NEXT"))
             .Elif(
                 prompt.valid & self._learnt,
                 accept.eq(1),
@@ -156,20 +186,18 @@ class TokenLoop(LiteXModule):
                 *self._put(prompt.token, position, self._stream),
                 NextValue(position, position + 1),
                 NextValue(self.sample, prompt.final),
+                NextState("GATHERED"),
                 If(prompt.final | (self._row == rows - 1), NextState("READY")),
             )
             .Else(self.waits.eq(~prompt.valid)),
         )
+        self.fsm.act("GATHERED", NextState("GATHER"))
         self._learn(accept, prompt.token)
 
     def _collect(self, rows: int) -> None:
         """The last sample of each stream."""
         stream, position = self._stream, self._position[self._stream]
-        full, live = Signal(), Signal()
-        self.comb += [
-            full.eq(position >= self.context),
-            live.eq(Array([self._alive[s] for s in range(rows)])[stream]),
-        ]
+        able = self._able[stream]
         then = [NextState("READY")]
         if self.drafter:
             then.append(If(self._speculates, NextState("LIMIT")))
@@ -180,15 +208,14 @@ class TokenLoop(LiteXModule):
             NextValue(self.sample, 1),
             NextValue(stream, stream + 1),
             If(
-                live,
-                If(full, *end).Else(
-                    *self._put(self._pending[stream], position, stream), NextValue(self._some, 1)
-                ),
-            ),
+                able,
+                *self._put(self._pending[stream], position, stream),
+                NextValue(self._some, 1),
+            ).Else(*end),
             If(
                 stream == rows - 1,
                 NextState("NEXT"),
-                If(self._some | (live & ~full), *then),
+                If(self._some | able, *then),
             ),
         )
         if self.drafter:
@@ -202,12 +229,12 @@ class TokenLoop(LiteXModule):
             drafter.clear.eq(self.start & ~self.running & self._speculates),
             wanted.eq(self.most_drafts),
             If(self.most_drafts > len(drafter.tokens), wanted.eq(len(drafter.tokens))),
-            by_context.eq(self.context - position - 1),
-            by_count.eq(self.generate_count - self._generated[0] - 1),
         ]
         # Registered: they are as they were behind the last sample.
         fewer = Signal.like(wanted)
         self.sync += [
+            by_context.eq(self.context - position - 1),
+            by_count.eq(self.generate_count - self._generated[0] - 1),
             fewer.eq(wanted),
             If(by_context < wanted, fewer.eq(by_context)),
             drafter.most.eq(fewer),
@@ -246,33 +273,46 @@ class TokenLoop(LiteXModule):
             "RUN",
             NextValue(self._row, 0),
             If(self._prompting, NextValue(self._row, self.last_row)),
+            NextValue(self._drawn, self.cycles),
             If(
                 self.pass_done,
-                NextValue(self._drawn, self.cycles),
                 NextState("NEXT"),
-                If(self.sample, NextState("EMIT")),
+                If(self.sample, NextState("LOOK")),
             ),
         )
 
     def _emit(self) -> None:
-        """Hands samples over: the prompt's, each stream's, or as many as the drafts were right."""
+        """Hands samples over: the prompt's, each stream's, or as many as the drafts were right.
+
+        A sample takes three cycles: whose it is, what is to be said of it, and out with it.
+        """
         row, rows = self._row, len(self.tokens)
-        sampled, stream = Signal(TOKEN_BITS), Signal.like(self._stream)
+        sampled, wanted = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
+        stream = Signal.like(self._stream)
         stops, ends, accept, right = Signal(), Signal(), Signal(), Signal()
         position, generated = self._position[stream], self._generated[stream]
-        for entry in self.stop_tokens:
-            self.comb += If(entry[31] & (entry[:TOKEN_BITS] == sampled), stops.eq(1))
-        self.comb += [
+        stopping = Signal(STOP_TOKENS)
+        self.comb += stops.eq(stopping != 0)
+        self.sync += [
             sampled.eq(Array(self.sampled_tokens)[row]),
+            wanted.eq(Array([*self.tokens[1:], 0])[row]),
             stream.eq(Array(self.sequences)[row]),
-            ends.eq(stops | (generated + 1 >= self.generate_count)),
+            *[
+                stopping[i].eq(entry[31] & (entry[:TOKEN_BITS] == sampled))
+                for i, entry in enumerate(self.stop_tokens)
+            ],
             # Whether the row behind this one has computed what is wanted.
-            right.eq(Array([*self.tokens[1:], 0])[row] == sampled),
+            right.eq(wanted == sampled),
+        ]
+        self.comb += [
+            ends.eq(stops | self._counted[stream]),
             self.output.token.eq(sampled),
             self.output.stream.eq(stream),
             self.output.cycles.eq(self._drawn),
         ]
         more = (row != self.last_row) & ~self._prompting & (~self.shared | (right & ~ends))
+        self.fsm.act("LOOK", NextState("JUDGE"))
+        self.fsm.act("JUDGE", NextState("EMIT"))
         self.fsm.act(
             "EMIT",
             self.output.valid.eq(self._learnt),
@@ -292,7 +332,7 @@ class TokenLoop(LiteXModule):
                     for s in range(rows)
                 ],
                 NextState("NEXT"),
-                If(more, NextValue(row, row + 1), NextState("EMIT")),
+                If(more, NextValue(row, row + 1), NextState("LOOK")),
             ),
         )
         self._learn(accept, sampled)
