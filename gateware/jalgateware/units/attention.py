@@ -151,7 +151,6 @@ class Attention(LiteXModule):
         own = Signal.like(self.turn)
         members = self.members
         self.comb += [
-            last_step.eq(self.step == members.last_step),
             last_word.eq(word == word_end),
             final.eq(local & (~self.shared | (own == self.last_row))),
             go.eq(self.running & (local | self.sink.valid)),
@@ -169,9 +168,11 @@ class Attention(LiteXModule):
             If(
                 go,
                 self.step.eq(self.step + 1),
+                last_step.eq(self.step + 1 == members.last_step),
                 If(
                     last_step,
                     self.step.eq(members.first_step),
+                    last_step.eq(members.first_step == members.last_step),
                     word.eq(word + 1),
                     If(
                         last_word,
@@ -186,6 +187,7 @@ class Attention(LiteXModule):
             If(
                 self.pass_start,
                 self.step.eq(members.first_step),
+                last_step.eq(members.first_step == members.last_step),
                 word.eq(0),
                 place.eq(0),
                 next_place.eq(1),

@@ -198,6 +198,13 @@ class Quantiser(LiteXModule):
                 block.eq(self.block_number),
             ),
         ]
+        # Which of a step's elements lie behind the vector's end, registered with the step.
+        beyond = Signal(parallel)
+        for lane in range(parallel):
+            self.sync += [
+                If(active, beyond[lane].eq((step + 1) * parallel + lane > count)),
+                If(start, beyond[lane].eq(lane > self.block_count)),
+            ]
         self.elements = []
         for lane, port in enumerate(self.stage_ports):
             narrow = Narrow()
@@ -207,7 +214,7 @@ class Quantiser(LiteXModule):
             # Staged values are registered before the shifter; behind the vector's end they are 0.
             self.sync += [
                 narrow.value.eq(port.dat_r),
-                If(step * parallel + lane > count, narrow.value.eq(0)),
+                If(beyond[lane], narrow.value.eq(0)),
                 narrow.shift.eq(shift),
             ]
             self.elements.append(narrow.result)

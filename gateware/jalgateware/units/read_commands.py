@@ -91,6 +91,8 @@ class ReadCommands(LiteXModule):
         self._hold, keep = Signal(), Signal()
         left, right = (Signal(ADDRESS_BITS, reset_less=True) for _ in range(2))
         self._step, self._next_block, self._next_head = Signal(), Signal(), Signal()
+        # Registered: a step more than there are bits adds nothing, and the product rests by then.
+        self._bits_left, self._nothing = Signal(), Signal()
         self._origin, self._product, self._multiplicand = (
             Signal(ADDRESS_BITS, reset_less=True) for _ in range(3)
         )
@@ -103,6 +105,7 @@ class ReadCommands(LiteXModule):
         self._embed = field["opcode"] == Opcode.EMBED
         head_words = self.registers[Register.HEAD_WORDS]
         self.comb += [
+            self._left.eq(self.source.address),
             total.eq(left + right),
             self._token.eq(Array(self.tokens)[self._row]),
             position.eq(Array(self.positions)[self._row]),
@@ -112,6 +115,8 @@ class ReadCommands(LiteXModule):
             If(self._done, self._row.eq(self._row + 1)),
             left.eq(self._left),
             right.eq(self._right),
+            self._bits_left.eq(self._multiplier != 0),
+            self._nothing.eq(self._product == 0),
             self._hold.eq(self._add),
             keep.eq(self._keep),
             If(self._hold, self.source.address.eq(total)),
@@ -175,10 +180,10 @@ class ReadCommands(LiteXModule):
             "MULTIPLY",
             If(
                 ~self._hold,
-                If(self._multiplier != 0, self._step.eq(1))
+                If(self._bits_left, self._step.eq(1))
                 .Elif(self._embed, NextState("GROUP"))
                 .Elif(~self._attend, NextState("ROTATION"))
-                .Elif(self._product == 0, *self._next_row)
+                .Elif(self._nothing, *self._next_row)
                 .Else(NextState("KEYS")),
             ),
         )
@@ -207,7 +212,6 @@ class ReadCommands(LiteXModule):
             "ROTATION",
             If(
                 ~self._hold,
-                self._left.eq(self.source.address),
                 self._right.eq(self._product),
                 self._add.eq(1),
                 NextState("COMMAND"),
@@ -241,7 +245,6 @@ class ReadCommands(LiteXModule):
             "GROUP_SCALES",
             If(
                 ~self._hold,
-                self._left.eq(self.source.address),
                 self._right.eq(group),
                 self._add.eq(1),
                 NextState("SCALES"),
@@ -251,7 +254,6 @@ class ReadCommands(LiteXModule):
             "SCALES",
             If(
                 ~self._hold,
-                self._left.eq(self.source.address),
                 self._right.eq(place),
                 *self._issue(1, self._add.eq(1), NextState("ELEMENTS")),
             ),
@@ -277,7 +279,6 @@ class ReadCommands(LiteXModule):
             "KEYS",
             If(
                 ~self._hold,
-                self._left.eq(self.source.address),
                 self._right.eq(self.registers[Register.VALUE_OFFSET]),
                 *self._issue(length, self._add.eq(1), NextState("VALUES")),
             ),

@@ -36,7 +36,7 @@ class TokenLoop(LiteXModule):
     ``sample`` and ``tokens``, ``positions``, ``sequences`` of each token row; ``pass_ready``
     before, ``pass_done`` and ``sampled_tokens`` after; ``output`` {token, stream, cycles}: samples
     with the cycle in which they were drawn; ``cycles``: since the start.
-    Latency: 8 cycles from ``pass_done`` to the next ``pass_start``, and 4 for each row more;
+    Latency: 9 cycles from ``pass_done`` to the next ``pass_start``, and 5 for each row more;
     drafting takes the drafter's time. Throughput: one pass at a time. Overflow: none; a full output
     FIFO holds the next pass back.
     """
@@ -81,6 +81,7 @@ class TokenLoop(LiteXModule):
             self.sync += self._learnt.eq(self.drafter.learn.ready | ~self._speculates)
         self.fsm = FSM(reset_state="IDLE")
         self._compare(rows)
+        self._make_rows(rows)
         self._begin(rows)
         self._gather(rows)
         self._collect(rows)
@@ -123,6 +124,16 @@ class TokenLoop(LiteXModule):
             ],
         ]
 
+        # Of the stream that is on, a cycle behind.
+        self._is_full, self._is_able = Signal(), Signal()
+        self._place, self._last_token = Signal(POSITION_BITS + 1), Signal(TOKEN_BITS)
+        self.sync += [
+            self._is_full.eq(self._full[self._stream]),
+            self._is_able.eq(self._able[self._stream]),
+            self._place.eq(self._position[self._stream]),
+            self._last_token.eq(self._pending[self._stream]),
+        ]
+
     def _begin(self, rows: int) -> None:
         """Start of a run, and what comes next in it."""
         self.comb += self.running.eq(~self.fsm.ongoing("IDLE"))
@@ -150,58 +161,81 @@ class TokenLoop(LiteXModule):
             NextValue(self._some, 0),
             NextValue(self._prompting, 0),
             If(alive == 0, NextState("IDLE"))
-            .Elif((alive & waiting) == 0, NextState("COLLECT"))
+            .Elif((alive & waiting) == 0, NextState("PICK"))
             .Elif(
                 self.prompt.valid,
                 NextValue(self._stream, self.prompt.stream),
                 NextValue(self._prompting, 1),
-                NextState("GATHER"),
+                NextState("LOCATE"),
             )
             .Else(self.waits.eq(1)),
         )
 
-    def _put(self, token: Any, position: Any, sequence: Any) -> list[Any]:
-        """Makes a row of the pass."""
+    def _put(self, token: Any) -> list[Any]:
+        """Makes a row of the pass; it is there a cycle later than the state behind."""
         row = self._row
         return [
-            NextValue(Array(self.tokens)[row], token),
-            NextValue(Array(self.positions)[row], position),
-            NextValue(Array(self.sequences)[row], sequence),
+            self._making.eq(1),
+            self._made_token.eq(token),
             NextValue(self.last_row, row),
             NextValue(row, row + 1),
+        ]
+
+    def _make_rows(self, rows: int) -> None:
+        """Writes what :meth:`_put` makes: many bits, so a cycle behind the state that says so."""
+        self._making, self._made_token = Signal(), Signal(TOKEN_BITS)
+        token, position = Signal(TOKEN_BITS), Signal(POSITION_BITS)
+        sequence, made = Signal.like(self._stream), Signal(rows)
+        self.comb += self._made_token.eq(self.prompt.token)
+        self.sync += [
+            token.eq(self._made_token),
+            position.eq(self._place),
+            sequence.eq(self._stream),
+            *[made[r].eq(self._making & (self._row == r)) for r in range(rows)],
+            *[
+                If(
+                    made[r],
+                    self.tokens[r].eq(token),
+                    self.positions[r].eq(position),
+                    self.sequences[r].eq(sequence),
+                )
+                for r in range(rows)
+            ],
         ]
 
     def _gather(self, rows: int) -> None:
         """Consecutive prompt tokens of a stream."""
         position, prompt = self._position[self._stream], self.prompt
         accept = Signal()
+        # Whether there is room for a token is known two cycles behind the one before.
+        self.fsm.act("GATHERED", NextState("LOCATE"))
+        self.fsm.act("LOCATE", NextState("GATHER"))
         self.fsm.act(
             "GATHER",
             NextValue(self.shared, 1),
-            If(self._full[self._stream], NextValue(self._alive, 0), NextState("NEXT"))
+            If(self._is_full, NextValue(self._alive, 0), NextState("NEXT"))
             .Elif(
                 prompt.valid & self._learnt,
                 accept.eq(1),
                 prompt.ready.eq(1),
-                *self._put(prompt.token, position, self._stream),
+                *self._put(prompt.token),
                 NextValue(position, position + 1),
                 NextValue(self.sample, prompt.final),
                 NextState("GATHERED"),
-                If(prompt.final | (self._row == rows - 1), NextState("READY")),
+                If(prompt.final | (self._row == rows - 1), NextState("SETTLE")),
             )
             .Else(self.waits.eq(~prompt.valid)),
         )
-        self.fsm.act("GATHERED", NextState("GATHER"))
         self._learn(accept, prompt.token)
 
     def _collect(self, rows: int) -> None:
         """The last sample of each stream."""
-        stream, position = self._stream, self._position[self._stream]
-        able = self._able[stream]
-        then = [NextState("READY")]
+        stream, able = self._stream, self._is_able
+        then = [NextState("SETTLE")]
         if self.drafter:
             then.append(If(self._speculates, NextState("LIMIT")))
         end = [If(stream == s, NextValue(self._alive[s], 0)) for s in range(rows)]
+        self.fsm.act("PICK", NextState("COLLECT"))
         self.fsm.act(
             "COLLECT",
             NextValue(self.shared, self._single),
@@ -209,9 +243,10 @@ class TokenLoop(LiteXModule):
             NextValue(stream, stream + 1),
             If(
                 able,
-                *self._put(self._pending[stream], position, stream),
+                *self._put(self._last_token),
                 NextValue(self._some, 1),
             ).Else(*end),
+            NextState("PICK"),
             If(
                 stream == rows - 1,
                 NextState("NEXT"),
@@ -226,13 +261,25 @@ class TokenLoop(LiteXModule):
         by_context, by_count = Signal(POSITION_BITS + 1), Signal(32)
         wanted, position = Signal.like(drafter.most), self._position[0]
         self.comb += [
-            drafter.clear.eq(self.start & ~self.running & self._speculates),
             wanted.eq(self.most_drafts),
             If(self.most_drafts > len(drafter.tokens), wanted.eq(len(drafter.tokens))),
         ]
         # Registered: they are as they were behind the last sample.
         fewer = Signal.like(wanted)
+        drafted = Signal()
         self.sync += [
+            # Registered, as they reach many bits.
+            drafter.clear.eq(self.start & ~self.running & self._speculates),
+            drafted.eq(self.fsm.ongoing("DRAFTING") & drafter.done),
+            *[
+                If(
+                    drafted & (drafter.count > i),
+                    self.tokens[i + 1].eq(token),
+                    self.positions[i + 1].eq(position + i + 1),
+                    self.sequences[i + 1].eq(0),
+                )
+                for i, token in enumerate(drafter.tokens)
+            ],
             by_context.eq(self.context - position - 1),
             by_count.eq(self.generate_count - self._generated[0] - 1),
             fewer.eq(wanted),
@@ -246,17 +293,8 @@ class TokenLoop(LiteXModule):
             "DRAFTING",
             If(
                 drafter.done,
-                *[
-                    If(
-                        drafter.count > i,
-                        NextValue(self.tokens[i + 1], token),
-                        NextValue(self.positions[i + 1], position + i + 1),
-                        NextValue(self.sequences[i + 1], 0),
-                    )
-                    for i, token in enumerate(drafter.tokens)
-                ],
                 NextValue(self.last_row, drafter.count),
-                NextState("READY"),
+                NextState("SETTLE"),
             ),
         )
 
@@ -267,6 +305,8 @@ class TokenLoop(LiteXModule):
             self.comb += If(accept, learn.valid.eq(self._speculates), learn.token.eq(token))
 
     def _run(self) -> None:
+        # What hangs on the rows, in registers of its own, is there with the start.
+        self.fsm.act("SETTLE", NextState("READY"))
         self.fsm.act("READY", If(self.pass_ready, NextState("START")))
         self.fsm.act("START", self.pass_start.eq(1), NextState("RUN"))
         self.fsm.act(

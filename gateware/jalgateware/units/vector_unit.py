@@ -388,6 +388,6 @@ class VectorUnit(LiteXModule):
             If(left != 0, left.eq(left - 1)),
             If(self.active | self.attention.valid, left.eq(way)),
         ]
-        self.comb += self.quiet.eq(
+        self.sync += self.quiet.eq(
             ~(self.command.valid | self.queue.source.valid | self.active) & (left == 0)
         )

@@ -235,4 +235,4 @@ def test_latency_from_a_pass_to_the_next(rows: int) -> None:
             yield
 
     bench.run(engine())
-    assert set(delays[rows:]) == {7 + 4 * (rows - 1)}
+    assert set(delays[rows:]) == {9 + 5 * (rows - 1)}
