@@ -1,6 +1,7 @@
 """A device: who it is, getting an image into it, running it, and its counters."""
 
 import logging
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS
 from jalgateware.golden.sampler import Sampling
 from jalhost.errors import DeviceError, DeviceRestarted, LinkError, ModelError, UsageError
 from jalhost.links.link import Link
+from jalhost.links.shared import SharedLink
 from jalhost.mailbox import Mailbox, Status
 from jalhost.mailbox_words import OutputEntry, prompt_words
 from jalhost.models.blob import Blob
@@ -88,7 +90,8 @@ class Device:
         ready_timeout_s: float = 10.0,
         patience_s: float = 5.0,
     ) -> None:
-        self._link = link
+        self._link = link = SharedLink(link)
+        self.bus_lock = threading.Lock()
         self._ready_timeout_s = ready_timeout_s
         self._mailbox = Mailbox(link, patience_s)
         fingerprint = read_device_fingerprint(link)
@@ -332,6 +335,11 @@ class Device:
         words = self._mailbox.read_steady(Field.COUNTERS, 2 * len(COUNTERS))
         pairs = zip(words[0::2], words[1::2], strict=True)
         return dict(zip(COUNTERS, (low | high << 32 for low, high in pairs), strict=True))
+
+    @property
+    def link(self) -> Link:
+        """The device's bus, for registers that are not the mailbox; threads may share it."""
+        return self._link
 
     def close(self) -> None:
         """Gives the link back."""

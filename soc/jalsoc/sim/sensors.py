@@ -15,8 +15,8 @@ BUS_HZ = 1_000_000
 STRETCH_S = 200e-6
 """Faster and less patient than on boards: each cycle takes the simulator's time."""
 
-MODEL_LOCATION = sensors.XADC_LOCATION
-"""There is no XADC in simulation."""
+MODEL_LOCATION = sensors.XADC_LOCATION - 1
+"""Place of the model's CSR bank."""
 
 ADDRESS_BITS = 8
 
