@@ -151,7 +151,7 @@ class I2cEngine(LiteXModule):
 class I2cMaster(LiteXModule):
     """A queue of commands, the engine behind it, and their registers.
 
-    Interface: ``scl_low`` and ``sda_low`` pull the lines down, ``scl`` and ``sda`` are their levels,
+    Interface: ``scl_low`` and ``sda_low`` pull the lines down; ``scl`` and ``sda`` are the levels
     of pins (:meth:`connect`) or of a model. Registers in the order of
     :class:`jalgateware.contract.sensors.BusRegister`.
     Errors: those of :class:`I2cEngine`; writing ``clear`` starts anew.

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -87,16 +87,6 @@ class Trace:
         """Least and most."""
         values = [sample.watts for sample in self.samples]
         return min(values), max(values)
-
-
-def join(traces: Iterable[Trace]) -> Trace:
-    """Traces behind each other, without the time between them."""
-    samples: list[Sample] = []
-    for trace in traces:
-        end = samples[-1].seconds if samples else 0.0
-        start = trace.samples[0].seconds
-        samples += [Sample(end + item.seconds - start, item.watts) for item in trace.samples]
-    return Trace(tuple(samples))
 
 
 class Sampler:

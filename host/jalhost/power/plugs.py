@@ -40,8 +40,8 @@ class Plug:
         connection = http.client.HTTPConnection(self._host, timeout=self._timeout_s)
         try:
             connection.request("GET", path)
-            response = connection.getresponse()
-            status, body = response.status, response.read(LONGEST_ANSWER)
+            with connection.getresponse() as response:
+                status, body = response.status, response.read(LONGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:
             reason = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
             raise LinkError(

@@ -83,7 +83,7 @@ class Controller:
             return self.direct.value(word)
         raise DeviceError(
             f"the controller at {self.address:#04x} gives voltages in format {form} of PMBus",
-            "linear is read, and direct with format=direct,m=...,b=...,r=...",
+            "linear is read, and direct with m=...,b=...,r=...",
         )
 
     def read_vi(self) -> tuple[float, float]:
@@ -129,22 +129,22 @@ def open_pmbus(
     place: str,
     page: int = 0,
     power: str = "vi",
-    format: str = "linear",  # noqa: A002 - the key in the meter's name
     m: float | None = None,
     b: float = 0.0,
     r: int = 0,
     interval: float = INTERVAL_S,
 ) -> PmbusMeter:
-    """The meter ``pmbus:ADDRESS[,page=N][,power=vi|pout|pin][,format=direct,m=...,b=...,r=...]``.
+    """The meter ``pmbus:ADDRESS[,page=N][,power=vi|pout|pin][,m=...,b=...,r=...]``.
+
+    ``m``, ``b``, ``r``: coefficients of the direct format; without, numbers are linear.
 
     Raises:
-        UsageError: the direct format lacks its coefficients, or there are some without it.
+        UsageError: coefficients without ``m``.
     """
     address = parse_address("pmbus", place)
-    if (format == "direct") != (m is not None) or m == 0:
+    if m is None and (b or r):
         raise UsageError(
-            f"the meter pmbus:{place} takes m, b and r with format=direct, and only with it",
-            "the chip's data sheet has them",
+            f"the meter pmbus:{place} takes b and r with m", "the chip's data sheet has all three"
         )
     direct = Direct(m, b, r) if m is not None else None
     return PmbusMeter(Controller(I2cBus(device), address, page, direct), power, interval)

@@ -3,12 +3,13 @@
 from typing import Any
 
 from jalhost.environment import POWER
-from jalhost.errors import DeviceError, EnvironmentProblem, LinkError
+from jalhost.errors import DeviceError, EnvironmentProblem, LinkError, UsageError
 from jalhost.power.meter import Source
 from jalhost.power.units import parse_power
 
 QUERY = "MEAS:POW?"
 TIMEOUT_S = 2.0
+OPEN_TIMEOUT_MS = 5000
 INTERVAL_S = 0.1
 BACKEND = "@py"
 """pyvisa-py: no vendor's library is needed."""
@@ -77,9 +78,14 @@ def open_scpi(
     """The meter ``scpi:RESOURCE``.
 
     Raises:
+        UsageError: the name is none of an instrument.
         EnvironmentProblem: pyvisa or its back end is not installed.
         LinkError: there is no such instrument.
     """
+    if "::" not in place:
+        raise UsageError(
+            f"{place!r} is no VISA resource", "for example scpi:TCPIP::192.168.1.60::INSTR"
+        )
     missing = POWER.missing()
     if missing:
         raise EnvironmentProblem(
@@ -88,9 +94,12 @@ def open_scpi(
         )
     import pyvisa
 
-    options: dict[str, Any] = {"timeout": round(1000 * timeout), "open_timeout": 5000}
-    if place.upper().endswith("::SOCKET") or place.upper().startswith("ASRL"):
-        options |= {"read_termination": "\n", "write_termination": "\n"}
+    options: dict[str, Any] = {
+        "timeout": round(1000 * timeout),
+        "open_timeout": OPEN_TIMEOUT_MS,
+        "read_termination": "\n",
+        "write_termination": "\n",
+    }
     try:
         resource = pyvisa.ResourceManager(visa).open_resource(place, **options)
     except (pyvisa.Error, OSError, ValueError) as error:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from jalhost.engine.target import Provenance, Target
 from jalhost.errors import UsageError
 from jalhost.power.estimate import Estimate, estimate, require_counters
-from jalhost.power.meter import Meter, Sampler, Source, Trace
+from jalhost.power.meter import Meter, Sampler, Source
 from jalhost.power.report import PowerReport
 from jalhost.power.sensors import device_of
 from jalhost.power.spec import MeterSpec, parse_meter
@@ -22,6 +22,7 @@ class Power:
         spec: the meter.
         target: what runs; with an image loaded where it is a simulator. None: nothing runs.
         clock: seconds of a clock that never goes back.
+        wait: between samples, as :class:`Sampler` takes it.
 
     Raises:
         UsageError: this target cannot be measured so.
@@ -33,11 +34,11 @@ class Power:
         spec: MeterSpec,
         target: Target | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], bool] | None = None,
     ) -> None:
-        self._target, self._clock = target, clock
+        self._target, self._clock, self._wait = target, clock, wait
         self._meter: Meter | None = None
         self._idle_w: float | None = None
-        self._trace: Trace | None = None
         self._sampler: Sampler | None = None
         self.simulated = False
         """Whether the figures are of a simulated board, whose time is not this computer's."""
@@ -77,7 +78,7 @@ class Power:
         if self._meter is None:
             yield
             return
-        with Sampler(self._meter, self._clock) as self._sampler:
+        with Sampler(self._meter, self._clock, self._wait) as self._sampler:
             yield
 
     def report(self, tokens: int | None = None, seconds: float | None = None) -> PowerReport:

@@ -52,6 +52,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _nonzero(text: str) -> float:
+    value = float(text)
+    if not value:
+        raise ValueError("it must not be 0")
+    return value
+
+
 def _unit(text: str) -> str:
     if text not in WATTS:
         raise ValueError(f"units are {', '.join(name for name in WATTS if name)}")
@@ -85,8 +92,7 @@ KINDS = {
         {
             "page": _count,
             "power": _one_of("vi", "pout", "pin"),
-            "format": _one_of("linear", "direct"),
-            "m": float,
+            "m": _nonzero,
             "b": float,
             "r": int,
             **INTERVAL,

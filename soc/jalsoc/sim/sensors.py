@@ -46,7 +46,7 @@ class Ina226Model(LiteXModule):
 
     Writes set the pointer; what else is written is taken and forgotten.
 
-    Interface: ``scl`` and ``sda`` are the lines' levels, ``scl_low`` and ``sda_low`` pull them down.
+    Interface: ``scl`` and ``sda`` are levels of the lines; ``scl_low`` and ``sda_low`` pull them.
     Registers: ``shunt`` and ``bus`` as the chip has them, ``fault`` of :class:`Fault`.
     """
 
@@ -88,15 +88,13 @@ class Ina226Model(LiteXModule):
         value = Signal(16)
         pull = Signal()
         content = Signal(16)
-        self.comb += Case(
-            pointer,
-            {
-                sensors.INA_SHUNT_REGISTER: content.eq(self._shunt.storage),
-                sensors.INA_BUS_REGISTER: content.eq(self._bus.storage),
-                **{where: content.eq(what) for where, what in sensors.INA226_IDENTITY.items()},
-                "default": content.eq(0),
-            },
-        )
+        registers: dict[Any, Any] = {
+            sensors.INA_SHUNT_REGISTER: self._shunt.storage,
+            sensors.INA_BUS_REGISTER: self._bus.storage,
+            **sensors.INA226_IDENTITY,
+            "default": 0,
+        }
+        self.comb += Case(pointer, {at: content.eq(what) for at, what in registers.items()})
         mine = Signal()
         self.comb += mine.eq((byte[1:] == address) & (self._fault.storage != Fault.SILENT))
         self.sync += [

@@ -1,7 +1,7 @@
 """The I2C master against the INA226's model, and against lines that somebody holds."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from litex.gen import LiteXModule
@@ -10,25 +10,28 @@ from migen import Signal, passive, run_simulation
 from jalgateware.contract import sensors
 from jalsoc.i2c import COMMAND, I2cEngine
 from jalsoc.sim.sensors import Fault, Ina226Model, bus_steps, shunt_steps
+from jaltest.gateware import Process
 
 QUARTER, PATIENCE = 4, 200
 ADDRESS = sensors.SIMULATED_RAIL.address
 LONGEST = 20_000
 
 
-class Bench(LiteXModule):
-    """Master and model on one bus; ``hold_scl`` and ``hold_sda`` pull, too."""
+class Bench:
+    """Master and model on one bus; ``hold_scl`` pulls, too."""
 
     def __init__(self) -> None:
-        self.engine, self.model = I2cEngine(QUARTER, PATIENCE), Ina226Model(ADDRESS)
-        self.hold_scl, self.hold_sda = Signal(), Signal()
+        self.module = module = LiteXModule()
+        module.engine = self.engine = I2cEngine(QUARTER, PATIENCE)
+        module.model = self.model = Ina226Model(ADDRESS)
+        self.hold_scl = Signal()
         self.scl, self.sda = Signal(), Signal()
-        self.comb += [
+        module.comb += [
             self.scl.eq(~(self.engine.scl_low | self.model.scl_low | self.hold_scl)),
-            self.sda.eq(~(self.engine.sda_low | self.model.sda_low | self.hold_sda)),
+            self.sda.eq(~(self.engine.sda_low | self.model.sda_low)),
         ]
         for end in (self.engine, self.model):
-            self.comb += [end.scl.eq(self.scl), end.sda.eq(self.sda)]
+            module.comb += [end.scl.eq(self.scl), end.sda.eq(self.sda)]
 
 
 def command(data: int = 0, **flags: int) -> dict[str, int]:
@@ -46,7 +49,7 @@ def register(pointer: int, address: int = ADDRESS) -> list[dict[str, int]]:
     ]
 
 
-def play(bench: Bench, commands: list[dict[str, int]]) -> Iterator[Any]:
+def play(bench: Bench, commands: list[dict[str, int]]) -> Process:
     """Gives the commands, and waits until they are over."""
     sink = bench.engine.sink
     for item in commands:
@@ -71,21 +74,23 @@ def play(bench: Bench, commands: list[dict[str, int]]) -> Iterator[Any]:
 
 def simulate(
     commands: list[dict[str, int]],
-    prepare: Callable[[Bench], Iterator[Any]] | None = None,
-    beside: Callable[[Bench], Iterator[Any]] | None = None,
+    prepare: Callable[[Bench], Process] | None = None,
+    beside: Callable[[Bench], Process] | None = None,
 ) -> dict[str, int]:
     bench = Bench()
     found: dict[str, int] = {}
 
-    def process() -> Iterator[Any]:
+    def process() -> Process:
         if prepare:
             yield from prepare(bench)
         yield from play(bench, commands)
         for name in ("received", "nack", "stuck", "scl_low", "sda_low"):
-            found[name] = yield getattr(bench.engine, name)
+            value = yield getattr(bench.engine, name)
+            assert value is not None
+            found[name] = value
 
     processes = [process()] + ([passive(beside)(bench)] if beside else [])
-    run_simulation(bench, processes)
+    run_simulation(bench.module, processes)
     return found
 
 
@@ -120,8 +125,8 @@ def test_nobody_at_an_address() -> None:
     assert found == {"received": 0, "nack": 1, "stuck": 0, "scl_low": 0, "sda_low": 0}
 
 
-def fail(fault: Fault) -> Callable[[Bench], Iterator[Any]]:
-    def prepare(bench: Bench) -> Iterator[Any]:
+def fail(fault: Fault) -> Callable[[Bench], Process]:
+    def prepare(bench: Bench) -> Process:
         yield bench.model._fault.storage.eq(int(fault))
         yield
 
@@ -139,7 +144,7 @@ def test_faults_end_in_an_error(fault: Fault, nack: int, stuck: int) -> None:
 
 
 def test_waits_for_a_device_that_holds_the_clock() -> None:
-    def stretch(bench: Bench) -> Iterator[Any]:
+    def stretch(bench: Bench) -> Process:
         for low in (40, 3, 0, 150, 20) * 100:
             while not (yield bench.engine.scl_low):
                 yield
@@ -168,11 +173,12 @@ def test_a_bit_takes_four_quarters() -> None:
     bench = Bench()
     falls: list[int] = []
 
-    def process() -> Iterator[Any]:
+    def process() -> Process:
         yield from play(bench, [command(ADDRESS << 1, start=1, stop=1)])
 
-    def watch() -> Iterator[Any]:
-        before, cycle = 1, 0
+    def watch() -> Process:
+        before: int | None = 1
+        cycle = 0
         while True:
             level = yield bench.scl
             if before and not level:
@@ -180,6 +186,6 @@ def test_a_bit_takes_four_quarters() -> None:
             before, cycle = level, cycle + 1
             yield
 
-    run_simulation(bench, [process(), passive(watch)()])
-    gaps = {later - sooner for sooner, later in zip(falls[1:], falls[2:], strict=False)}
+    run_simulation(bench.module, [process(), passive(watch)()])
+    gaps = {later - sooner for sooner, later in pairwise(falls[1:])}
     assert gaps == {4 * QUARTER}
