@@ -1,20 +1,29 @@
 """Meters on a board's sensor bus, and its sensors, on stand-ins for the chips."""
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from jalgateware.contract import sensors
 from jalgateware.contract.sensors import BusStatus
+from jalgateware.golden.sampler import Sampling
 from jalhost.engine.emulator import Emulator
+from jalhost.engine.hardware import device_info, run_on
+from jalhost.engine.target import Request, Sampled, TargetInfo
 from jalhost.errors import DeviceError, LinkError, UsageError
+from jalhost.models.blob import build_blob
 from jalhost.power import i2c
 from jalhost.power.i2c import signed
 from jalhost.power.meter import Meter, Source
 from jalhost.power.pmbus import Direct, linear11, linear16
 from jalhost.power.sensors import Reading, read_sensors
+from jalhost.power.session import open_power
 from jalhost.power.spec import parse_meter
 from jaltest.sensors import Pages, SensorDevice, Words, connect
+from jaltest.tiny import tiny_image
+
+IMAGE = tiny_image()
 
 INA226 = Words({1: 1000, 2: 4000, **sensors.INA226_IDENTITY})
 """0.25 A through 10 mΩ, at 5 V."""
@@ -175,6 +184,45 @@ def test_gateware_without_a_bus() -> None:
 def test_targets_without_a_device() -> None:
     with pytest.raises(UsageError, match="read through a board, and there is none"):
         parse_meter("ina226:0x40,shunt=0.01").open(None)
+
+
+# A run, and what is measured beside it over the same link.
+
+
+class Board(Emulator):
+    """A target with a stand-in for its device."""
+
+    def __init__(self, fake: SensorDevice) -> None:
+        super().__init__()
+        self.device = connect(fake)
+        self.device.transfer_image(build_blob(IMAGE, fake.config), lambda _: None)
+        self.device.load()
+
+    @property
+    def info(self) -> TargetInfo:
+        return device_info("board", self.device)
+
+    def run(self, request: Request) -> Generator[Sampled, None, None]:
+        yield from run_on(self.device, request)
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_a_run_and_its_meter_share_the_link(simulated: bool) -> None:
+    target = Board(board(sensor_set="simulated", simulated=simulated))
+    prompt = tuple(IMAGE.tokenizer.encode("the one"))
+    request = Request((prompt,), 24, Sampling())
+    expected = [item.token for item in target.run(request)]
+    with open_power("rails,interval=0.0001", target) as power:
+        for _ in range(3):
+            with power.run():
+                tokens = [item.token for item in target.run(request)]
+            report = power.report(len(tokens), 0.5 if power.simulated else None)
+            assert tokens == expected
+            assert report.samples >= 2
+            assert report.mean_w == pytest.approx(1.25)
+            assert report.simulated is simulated
+            # A simulated board's energy is that of its own time.
+            assert report.energy_j == pytest.approx(1.25 * (0.5 if simulated else report.seconds))
 
 
 # What a board is known to have.
