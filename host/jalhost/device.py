@@ -91,7 +91,8 @@ class Device:
         patience_s: float = 5.0,
     ) -> None:
         self._link = link = SharedLink(link)
-        self.bus_lock = threading.Lock()
+        self.sensor_lock = threading.RLock()
+        """Held by who uses the sensor bus: steps of several users must not mix."""
         self._ready_timeout_s = ready_timeout_s
         self._mailbox = Mailbox(link, patience_s)
         fingerprint = read_device_fingerprint(link)

@@ -188,7 +188,8 @@ def with_power(result: Result, power: "Power") -> Result:
     """
     rate, _ = result.tokens_per_s
     tokens = result.test.tokens
-    return replace(result, power=power.report(tokens, tokens / rate))
+    # Where there is a breakdown, the engine's last run was a part of it.
+    return replace(result, power=power.report(tokens, tokens / rate, result.breakdown))
 
 
 def make_tests(

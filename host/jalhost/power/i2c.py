@@ -15,7 +15,8 @@ WAIT_S = 10.0
 class I2cBus:
     """The sensor bus behind a link.
 
-    Several objects may use one device's bus, also in threads: transfers do not mix.
+    Several objects may use one device's bus, also in threads: transfers do not mix, and who needs
+    several of them together holds ``lock``.
 
     Args:
         device: whose bus it is.
@@ -26,7 +27,7 @@ class I2cBus:
 
     def __init__(self, device: Device) -> None:
         self._link: Link = device.link
-        self._lock = device.bus_lock
+        self.lock = device.sensor_lock
         number = sensor_set_number(device)
         if number is None:
             raise DeviceError(
@@ -65,7 +66,7 @@ class I2cBus:
             words += [1 << BusCommand.START | address << 1 | 1]
             words += [more] * (wanted - 1) + [1 << BusCommand.READ]
         words[-1] |= 1 << BusCommand.STOP
-        with self._lock:
+        with self.lock:
             status, received = self._run(words)
             if status >> BusStatus.STUCK & 1:
                 self._recover()

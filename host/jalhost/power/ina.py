@@ -10,8 +10,8 @@ from jalhost.power.i2c import I2cBus, signed
 from jalhost.power.meter import Source
 from jalhost.power.spec import parse_address
 
-INTERVAL_S = 0.02
-"""The chips convert in about 2 ms each; a link takes longer to read them."""
+INTERVAL_S = 0.05
+"""The chips convert in some milliseconds, but the link is the run's, too."""
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,15 @@ class Controller:
 
     def read_vi(self) -> tuple[float, float]:
         """Volts and amperes of the output."""
-        self.select()
-        return self.read_volts(), self.read(PmbusCommand.READ_IOUT)
+        with self.bus.lock:
+            self.select()
+            return self.read_volts(), self.read(PmbusCommand.READ_IOUT)
+
+    def read_power(self, command: PmbusCommand) -> float:
+        """Power, by the controller's own multiplication."""
+        with self.bus.lock:
+            self.select()
+            return self.read(command)
 
 
 class PmbusMeter:
@@ -116,9 +123,8 @@ class PmbusMeter:
         if self._power == "vi":
             volts, amperes = self._output.read_vi()
             return volts * amperes
-        self._output.select()
         command = {"pout": PmbusCommand.READ_POUT, "pin": PmbusCommand.READ_PIN}[self._power]
-        return self._output.read(command)
+        return self._output.read_power(command)
 
     def close(self) -> None:
         """Nothing: the link is the device's."""

@@ -1,7 +1,7 @@
 """Power of runs on a target, by a meter or by an estimate: for commands, and for other programs."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from jalhost.engine.target import Provenance, Target
@@ -81,7 +81,12 @@ class Power:
         with Sampler(self._meter, self._clock, self._wait) as self._sampler:
             yield
 
-    def report(self, tokens: int | None = None, seconds: float | None = None) -> PowerReport:
+    def report(
+        self,
+        tokens: int | None = None,
+        seconds: float | None = None,
+        counters: Mapping[str, int] | None = None,
+    ) -> PowerReport:
         """Figures of the last run.
 
         Args:
@@ -89,12 +94,13 @@ class Power:
             seconds: time that the energy is asked for, at the run's mean power: of a simulated
                 board its own time, of a benchmark that of the tokens that count. None: from the
                 run's start to its end.
+            counters: what an estimate is made from; None: the engine's, of its last run.
 
         Raises:
             JalError: the meter failed in the middle.
         """
         if self._meter is None:
-            return self._estimated(tokens, seconds)
+            return self._estimated(tokens, seconds, counters)
         assert self._sampler, "there was a run"
         trace = self._sampler.trace
         low, high = trace.range_w
@@ -118,9 +124,11 @@ class Power:
             parts_j=None,
         )
 
-    def _estimated(self, tokens: int | None, seconds: float | None) -> PowerReport:
+    def _estimated(
+        self, tokens: int | None, seconds: float | None, counters: Mapping[str, int] | None
+    ) -> PowerReport:
         assert self._target
-        counters = self._target.counters()
+        counters = counters or self._target.counters()
         assert counters is not None, "hardware, or its simulation, counts"
         found: Estimate = estimate(counters, self._target.info)
         scale = 1.0 if seconds is None or not found.seconds else seconds / found.seconds

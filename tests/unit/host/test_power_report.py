@@ -182,3 +182,11 @@ def test_the_page_has_all_keys_and_coefficients() -> None:
 
 def test_coefficients_are_found_by_their_symbols() -> None:
     assert coefficient("gap") == 14.0
+
+
+def test_estimates_of_given_counters() -> None:
+    twice = {name: 2 * count for name, count in COUNTERS.items()}
+    with open_power("estimate", Counting()) as power:
+        report = power.report(100, counters=twice)
+    assert report.seconds == 0.02
+    assert report.energy_j == pytest.approx(2 * estimate(COUNTERS, INFO).energy_j)
