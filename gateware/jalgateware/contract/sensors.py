@@ -94,7 +94,7 @@ class Rail:
         name: as the board's manual has it.
         chip: the sensor.
         address: on the bus, 7 bits.
-        volts: nominal.
+        volts: nominal; 0 where the board's user sets it.
         shunt_ohm: resistor across which the current is measured (INA chips).
         page: of the controller (PMBus).
     """
@@ -125,7 +125,7 @@ def _genesys2() -> tuple[Rail, ...]:
         ("VCC1V0", 0x45, 1.0),
         ("VCC1V5", 0x4C, 1.5),
         ("VCC1V8", 0x48, 1.8),
-        ("VADJ", 0x41, 1.2),
+        ("VADJ", 0x41, 0.0),
         ("VCC3V3", 0x44, 3.3),
         ("VCC5V0", 0x40, 5.0),
     )
@@ -134,9 +134,9 @@ def _genesys2() -> tuple[Rail, ...]:
 
 def _kc705() -> tuple[Rail, ...]:
     controllers = {
-        52: (("VCCINT_FPGA", 1.0), ("VCCAUX", 1.8), ("VCC3V3", 3.3), ("VADJ", 2.5)),
+        52: (("VCCINT_FPGA", 1.0), ("VCCAUX", 1.8), ("VCC3V3", 3.3), ("VADJ", 0.0)),
         53: (("VCC2V5_FPGA", 2.5), ("VCC1V5_FPGA", 1.5), ("MGTAVCC", 1.0), ("MGTAVTT", 1.2)),
-        54: (("VCCAUX_IO", 2.0), ("VCC_BRAM", 1.0), ("MGTVCCAUX", 1.8)),
+        54: (("VCCAUX_IO", 0.0), ("VCC_BRAM", 1.0), ("MGTVCCAUX", 1.8)),
     }
     return tuple(
         Rail(name, Chip.UCD9248, address, volts, page=page)

@@ -63,8 +63,8 @@ def read_sensors(target: Any) -> list[Reading]:
     bus, rails = I2cBus(device), _sensor_set(number).rails
     for rail in rails:
         volts, amperes = read_rail(bus, rail)
-        low, high = rail.volts * (1 - TOLERANCE), rail.volts * (1 + TOLERANCE)
-        found.append(Reading(rail.name, volts, "V", low, high))
+        limits = [rail.volts * (1 + off) if rail.volts else None for off in (-TOLERANCE, TOLERANCE)]
+        found.append(Reading(rail.name, volts, "V", *limits))
         found.append(Reading(rail.name, amperes, "A", None, None))
     return found
 

@@ -241,17 +241,21 @@ def test_boards_without_known_rails() -> None:
         meter("rails", board(sensor_set="of tomorrow"))
 
 
+VADJ = 1.2
+"""A supply that the board's user sets."""
+
+
 def genesys2() -> SensorDevice:
     rails = sensors.SENSOR_SETS["genesys2"].rails
     chips = {
-        rail.address: Words({1: 500, 2: round(rail.volts / 4e-3) << 3})  # 5 mV: 1 A
+        rail.address: Words({1: 500, 2: round((rail.volts or VADJ) / 4e-3) << 3})  # 5 mV: 1 A
         for rail in rails
     }
     return board(chips=chips, sensor_set="genesys2")
 
 
 def test_genesys2_adds_up_six_rails() -> None:
-    volts = 1.0 + 1.5 + 1.8 + 1.2 + 3.3 + 5.0
+    volts = 1.0 + 1.5 + 1.8 + VADJ + 3.3 + 5.0
     assert meter("rails", genesys2()).read_w() == pytest.approx(volts, rel=1e-3)
 
 
@@ -262,6 +266,7 @@ def test_readings_have_limits() -> None:
     assert core[:3] == ("VCC1V0", 1.0, "V")
     assert core[3:] == pytest.approx((0.95, 1.05))
     assert core.fine
+    assert ("VADJ", pytest.approx(VADJ), "V", None, None) in [tuple(item) for item in found]
     amperes = [item for item in found if item.unit == "A"]
     assert [item.value for item in amperes] == pytest.approx([1.0] * 6)
     assert {(item.low, item.high) for item in amperes} == {(None, None)}
