@@ -266,7 +266,9 @@ def test_readings_have_limits() -> None:
     assert core[:3] == ("VCC1V0", 1.0, "V")
     assert core[3:] == pytest.approx((0.95, 1.05))
     assert core.fine
-    assert ("VADJ", pytest.approx(VADJ), "V", None, None) in [tuple(item) for item in found]
+    (adjustable,) = [item for item in found if item.name == "VADJ" and item.unit == "V"]
+    assert adjustable.value == pytest.approx(VADJ)
+    assert (adjustable.low, adjustable.high, adjustable.fine) == (None, None, True)
     amperes = [item for item in found if item.unit == "A"]
     assert [item.value for item in amperes] == pytest.approx([1.0] * 6)
     assert {(item.low, item.high) for item in amperes} == {(None, None)}
