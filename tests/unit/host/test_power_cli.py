@@ -2,7 +2,9 @@
 
 import json
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from jalhost.cli.main import main
+from jalhost.errors import INTERRUPTED
 from jalhost.models.image_file import save_image
 from jalhost.power.report import PowerReport, PowerResult
+from jaltest.processes import wait_until_gone
 from jaltest.sensors import INSTRUMENT, RESOURCE
+from jaltest.texts import JALHOST
 from jaltest.tiny import tiny_image
 
 TWO_WATTS = "command:echo 2"
@@ -124,6 +129,24 @@ def test_one_line_where_it_fails(
     jalhost: Jalhost, arguments: list[str], code: int, parts: tuple[str, ...]
 ) -> None:
     assert_fails(jalhost("power", *arguments), code, *parts)
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    script, pids = tmp_path / "meter", tmp_path / "pids"
+    script.write_text(f"#!/bin/sh\necho $$ >> {pids}\necho 1\n")
+    script.chmod(0o755)
+    command = [*JALHOST, "power", "--meter", f"command:{script}", "--time", "60s"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while not pids.is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (INTERRUPTED, b"")
+    assert err == b"jalhost: interrupted\n"
+    for pid in pids.read_text().split():
+        wait_until_gone(int(pid))
 
 
 def generate(jalhost: Jalhost, model: str, *arguments: str) -> Run:
