@@ -110,6 +110,11 @@ class Device:
             self.stop()
         self.identity = self._identify(fingerprint)
 
+    @property
+    def link(self) -> Link:
+        """The way to it."""
+        return self._link
+
     def wait_until_ready(self) -> None:
         """Waits until the firmware takes commands, where it is known to start again.
 
@@ -336,11 +341,6 @@ class Device:
         words = self._mailbox.read_steady(Field.COUNTERS, 2 * len(COUNTERS))
         pairs = zip(words[0::2], words[1::2], strict=True)
         return dict(zip(COUNTERS, (low | high << 32 for low, high in pairs), strict=True))
-
-    @property
-    def link(self) -> Link:
-        """The device's bus, for registers that are not the mailbox; threads may share it."""
-        return self._link
 
     def close(self) -> None:
         """Gives the link back."""

@@ -50,7 +50,7 @@ def parse_gateware(text: str) -> Gateware:
         if SYSTEM.get(key) is str:
             system[key] = value
         elif SYSTEM.get(key) is bool:
-            system[key] = int(_switch(key, value))
+            system[key] = _switch(key, value)
         elif key in SYSTEM:
             system[key] = _number(key, value)
         else:

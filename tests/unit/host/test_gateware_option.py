@@ -18,7 +18,7 @@ def test_keys_of_the_engine_and_of_the_system() -> None:
     text = "tokens=4, mxfp4=true,attention_slots = 4,dram=ddr3x64,clock_hz=50_000_000,sensors=1"
     assert parse_gateware(text) == Gateware(
         {"tokens": 4, "mxfp4": True, "attention_slots": 4},
-        {"dram": "ddr3x64", "clock_hz": 50_000_000, "sensors": 1},
+        {"dram": "ddr3x64", "clock_hz": 50_000_000, "sensors": True},
         text,
     )
 
