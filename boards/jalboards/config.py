@@ -22,7 +22,8 @@ class BuildConfig:
     """One bitstream: the board, its clock, the engine, the UART's rate, the placer's seed.
 
     ``ethernet``: its address on the network, where it has Ethernet; ``pcie``: whether it has PCIe;
-    ``scope``: whether it has LiteScope's logic analyzer.
+    ``scope``: whether it has LiteScope's logic analyzer; ``sensors``: whether what the board
+    measures by itself is in.
 
     Raises:
         UsageError: a value is out of range, or does not fit the board.
@@ -36,6 +37,7 @@ class BuildConfig:
     ethernet: str | None = None
     pcie: bool = False
     scope: bool = False
+    sensors: bool = False
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
@@ -65,6 +67,12 @@ class BuildConfig:
                 )
         if self.ethernet is not None:
             check_address(self.ethernet)
+        if self.sensors and self.facts.sensors is None:
+            others = [board.name for board in all_boards() if board.sensors]
+            raise UsageError(
+                f"{self.board} has no sensors that are known",
+                f"boards with sensors: {', '.join(others)}",
+            )
 
     @property
     def facts(self) -> Board:
@@ -99,6 +107,7 @@ def configure(
     ip: str | None = None,
     pcie: bool | None = None,
     scope: bool = False,
+    sensors: bool = False,
 ) -> BuildConfig:
     """The board's own configuration with what is different.
 
@@ -120,4 +129,5 @@ def configure(
         ethernet=(ip or DEFAULT_IP) if ethernet else None,
         pcie=bool(board.pcie and board.pcie.default) if pcie is None else pcie,
         scope=scope,
+        sensors=sensors,
     )

@@ -131,6 +131,9 @@ def build(
     with_scope: Annotated[
         bool, typer.Option("--with-scope", help="LiteScope's logic analyzer on the engine.")
     ] = False,
+    with_sensors: Annotated[
+        bool, typer.Option("--with-sensors", help="Sensors of temperature and supplies.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Bundle.", show_default="BOARD.jalb")
     ] = None,
@@ -162,6 +165,8 @@ def build(
         arguments += ["--ip", ip]
     if with_scope:
         arguments.append("--with-scope")
+    if with_sensors:
+        arguments.append("--with-sensors")
     if with_pcie is not None:
         arguments.append("--with-pcie" if with_pcie else "--no-with-pcie")
     built = build_bundle(arguments, Stages())

@@ -92,6 +92,15 @@ class Simulator:
             self._explain(error)
             raise
 
+    def start(self) -> None:
+        """Starts a simulator without an image, unless one runs: for what needs a device alone.
+
+        Raises:
+            BuildError: the simulator cannot be built or does not start.
+            DeviceError: the simulated device does not work.
+        """
+        self.device = self.device or self._start(None)
+
     def run(self, request: Request) -> Generator[Sampled, None, None]:
         """Yields sampled tokens with the simulated system's cycle stamps.
 
@@ -119,7 +128,7 @@ class Simulator:
             self.process.close()
         self.device = self.process = None
 
-    def _start(self, blob: Blob) -> Device:
+    def _start(self, blob: Blob | None) -> Device:
         self.close()  # one that did not get ready
         process = self._start_process(blob)
         try:
@@ -139,14 +148,14 @@ class Simulator:
         assert name, "a simulator names what it was asked for"
         return open_link(name, LINK_TIMEOUT_S)
 
-    def _start_process(self, blob: Blob) -> SimulatorProcess:
-        """Returns a simulator that runs, with the image in its DRAM if it may lie there."""
+    def _start_process(self, blob: Blob | None) -> SimulatorProcess:
+        """Returns a simulator that runs, with an image in its DRAM if it may lie there."""
         with tempfile.NamedTemporaryFile(prefix="jalhost-", suffix=".blob") as file:
-            preload = None if self._way else Path(file.name)
-            if preload:
+            preload = None if self._way or blob is None else Path(file.name)
+            if preload and blob:
                 file.write(blob.data)
                 file.flush()
-            needed = IMAGE_OFFSET + blob.memory_for(self._config.tokens)
+            needed = IMAGE_OFFSET + (blob.memory_for(self._config.tokens) if blob else 0)
             link, system = self._way.partition("-")[0], self._gateware.system
             process = SimulatorProcess(self._config, preload, link, needed, system)
             # In this object's hands before the wait: an interrupt closes it.

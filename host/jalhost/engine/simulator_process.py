@@ -209,7 +209,11 @@ def complete_engine(engine: Mapping[str, Any], system: Mapping[str, str | int]) 
 def _system_options(engine: Mapping[str, Any], system: Mapping[str, str | int]) -> list[str]:
     options = ["--engine", json.dumps(dict(engine))]
     for name, value in system.items():
-        options += [f"--{name.replace('_', '-')}", str(value)]
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            options += [option] * value
+        else:
+            options += [option, str(value)]
     return options
 
 

@@ -49,6 +49,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     system.add_argument(
         "--link", default=default.link, help=f"besides UARTBone: {', '.join(LINKS)}"
     )
+    system.add_argument("--sensors", action="store_true", help="with a sensor bus")
     system.add_argument("--scope", action="store_true", help="with LiteScope's analyzer")
     system.add_argument("--trace-file", type=Path, help="writes waveforms (FST)")
     commands.add_parser("describe", parents=[system], help="only say what would be built")
@@ -85,6 +86,7 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         clock_hz=arguments.clock_hz,
         link=arguments.link,
         scope=arguments.scope,
+        sensors=arguments.sensors,
     )
     if config.dram_mib != SimulatorConfig.dram_mib:
         # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.

@@ -18,7 +18,7 @@ class SimulatorConfig:
 
     ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for. ``link``:
     what leads into the system besides the UARTBone, which always does. ``scope``: whether it has
-    LiteScope's logic analyzer.
+    LiteScope's logic analyzer. ``sensors``: whether it has a sensor bus, with a model on it.
 
     Raises:
         UsageError: a value is out of range.
@@ -30,6 +30,7 @@ class SimulatorConfig:
     clock_hz: int = 100_000_000
     link: str = "uart"
     scope: bool = False
+    sensors: bool = False
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""

@@ -58,6 +58,10 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
         from jalsoc.scope import add_scope
 
         add_scope(soc)
+    if config.sensors:
+        from jalsoc.sim.sensors import add_simulated_sensors
+
+        add_simulated_sensors(soc)
     return soc, platform
 
 
