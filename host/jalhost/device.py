@@ -106,6 +106,11 @@ class Device:
             self.stop()
         self.identity = self._identify(fingerprint)
 
+    @property
+    def mailbox(self) -> Mailbox:
+        """For what is asked of the firmware besides."""
+        return self._mailbox
+
     def wait_until_ready(self) -> None:
         """Waits until the firmware takes commands, where it is known to start again.
 
