@@ -147,13 +147,22 @@ class Bisection:
         golden, rows = self._golden, self._prober.rows
         tape = golden.memory[item.base * golden.config.lanes :]
         matrix = from_tape(tape, golden.config, item.rows, item.blocks, item.format)
-        starts: Sequence[int] = range(0, item.rows, rows)
-        shift = item.out_shift
-        if item.destination is Destination.LOGITS and len(starts) > MOST_SLICES:
-            starts = sorted({token - token % rows for token in self._sampled})
+        shift, wanted = item.out_shift, range(item.rows)
         if item.destination is Destination.LOGITS:
             shift = self._logit_shift()
-        return [self._slice(matrix, item, first, shift) for first in starts]
+            if item.rows > MOST_SLICES * rows:
+                return self.slices(matrix, item, shift, self._sampled)
+        return self.slices(matrix, item, shift, wanted)
+
+    def slices(
+        self, matrix: BlockMatrix, like: Instruction, shift: int, wanted: Sequence[int]
+    ) -> list[Slice]:
+        """Slices that have these rows of a matrix, as they leave the vector unit.
+
+        ``like``: its instruction. ``shift``: bits that are dropped.
+        """
+        starts = sorted({row - row % self._prober.rows for row in wanted})
+        return [self._slice(matrix, like, first, shift) for first in starts]
 
     def _logit_shift(self) -> int:
         """Bits that logits drop to fit: theirs are below 2**15 in whole numbers."""

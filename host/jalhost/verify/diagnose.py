@@ -14,8 +14,10 @@ from jalhost.progress import Report
 from jalhost.verify.bisect import Bisection, Difference, difference_place
 from jalhost.verify.cache import CacheDifference, compare_cache
 from jalhost.verify.dram import DeviceDram
+from jalhost.verify.explain import Explanation, WrongWord
 from jalhost.verify.golden import STEPS, Golden
 from jalhost.verify.lane_test import LaneTest, LaneVerdict
+from jalhost.verify.places import blob_place
 from jalhost.verify.probe import Passed, Prober, row_results
 from jalhost.verify.report import Cause, Finding, Place
 from jalhost.verify.stuck import StuckBit, with_stuck_bit
@@ -169,7 +171,7 @@ class Diagnosis:
             return [self._too_far(symptom, error)]
         if found is None:
             return [self._between(here, symptom, passed)]
-        return [self._cause(found, passed)]
+        return [self._cause(found, passed, prober)]
 
     def _cut(self, text: Text, end: int) -> Text:
         """The text up to a position; what follows there is only known at its end."""
@@ -258,14 +260,42 @@ class Diagnosis:
                 return index, element, int(right[element]), int(wrong[element])
         return None
 
-    def _cause(self, found: Difference, passed: Passed) -> Finding:
+    def _cause(self, found: Difference, passed: Passed, prober: Prober) -> Finding:
         golden = self._golden
         place = difference_place(golden, found, passed)
         where = (
             f"instruction {found.instruction} ({place.name}), position {place.position}, token row"
             f" {found.token_row}, element {found.element}: {found.got} instead of {found.expected}"
         )
-        return self._unit(place, where)
+        explanation = Explanation(golden, prober, passed, found)
+        tape = self._dram.origin + self._blob.header.tape_offset
+        wrong = explanation.wrong_word(tape // golden.config.lanes)
+        if wrong:
+            return self._wrong_word(wrong, place, where)
+        return self._unit(replace(place, unit=explanation.unit() or place.unit), where)
+
+    def _wrong_word(self, wrong: WrongWord, place: Place, where: str) -> Finding:
+        """DRAM is right, and what the engine got is not."""
+        header, lanes = self._blob.header, self._golden.config.lanes
+        offset = header.tape_offset + wrong.word * lanes
+        here = blob_place(header, self._golden.layout, self._golden.config, offset)
+        distance = wrong.instead - wrong.word
+        other = "before it" if distance < 0 else "behind it"
+        return Finding(
+            Cause.READ,
+            f"a word of DRAM was lost on its way to the engine: that of {here} (DRAM offset"
+            f" 0x{self._dram.origin + offset:x}) arrived as the one {abs(distance)} {other};"
+            f" first seen at {where}",
+            "DRAM has it right: look at the timing of the DRAM controller's ports",
+            replace(
+                place,
+                unit="DRAM read port",
+                tensor=here.tensor,
+                row=here.row,
+                column=here.column,
+                dram_offset=self._dram.origin + offset,
+            ),
+        )
 
     def _unit(self, place: Place, where: str) -> Finding:
         return Finding(

@@ -6,8 +6,8 @@ A fault is one of
   word of weights) computes is stuck at VALUE.
 - ``table:NAME:INDEX:BIT``: bit BIT of entry INDEX of a look-up table of
   :mod:`jalgateware.contract.tables` is inverted.
-- ``drop-word:PORT.N``: of each run, the engine's read port PORT loses its word N (from 0) and gives
-  the word before it twice.
+- ``drop-word:PORT.N``: of each run, the engine's read port PORT loses its word N (counted from 0,
+  and not that one, as none is before it) and gives the word before it twice.
 
 All faults share a build. Tables lie in files that the simulator reads when it starts, and so does a
 small memory that faults of the other kinds are read from, which only this build has. What selects a
@@ -26,7 +26,7 @@ from jalhost.errors import UsageError
 
 FORMS = "lane:ROW.LANE:BIT=VALUE, table:NAME:INDEX:BIT or drop-word:PORT.N"
 
-ANY_FAULT = "drop-word:0.0"
+ANY_FAULT = "drop-word:0.1"
 """Stands for all faults where a system is elaborated: any engine has it."""
 
 MEMORY = "faults"
@@ -69,6 +69,8 @@ def parse_fault(text: str, engine: EngineConfig) -> Fault:
         port, word = map(int, found.groups())
         _below("read port", port, engine.read_ports, text)
         _below("word", word, 1 << 32, text)
+        if word == 0:
+            raise UsageError(f"fault {text}: there is no word before word 0", "choose a later one")
         return Fault((0, 0, 0, ENABLE | port, word) + (0,) * (WORDS - 5))
     if found := re.fullmatch(r"table:(\w+):(\d+):(\d+)", text):
         entries, width = _table(found[1])
