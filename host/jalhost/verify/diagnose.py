@@ -160,15 +160,16 @@ class Diagnosis:
         self._report(
             f"position {start}: looking at {', '.join(map(self._golden.name, candidates))} ..."
         )
-        unsound = [verdict for verdict in LaneTest(prober).run() if not verdict.sound]
-        if unsound:
-            return [self._lane(verdict, candidates, passed, prober) for verdict in unsound]
         sampled = (text.following, *([] if symptom.sampled is None else [symptom.sampled]))
         bisection = Bisection(self._golden, prober, passed, sampled)
         try:
-            found = bisection.first(candidates)
+            # Lanes first: what they compute wrongly they would write out wrongly.
+            unsound = [verdict for verdict in LaneTest(prober).run() if not verdict.sound]
+            found = None if unsound else bisection.first(candidates)
         except DeviceError as error:
             return [self._too_far(symptom, error)]
+        if unsound:
+            return [self._lane(verdict, candidates, passed, prober) for verdict in unsound]
         if found is None:
             return [self._between(here, symptom, passed)]
         return [self._cause(found, passed, prober)]

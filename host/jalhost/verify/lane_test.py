@@ -1,8 +1,8 @@
 """Which lane multiplies wrongly: a matrix that shows each bit of each product on its own.
 
-The activations are all 1. Row r of the matrix has -1 in column r and zeros elsewhere, so each lane
-computes 0 in all words but those of its columns, and there -1: each bit of its products is seen
-as 0 and as 1. What a stuck bit makes of these rows is different for each lane, bit and value.
+The activations are all 1. Each bundle of rows has -1 in one column and zeros elsewhere, so a lane
+multiplies to 0 in all bundles but those of its columns, and there to -1: each bit of its products
+is seen as 0 and as 1. What a stuck bit makes of the rows is different for each lane, bit and value.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import BLOCK, ELEMENTS, KV, SCALE_BIAS, VECTOR, WEIGHT
 from jalgateware.contract.isa import Format, Instruction, Opcode, Source
+from jalgateware.contract.tape import rows_together
 from jalgateware.golden.mx import BlockMatrix, to_tape
 from jalhost.verify.probe import Prober, Slice, Values
 from jalhost.verify.stuck import StuckBit, deviation, product_bits
@@ -24,17 +25,26 @@ LEVELS = (0, 6)
 Dots = npt.NDArray[np.int64]
 
 
-def pattern(rows: int) -> npt.NDArray[np.int8]:
-    """The matrix (rows, 32): -1 on the diagonal, zeros behind it."""
+def pattern_rows(config: EngineConfig) -> int:
+    """Rows of the matrix: a bundle for each column of a block."""
+    return BLOCK * rows_together(config, Format.MXFP4 if config.mxfp4 else Format.MXINT8)
+
+
+def pattern(config: EngineConfig, form: Format, rows: int) -> npt.NDArray[np.int8]:
+    """The matrix (rows, 32): bundle by bundle -1 in the next column, zeros behind them.
+
+    Of two MXFP4 rows that share products only the lower one has it: then a product is all ones.
+    """
+    bundle = rows_together(config, form)
     elements = np.zeros((rows, BLOCK), dtype=np.int8)
-    numbers = np.arange(min(rows, BLOCK))
-    elements[numbers, numbers] = -1
+    numbers = np.arange(0, BLOCK * bundle, 2 if form is Format.MXFP4 else 1)
+    elements[numbers, numbers // bundle] = -1
     return elements
 
 
 def dots(config: EngineConfig, form: Format, rows: int, stuck: StuckBit | None) -> Dots:
     """Sums of the rows' products (rows,), with a stuck bit in the lanes, or without."""
-    elements = pattern(rows).astype(np.int64)[None]
+    elements = pattern(config, form, rows).astype(np.int64)[None]
     sums = elements.sum(axis=2)
     if stuck:
         sums = sums + deviation(config, form, elements, np.ones((1, BLOCK), dtype=np.int64), stuck)
@@ -76,8 +86,8 @@ class LaneTest:
         self._prober = prober
         self._config = prober.golden.config
         self._forms = list(Format) if self._config.mxfp4 else [Format.MXINT8]
-        # Whole slices: those behind the diagonal are zeros.
-        self._rows = -(-BLOCK // prober.rows) * prober.rows
+        # Whole slices: rows behind the pattern are zeros.
+        self._rows = -(-pattern_rows(self._config) // prober.rows) * prober.rows
 
     def run(self) -> list[LaneVerdict]:
         """Verdicts on all token rows.
@@ -110,7 +120,7 @@ class LaneTest:
     def _slices(self) -> list[Slice]:
         rows, found = self._prober.rows, []
         for form in self._forms:
-            elements = pattern(self._rows)[:, None]
+            elements = pattern(self._config, form, self._rows)[:, None]
             scale = SCALE_BIAS + ELEMENTS[form].fraction
             for level in LEVELS:
                 for first in range(0, self._rows, rows):

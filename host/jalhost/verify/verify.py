@@ -9,7 +9,7 @@ from jalhost.errors import DeviceError, LinkError, UsageError
 from jalhost.models.blob import Blob, build_blob
 from jalhost.models.image import Image
 from jalhost.progress import Report
-from jalhost.verify.cache import CacheDifference, compare_cache
+from jalhost.verify.cache import compare_cache
 from jalhost.verify.diagnose import Diagnosis, Text
 from jalhost.verify.dram import DeviceDram
 from jalhost.verify.golden import Golden
@@ -88,18 +88,24 @@ class Verifier:
         self._check_weights(device, dram, blob, golden)
         drafts = choose_drafts(None, 1, config.tokens)
         request = Request((tuple(tokens),), max_tokens, sampling, drafts)
-        got = self._generate(request)
-        right = _common(got, expected)
+        right = self._check_tokens(self._generate(request), expected)
         # What was read is the same up to here, and so must be what was computed from it.
         length = min(len(tokens) + right, len(tokens) + len(expected) - 1)
-        wrong = self._check(golden, dram, blob, length, right, got, expected)
+        wrong = compare_cache(golden, dram, blob.header, 0, length)
+        what = f"keys and values of {length} positions are right"
+        if wrong:
+            what = f"{len(wrong):,} elements differ: first {wrong[0]}"
+        self._stage("cache", not wrong, what)
         self._counts = len(expected), length
-        if self._stages[-1].passed and self._stages[-2].passed:
+        if right == len(expected) and not wrong:
             return
         read = (*tokens, *expected)[:length]
         text = Text(tuple(read), expected[length - len(tokens)], sampling)
         diagnosis = Diagnosis(golden, device, dram, blob, self._report)
-        self._findings += diagnosis.findings(text, wrong)
+        try:
+            self._findings += diagnosis.findings(text, wrong)
+        except DeviceError as error:
+            self._findings.append(Finding(Cause.UNIT, f"it stops: {error.what}", error.hint))
 
     def _check_weights(self, device: Device, dram: DeviceDram, blob: Blob, golden: Golden) -> None:
         """Compares the image in DRAM, and mends it for what follows."""
@@ -112,7 +118,7 @@ class Verifier:
             self._target.load(self._image)
             self._stage("weights", True, f"{len(blob.data):,} bytes in DRAM are right")
             return
-        self._stage("weights", False, f"{len(damage):,} bytes in DRAM are wrong")
+        self._stage("weights", False, f"damaged bytes in DRAM: {len(damage):,}")
         stuck = False
         try:
             self._target.load(self._image)
@@ -129,31 +135,19 @@ class Verifier:
             self._report(f"the run failed: {error.what}")
             return []
 
-    def _check(
-        self,
-        golden: Golden,
-        dram: DeviceDram,
-        blob: Blob,
-        length: int,
-        right: int,
-        got: Sequence[int],
-        expected: Sequence[int],
-    ) -> list[CacheDifference]:
-        """The stages ``tokens`` and ``cache``."""
+    def _check_tokens(self, got: Sequence[int], expected: Sequence[int]) -> int:
+        """Returns how many are right; more or fewer than expected are no more right than others."""
+        right = _common(got, expected)
         if len(got) == right == len(expected):
             self._stage("tokens", True, f"{right} tokens are right")
-        elif right < len(got) and right < len(expected):
+        elif right < min(len(got), len(expected)):
             what = f"token {right} is {got[right]} instead of {expected[right]}"
             self._stage("tokens", False, what)
         else:
             what = f"{len(got)} tokens came instead of {len(expected)}"
             self._stage("tokens", False, what)
-        wrong = compare_cache(golden, dram, blob.header, 0, length)
-        if wrong:
-            self._stage("cache", False, f"{len(wrong):,} elements differ: first {wrong[0]}")
-        else:
-            self._stage("cache", True, f"keys and values of {length} positions are right")
-        return wrong
+            return min(right, len(expected) - 1)
+        return right
 
     def _stage(self, name: str, passed: bool, what: str) -> None:
         self._stages.append(Stage(name, passed, what))
