@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from jalhost.models.blob import build_blob
 from jalhost.models.image_file import save_image
 from jalhost.verify.golden import Golden
 from jalhost.verify.probe import GREEDY
-from jalhost.verify.report import Cause, Finding, Verification
+from jalhost.verify.report import KEYS, Cause, Finding, Verification
 from jalhost.verify.soak import Plan, Soak
 from jalhost.verify.soak_log import SoakLog
 from jalhost.verify.verify import Verifier
@@ -28,7 +29,7 @@ from jaltest.tiny import tiny_image
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "tokens": 2,
     "max_dim": 64,
     "max_hidden": 96,
@@ -209,8 +210,8 @@ def port_words(golden: Golden, tokens: list[int]) -> list[list[int]]:
 def test_lost_word(bench: Callable[[str], Bench]) -> None:
     golden = Golden(IMAGE, ENGINE)
     words = port_words(golden, IMAGE.tokenizer.encode(PROMPT)[:2])
-    # Somewhere in the second layer, where the words hold elements.
-    start = golden.layout.matrices["1.output"][1]
+    # In the first layer: what the last one makes of a pass that is not sampled, nobody sees.
+    start = golden.layout.matrices["0.gate_up"][1]
     header = build_blob(IMAGE, ENGINE).header
     first = (IMAGE_OFFSET + header.tape_offset) // ENGINE.lanes + start
     number = next(i for i, word in enumerate(words[1]) if word > first + 40)
@@ -244,6 +245,10 @@ def test_command_line(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == DeviceError.exit_code, run.stderr
     found = json.loads(run.stdout)
+    assert list(found) == KEYS["Verification"]
+    assert {tuple(stage) for stage in found["stages"]} == {tuple(KEYS["Stage"])}
+    assert [list(finding) for finding in found["findings"]] == [KEYS["Finding"]]
+    assert list(found["findings"][0]["place"]) == KEYS["Place"]
     assert found["passed"] is False
     assert found["target"] == "sim"
     assert found["findings"][0]["cause"] == "lane"

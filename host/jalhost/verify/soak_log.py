@@ -81,17 +81,12 @@ class SoakLog:
     def __init__(self, path: Path | None, resume: bool) -> None:
         self.totals = Totals()
         self.start: dict[str, Any] | None = None
+        self._path, self._whole = path, 0
         self._file: IO[str] | None = None
-        if path is None:
-            return
-        if resume:
+        if path is not None and resume:
             self._continue(path)
-        elif path.exists():
+        elif path is not None and path.exists():
             raise UsageError(f"{path} is there already", "give another --log, or --resume it")
-        try:
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
     def _continue(self, path: Path) -> None:
         try:
@@ -110,13 +105,25 @@ class SoakLog:
         for line in lines:
             if line["event"] == "round":
                 self.totals.add(line)
-        if rest:
-            # A line that was being written when the power went: what it said is lost.
-            with path.open("r+b") as file:
-                file.truncate(len(whole) + 1)
+        # A line that was being written when the power went: what it said is lost.
+        self._whole = len(data) - len(rest)
+
+    def _open(self, path: Path) -> IO[str]:
+        try:
+            file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        file.truncate(self._whole)
+        return file
 
     def write(self, event: str, **values: Any) -> None:
-        """Appends a line; it is in the file when this returns."""
+        """Appends a line; it is in the file when this returns, and the file there from then on.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        if self._path and not self._file:
+            self._file = self._open(self._path)
         if self._file:
             self._file.write(json.dumps({"event": event} | values) + "\n")
             self._file.flush()
