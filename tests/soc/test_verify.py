@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import Destination, Instruction, Opcode
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalgateware.contract.tape import block_address, row_block
+from jalgateware.golden.sampler import Sampling
 from jalhost.engine.hardware import Board
 from jalhost.engine.target import Request, Sampled
 from jalhost.errors import DeviceError
+from jalhost.mailbox_words import OutputEntry
 from jalhost.models.blob import build_blob
 from jalhost.models.image_file import save_image
 from jalhost.verify.golden import Golden
@@ -129,7 +131,7 @@ def test_sound_system_flipped_weight_and_changed_key(bench: Callable[[str], Benc
     system, golden = bench(NOTHING), Golden(IMAGE, ENGINE)
     found = system.verify()
     assert found.passed, found
-    assert [stage.name for stage in found.stages] == ["weights", "tokens", "cache"]
+    assert [stage.name for stage in found.stages] == ["weights", "tokens", "cache", "lanes"]
     assert (found.tokens, found.provenance, found.findings) == (TOKENS, "simulated", ())
 
     offset = element_address(golden, "1.gate_up", 37, 45)
@@ -232,6 +234,38 @@ def test_wrong_table(bench: Callable[[str], Bench], fault: str, name: str, unit:
     finding = only(bench(fault).verify())
     assert finding.cause is Cause.UNIT
     assert (finding.place.name, finding.place.unit) == (name, unit)
+
+
+def test_sampler_and_an_engine_that_hangs(
+    bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sampling is asked for is changed on the way; then no run comes to its end."""
+    system = bench(NOTHING)
+    device, run = system.board.device, system.board.device.run
+
+    def other(
+        prompts: Sequence[Sequence[int]],
+        number: int,
+        sampling: Sampling,
+        drafts: int = 0,
+        position: int = 0,
+    ) -> Iterator[OutputEntry]:
+        if sampling.inverse_temperature:
+            sampling = Sampling.from_temperature(3.0, 99)
+        yield from run(prompts, number, sampling, drafts, position)
+
+    monkeypatch.setattr(device, "run", other)
+    verifier = Verifier(system.board, IMAGE, lambda _: None)
+    finding = only(verifier.run(PROMPT, TOKENS, 1.0, 3))
+    assert (finding.cause, finding.place.unit) == (Cause.UNIT, "sampler")
+
+    def hang(*_: object) -> Iterator[OutputEntry]:
+        raise DeviceError("the engine hangs", "look at its console")
+
+    monkeypatch.setattr(device, "run", hang)
+    finding = only(system.verify())
+    assert (finding.cause, finding.hint) == (Cause.UNIT, "look at its console")
+    assert "the engine hangs" in finding.what
 
 
 def test_command_line(tmp_path: Path) -> None:

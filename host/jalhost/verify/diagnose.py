@@ -8,7 +8,7 @@ import numpy as np
 from jalgateware.contract.isa import Opcode
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
-from jalhost.errors import DeviceError, LinkError
+from jalhost.errors import DeviceError
 from jalhost.models.blob import Blob
 from jalhost.progress import Report
 from jalhost.verify.bisect import Bisection, Difference, difference_place
@@ -95,6 +95,20 @@ class Diagnosis:
         finally:
             prober.restore()
 
+    def lanes(self) -> list[Finding]:
+        """What is wrong with the lanes, where the text does not show it.
+
+        Raises:
+            DeviceError: the device failed, or has no room for the test.
+        """
+        prober = Prober(self._golden, self._device, self._dram, self._blob)
+        try:
+            verdicts = LaneTest(prober).run()
+        finally:
+            prober.restore()
+        nowhere = Passed((), 0)
+        return [self._lane(item, (), nowhere, prober) for item in verdicts if not item.sound]
+
     def _run(self, text: Text, start: int) -> Symptom:
         """Reads the text from a position on, whose predecessors are in the cache."""
         entries = self._device.run([text.tokens[start:]], 1, text.sampling, 0, start)
@@ -121,31 +135,27 @@ class Diagnosis:
                 "look at clock, supply and temperature; jalhost soak shows how often it happens",
                 place,
             )
-        more = f", and {len(before) - 1} more elements" if len(before) > 1 else ""
-        stuck = not self._keeps(first.offset)
+        return self._changed(before)
+
+    def _changed(self, elements: Sequence[CacheDifference]) -> Finding:
+        """Keys or values that DRAM does not have as they were written."""
+        first = elements[0]
+        place = first.place(self._dram.origin)
+        more = f", and {len(elements) - 1} more elements" if len(elements) > 1 else ""
         return Finding(
             Cause.CACHE,
             f"the KV cache changed in DRAM after it was written: {first}, DRAM offset"
             f" 0x{place.dram_offset or 0:x}{more}",
-            "this place of DRAM does not keep what is written: test this DRAM, lower its clock"
-            if stuck
-            else "this place keeps what is written now; jalhost soak shows how often it happens",
+            "this place keeps what is written now; jalhost soak shows how often it happens"
+            if self._dram.keeps(first.offset)
+            else "this place does not keep what is written: test this DRAM, lower its clock",
             place,
         )
 
-    def _keeps(self, offset: int) -> bool:
-        """Whether DRAM keeps zeros and ones around a place."""
-        start = offset - offset % 64
-        content = self._dram.read(start, 64)
-        try:
-            for data in (bytes(64), b"\xff" * 64, content):
-                self._dram.write(start, data)
-        except LinkError:
-            return False
-        return True
-
     def _locate(self, text: Text, symptom: Symptom, prober: Prober) -> list[Finding]:
         """The first instruction that differs, and why."""
+        if symptom.cache and not self._dram.keeps(symptom.cache[0].offset):
+            return [self._changed(symptom.cache[:1])]
         rows, length = self._golden.config.tokens, len(text.tokens)
         position = symptom.cache[0].position if symptom.cache else length - 1
         start = position - position % rows

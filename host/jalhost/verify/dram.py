@@ -115,3 +115,14 @@ class DeviceDram:
             f"what is written to DRAM over {self._mailbox.link.description} does not get there",
             "check the cable, lower the baud rate, or test the board's DRAM",
         )
+
+    def keeps(self, offset: int) -> bool:
+        """Whether DRAM keeps zeros and ones around a place; it has the same content again then."""
+        start = offset - offset % ALIGNMENT
+        content = self.read(start, ALIGNMENT)
+        try:
+            for data in (bytes(ALIGNMENT), b"\xff" * ALIGNMENT, content):
+                self.write(start, data)
+        except LinkError:
+            return False
+        return True

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jalgateware.contract.config import EngineConfig
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
 from jalhost.engine.target import Request, Target, choose_drafts
@@ -85,7 +86,8 @@ class Verifier:
         golden = Golden(self._image, config)
         expected = golden.generate(tokens, max_tokens, sampling)
         self._dram = dram = DeviceDram(device)
-        self._check_weights(device, dram, blob, golden)
+        if not self._check_weights(device, dram, blob, golden):
+            return
         drafts = choose_drafts(None, 1, config.tokens)
         request = Request((tuple(tokens),), max_tokens, sampling, drafts)
         right = self._check_tokens(self._generate(request), expected)
@@ -97,36 +99,48 @@ class Verifier:
             what = f"{len(wrong):,} elements differ: first {wrong[0]}"
         self._stage("cache", not wrong, what)
         self._counts = len(expected), length
+        diagnosis = Diagnosis(golden, device, dram, blob, self._report)
         if right == len(expected) and not wrong:
+            self._check_lanes(diagnosis, config)
             return
         read = (*tokens, *expected)[:length]
         text = Text(tuple(read), expected[length - len(tokens)], sampling)
-        diagnosis = Diagnosis(golden, device, dram, blob, self._report)
         try:
             self._findings += diagnosis.findings(text, wrong)
         except DeviceError as error:
             self._findings.append(Finding(Cause.UNIT, f"it stops: {error.what}", error.hint))
 
-    def _check_weights(self, device: Device, dram: DeviceDram, blob: Blob, golden: Golden) -> None:
-        """Compares the image in DRAM, and mends it for what follows."""
+    def _check_lanes(self, diagnosis: Diagnosis, config: EngineConfig) -> None:
+        """What no text may show: bits of products that are the same each time."""
+        try:
+            found = diagnosis.lanes()
+        except DeviceError as error:
+            self._report(f"lanes have no test of their own here: {error.what}")
+            return
+        what = f"{config.lanes} lanes multiply right in {config.tokens} token rows"
+        self._stage("lanes", not found, found[0].what if found else what)
+        self._findings += found
+
+    def _check_weights(self, device: Device, dram: DeviceDram, blob: Blob, golden: Golden) -> bool:
+        """Compares the image in DRAM, and mends it for what follows; False where that fails."""
         if not holds(dram, blob):
             self._target.load(self._image)
             self._stage("weights", True, "DRAM had no such image: sent, and checked by its CRCs")
-            return
+            return True
         damage = find_damage(device, dram, blob, golden)
         if not damage:
             self._target.load(self._image)
             self._stage("weights", True, f"{len(blob.data):,} bytes in DRAM are right")
-            return
+            return True
         self._stage("weights", False, f"damaged bytes in DRAM: {len(damage):,}")
-        stuck = False
         try:
             self._target.load(self._image)
-        except DeviceError:
-            stuck = True
-        self._findings.append(damage_finding(damage, dram.origin, stuck))
-        if stuck:
-            device.load()
+        except DeviceError as error:
+            self._report(error.what)
+            self._findings.append(damage_finding(damage, dram.origin, True))
+            return False
+        self._findings.append(damage_finding(damage, dram.origin, False))
+        return True
 
     def _generate(self, request: Request) -> list[int]:
         try:
