@@ -14,9 +14,10 @@ from jalgateware.contract.isa import Destination, Instruction, Opcode
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalgateware.contract.tape import block_address, row_block
 from jalgateware.golden.sampler import Sampling
-from jalhost.engine.hardware import Board
+from jalhost.device import Device
 from jalhost.engine.target import Request, Sampled
 from jalhost.errors import DeviceError
+from jalhost.links.open import open_uart
 from jalhost.mailbox_words import OutputEntry
 from jalhost.models.blob import build_blob
 from jalhost.models.image_file import save_image
@@ -26,6 +27,8 @@ from jalhost.verify.report import KEYS, Cause, Finding, Verification
 from jalhost.verify.soak import Plan, Soak
 from jalhost.verify.soak_log import SoakLog
 from jalhost.verify.verify import Verifier
+from jaltest.device_target import DeviceTarget
+from jaltest.system import PATIENCE_S
 from jaltest.texts import JALHOST
 from jaltest.tiny import tiny_image
 
@@ -68,7 +71,9 @@ class Bench:
         self.simulator = Simulator(built, self.blob.data)
         self.simulator.start()
         host, port = self.simulator.tcp_address
-        self.board = Board(f"uart:tcp://{host}:{port}", lambda _: None)
+        # However busy this computer is: a system that lives answers within this time.
+        link = open_uart(f"tcp://{host}:{port}", PATIENCE_S)
+        self.board = DeviceTarget(Device(link, None, PATIENCE_S, PATIENCE_S))
 
     def close(self) -> None:
         self.board.close()
@@ -258,6 +263,18 @@ def test_sampler_and_an_engine_that_hangs(
     verifier = Verifier(system.board, IMAGE, lambda _: None)
     finding = only(verifier.run(PROMPT, TOKENS, 1.0, 3))
     assert (finding.cause, finding.place.unit) == (Cause.UNIT, "sampler")
+
+    # Only what is generated is wrong: the token loop's business.
+    def loop(request: Request) -> Iterator[Sampled]:
+        for sampled in generate(request):
+            yield replace(sampled, token=0)
+
+    generate = system.board.run
+    with monkeypatch.context() as context:
+        context.setattr(device, "run", run)
+        context.setattr(system.board, "run", loop)
+        finding = only(system.verify())
+    assert (finding.cause, finding.place.unit) == (Cause.UNIT, "token loop or drafter")
 
     def hang(*_: object) -> Iterator[OutputEntry]:
         raise DeviceError("the engine hangs", "look at its console")

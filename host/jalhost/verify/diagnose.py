@@ -181,6 +181,9 @@ class Diagnosis:
         if unsound:
             return [self._lane(verdict, candidates, passed, prober) for verdict in unsound]
         if found is None:
+            prober.restore()
+            if self._run(text, 0).sound:
+                return [self._once(symptom.cache)]
             return [self._between(here, symptom, passed)]
         return [self._cause(found, passed, prober)]
 

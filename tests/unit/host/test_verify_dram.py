@@ -1,22 +1,19 @@
 """Reading DRAM over a link that damages what it carries."""
 
-from typing import Any, cast
-
 import pytest
 
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.device import Device
-from jalhost.engine.target import Provenance, TargetInfo
 from jalhost.errors import LinkError
 from jalhost.links.uartbone import UartBone
 from jalhost.models.blob import build_blob
-from jalhost.models.image import Image
 from jalhost.verify.dram import READINGS, DeviceDram
 from jalhost.verify.golden import Golden
 from jalhost.verify.report import Cause
 from jalhost.verify.verify import Verifier
 from jaltest.bridge import BridgeStream
 from jaltest.device import FakeDevice
+from jaltest.device_target import DeviceTarget
 from jaltest.tiny import tiny_image
 
 IMAGE = tiny_image()
@@ -97,27 +94,11 @@ def test_whether_a_place_keeps_what_is_written(
     assert not dram.keeps(100)
 
 
-class Target:
-    """A target in front of the stand-in."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-
-    @property
-    def info(self) -> TargetInfo:
-        return TargetInfo("fake", Provenance.MEASURED)
-
-    def load(self, image: Image) -> None:
-        blob = build_blob(image, self.device.identity.config)
-        self.device.transfer_image(blob, lambda _: None)
-        self.device.load()
-
-
 def test_dram_that_does_not_keep_a_weight() -> None:
     """Found, sent again, and found again: nothing else is worth looking at then."""
     fake = FakeDevice()
     link = Damaging(BridgeStream(fake), retries=0)
-    target = Target(Device(link, ready_timeout_s=0.05, patience_s=0.05))
+    target = DeviceTarget(Device(link, ready_timeout_s=0.05, patience_s=0.05))
     target.load(IMAGE)
     golden = Golden(IMAGE, fake.config)
     blob = build_blob(IMAGE, fake.config)
@@ -125,7 +106,7 @@ def test_dram_that_does_not_keep_a_weight() -> None:
     offset = blob.header.tape_offset + (address + 1) * fake.config.lanes + 4
     fake.dram[(IMAGE_OFFSET + offset) // 4] ^= 1 << 8
     fake.corrupt.append((IMAGE_OFFSET + offset, 1000))
-    found = Verifier(cast("Any", target), IMAGE, lambda _: None).run("the one", 4, 0.0, 0)
+    found = Verifier(target, IMAGE, lambda _: None).run("the one", 4, 0.0, 0)
     assert [stage.name for stage in found.stages] == ["weights"]
     (finding,) = found.findings
     place = finding.place
