@@ -115,6 +115,11 @@ class Device:
         """The way to it."""
         return self._link
 
+    @property
+    def mailbox(self) -> Mailbox:
+        """For what is asked of the firmware besides."""
+        return self._mailbox
+
     def wait_until_ready(self) -> None:
         """Waits until the firmware takes commands, where it is known to start again.
 

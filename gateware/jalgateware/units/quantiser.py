@@ -88,7 +88,8 @@ class Quantiser(LiteXModule):
 
     def __init__(self, config: EngineConfig) -> None:
         width = min(config.lanes, BLOCK)
-        depth = max(config.max_dim, config.max_hidden) // width
+        # The upper bit of an address tells the buffer, so each takes a power of two.
+        depth = 1 << (max(config.max_dim, config.max_hidden) // width - 1).bit_length()
         counter = FIELDS["blocks"][1]
         self.invalidate = Signal()
         self.invalidate_buffer = Signal()

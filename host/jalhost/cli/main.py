@@ -14,7 +14,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import bench, boards, bundle, chat, flash, generate, model, pcie, power, system
+from jalhost.cli import (
+    bench,
+    boards,
+    bundle,
+    chat,
+    flash,
+    generate,
+    model,
+    pcie,
+    power,
+    system,
+    verify,
+)
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -32,6 +44,8 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(chat.chat)
 app.command()(bench.bench)
+app.command()(verify.verify)
+app.command()(verify.soak)
 app.add_typer(model.app, name="model")
 app.command()(boards.boards)
 app.command()(boards.build)

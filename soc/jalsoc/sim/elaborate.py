@@ -62,6 +62,10 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
         from jalsoc.sim.sensors import add_simulated_sensors
 
         add_simulated_sensors(soc)
+    if config.fault:
+        from jalsoc.sim.faults import instrument
+
+        instrument(soc)
     return soc, platform
 
 

@@ -31,6 +31,8 @@ def test_every_exit_code_is_listed() -> None:
         "generate",
         "chat",
         "bench",
+        "verify",
+        "soak",
         "model convert",
         "model info",
         "model eval",
