@@ -18,12 +18,17 @@ from jalhost.cli import (
     bench,
     boards,
     bundle,
+    bus,
+    capture,
     chat,
     flash,
     generate,
+    labgrid,
+    memory,
     model,
     pcie,
     power,
+    report,
     system,
     verify,
 )
@@ -53,8 +58,14 @@ app.add_typer(bundle.app, name="bundle")
 app.command()(flash.flash)
 app.add_typer(pcie.app, name="pcie")
 app.command()(power.power)
+app.add_typer(labgrid.app, name="labgrid")
+app.add_typer(bus.csr, name="csr")
+app.add_typer(memory.mem, name="mem")
+app.command()(bus.console)
+app.command()(capture.capture)
 app.command()(system.targets)
 app.command()(system.doctor)
+app.command()(report.report)
 
 
 def _print_version(value: bool) -> None:

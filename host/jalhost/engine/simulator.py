@@ -68,6 +68,7 @@ class Simulator:
                 Provenance.SIMULATED,
                 token_rows=self._config.tokens,
                 gateware=self._gateware.text,
+                mxfp4=self._config.mxfp4,
             )
         return device_info(self._name, self.device, self._gateware.text)
 
@@ -132,21 +133,11 @@ class Simulator:
         self.close()  # one that did not get ready
         process = self._start_process(blob)
         try:
-            link = self._open(process.ready)
+            link = open_ready(self._way, process.ready)
             return Device(link, process.ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
         except LinkError as error:
             self._explain(error)
             raise
-
-    def _open(self, ready: Ready) -> Link:
-        if self._way.startswith("pcie"):
-            from jalhost.links.pcie_tlp import open_pcie_packets
-
-            assert ready.pcie, "a simulator with PCIe names its port"
-            return open_pcie_packets(ready.pcie, LINK_TIMEOUT_S, dma=self._way == "pcie-dma")
-        name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[self._way]
-        assert name, "a simulator names what it was asked for"
-        return open_link(name, LINK_TIMEOUT_S)
 
     def _start_process(self, blob: Blob | None) -> SimulatorProcess:
         """Returns a simulator that runs, with an image in its DRAM if it may lie there."""
@@ -167,3 +158,15 @@ class Simulator:
         """Raises the better error where the link broke because the simulator ended."""
         if self.process and (ended := self.process.ended()):
             raise ended from error
+
+
+def open_ready(way: str, ready: Ready) -> Link:
+    """Opens the link to a simulator that runs; ``way``: what stands behind ``sim:``."""
+    if way.startswith("pcie"):
+        from jalhost.links.pcie_tlp import open_pcie_packets
+
+        assert ready.pcie, "a simulator with PCIe names its port"
+        return open_pcie_packets(ready.pcie, LINK_TIMEOUT_S, dma=way == "pcie-dma")
+    name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[way]
+    assert name, "a simulator names what it was asked for"
+    return open_link(name, LINK_TIMEOUT_S)

@@ -47,6 +47,8 @@ class Ready:
     fingerprint: int
     pcie: str | None = None
     """HOST:PORT of its PCIe packets."""
+    csr_json: str | None = None
+    """File of its build's register map."""
 
 
 class SimulatorProcess:
@@ -226,6 +228,7 @@ def _ready(event: dict[str, Any]) -> Ready:
         pty=f"uart:{pty}" if pty else None,
         udp=f"eth:{udp[0]}:{udp[1]}" if udp else None,
         pcie=":".join(map(str, event["pcie"])) if "pcie" in event else None,
+        csr_json=event.get("csr_json"),
         fingerprint=int(event["fingerprint"], 16),
     )
 
