@@ -61,6 +61,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     build.add_argument("--clock-hz", type=int)
     build.add_argument("--baud", type=int)
     build.add_argument("--seed", type=int)
+    build.add_argument("--tries", type=int)
     build.add_argument("--allow-timing-failure", action="store_true")
     build.add_argument("--with-ethernet", action="store_true")
     build.add_argument("--ip")
@@ -86,6 +87,7 @@ def build(arguments: argparse.Namespace) -> None:
         arguments.clock_hz,
         arguments.baud,
         arguments.seed,
+        arguments.tries,
         arguments.with_ethernet,
         arguments.ip,
         arguments.with_pcie,

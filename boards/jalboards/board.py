@@ -106,8 +106,9 @@ class Board(ABC):
         rom_bytes: size of the firmware's memory.
         serial: the UART's name in the platform.
         seed: of the placer.
-        density: share of a region's cells that the placer fills at most: more than the design
-            takes of the FPGA, and little enough for its wires.
+        placer: nextpnr's ``heap`` or ``static``, whose wires are shorter in crowded designs.
+        density: share of a region's cells that ``heap`` fills at most on an ECP5: more than the
+            design takes of the FPGA, and little enough for its wires.
         options: arguments of the platform's class.
     """
 
@@ -126,6 +127,7 @@ class Board(ABC):
     rom_bytes: int = memory_map.ROM.size
     serial: str = "serial"
     seed: int = 1
+    placer: str = "heap"
     density: float = DENSITY
     options: Mapping[str, Any] = field(default_factory=dict)
 
