@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import bench, boards, bundle, chat, flash, generate, model, pcie, system
+from jalhost.cli import bench, boards, bringup, bundle, chat, flash, generate, model, pcie, system
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -37,6 +37,7 @@ app.command()(boards.boards)
 app.command()(boards.build)
 app.add_typer(bundle.app, name="bundle")
 app.command()(flash.flash)
+app.command(epilog=bringup.EXAMPLE)(bringup.bringup)
 app.add_typer(pcie.app, name="pcie")
 app.command()(system.targets)
 app.command()(system.doctor)

@@ -20,6 +20,7 @@ from jalsoc.sim.build import SimulatorBuild, build
 from jalsoc.sim.config import MIB, SimulatorConfig
 from jalsoc.sim.links import LINKS
 from jalsoc.sim.process import SimulatorOptions, harness_command
+from jalsoc.sim.system_faults import forms
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -63,6 +64,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     run.add_argument("--max-cycles", type=int, default=0)
     run.add_argument("--trace-start", type=int, default=0)
     run.add_argument("--trace-cycles", type=int, default=1_000_000)
+    run.add_argument("--fault", default="", help=f"what is broken: {forms()}")
     run.add_argument("--attached", action="store_true", help="end when standard input closes")
     return parser.parse_args(arguments)
 
@@ -113,6 +115,7 @@ def become_harness(built: SimulatorBuild, arguments: argparse.Namespace) -> None
         port=arguments.port,
         udp_port=arguments.udp_port,
         attached=arguments.attached,
+        fault=arguments.fault,
     )
     command = harness_command(built, options)
     os.chdir(built.system)
