@@ -18,6 +18,7 @@ from jalhost.errors import INTERRUPTED, JalError, UsageError
 from jalsoc.dram import DRAM_KINDS, dram_chip, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
 from jalsoc.sim.config import MIB, SimulatorConfig
+from jalsoc.sim.faults import FORMS
 from jalsoc.sim.links import LINKS
 from jalsoc.sim.process import SimulatorOptions, harness_command
 from jalsoc.sim.system_faults import forms
@@ -51,6 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--link", default=default.link, help=f"besides UARTBone: {', '.join(LINKS)}"
     )
     system.add_argument("--scope", action="store_true", help="with LiteScope's analyzer")
+    system.add_argument("--fault", default="", help=f"what is broken: {FORMS}")
     system.add_argument("--trace-file", type=Path, help="writes waveforms (FST)")
     commands.add_parser("describe", parents=[system], help="only say what would be built")
     commands.add_parser("build", parents=[system], help="only build")
@@ -87,6 +89,7 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         clock_hz=arguments.clock_hz,
         link=arguments.link,
         scope=arguments.scope,
+        fault=arguments.fault,
     )
     if config.dram_mib != SimulatorConfig.dram_mib:
         # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.

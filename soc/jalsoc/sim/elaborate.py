@@ -58,6 +58,10 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
         from jalsoc.scope import add_scope
 
         add_scope(soc)
+    if config.fault:
+        from jalsoc.sim.faults import instrument
+
+        instrument(soc)
     return soc, platform
 
 
