@@ -21,7 +21,7 @@ from jalsoc.sim.config import MIB, SimulatorConfig
 from jalsoc.sim.faults import FORMS
 from jalsoc.sim.links import LINKS
 from jalsoc.sim.process import SimulatorOptions, harness_command
-from jalsoc.sim.system_faults import forms
+from jalsoc.sim.system_faults import forms, is_system_fault
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -52,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--link", default=default.link, help=f"besides UARTBone: {', '.join(LINKS)}"
     )
     system.add_argument("--scope", action="store_true", help="with LiteScope's analyzer")
-    system.add_argument("--fault", default="", help=f"what is broken: {FORMS}")
+    system.add_argument("--fault", default="", help=f"what is broken: {FORMS}; {forms()}")
     system.add_argument("--trace-file", type=Path, help="writes waveforms (FST)")
     commands.add_parser("describe", parents=[system], help="only say what would be built")
     commands.add_parser("build", parents=[system], help="only build")
@@ -66,7 +66,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     run.add_argument("--max-cycles", type=int, default=0)
     run.add_argument("--trace-start", type=int, default=0)
     run.add_argument("--trace-cycles", type=int, default=1_000_000)
-    run.add_argument("--fault", default="", help=f"what is broken: {forms()}")
     run.add_argument("--attached", action="store_true", help="end when standard input closes")
     return parser.parse_args(arguments)
 
@@ -89,7 +88,7 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         clock_hz=arguments.clock_hz,
         link=arguments.link,
         scope=arguments.scope,
-        fault=arguments.fault,
+        fault="" if is_system_fault(arguments.fault) else arguments.fault,
     )
     if config.dram_mib != SimulatorConfig.dram_mib:
         # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.
@@ -118,7 +117,7 @@ def become_harness(built: SimulatorBuild, arguments: argparse.Namespace) -> None
         port=arguments.port,
         udp_port=arguments.udp_port,
         attached=arguments.attached,
-        fault=arguments.fault,
+        fault=arguments.fault if is_system_fault(arguments.fault) else "",
     )
     command = harness_command(built, options)
     os.chdir(built.system)
