@@ -18,6 +18,12 @@ from jalhost.models.compiler import layout
 from jalhost.models.convert import prepare
 from jalhost.progress import Report
 
+LEAST_LANES = 4
+"""With fewer, nobody can tell the odd one."""
+
+CLEAR = 0.05
+"""By how much more or less often the odd lane's rows are wrong."""
+
 Cache = npt.NDArray[np.int16]
 """(kv_heads, positions, head_dim): keys or values of a layer and stream."""
 
@@ -146,24 +152,35 @@ def _unit(case: Case, config: EngineConfig, place: Place, wrong: npt.NDArray[np.
         return case.unit
     if kind == "keys":
         return "rotary embedding (values, which it does not touch, are right)"
-    rows = wrong.any(axis=1).reshape(-1)
     positions = wrong.any(axis=(0, 2))
     row = _token_row(positions, config.tokens)
-    columns = word_columns(config)
-    residues = {int(index) % columns for index in np.flatnonzero(rows)}
-    if case.single_lanes and len(residues) == 1 and columns > 1:
-        return f"lane {_lane(np.flatnonzero(rows), config)}{row}"
+    lane = _odd_lane(wrong[:, positions], config) if case.single_lanes else None
+    if lane is not None:
+        return f"lane {lane}{row}"
     if positions.mean() < 0.5 and not row:
         return "norm (1/sqrt) or embedding: all of some positions, and others are right"
     return f"{case.unit}, or the quantiser before them{row}"
 
 
-def _lane(rows: npt.NDArray[np.intp], config: EngineConfig) -> str:
-    """The lane that all wrong rows share."""
+def _odd_lane(wrong: npt.NDArray[np.bool_], config: EngineConfig) -> int | None:
+    """The lane whose rows are wrong more or less often than those of all others, if there is one.
+
+    Products that get lost show in its own rows. A bit that is stuck at 1 adds to all rows: there,
+    only its own are right where their products have that bit anyway. ``wrong``: (kv_heads,
+    positions, head_dim).
+    """
     columns, parts = word_columns(config), config.rows_parallel
-    column = int(rows[0]) % columns
-    found = sorted({int(row) % parts for row in rows})
-    return " or ".join(str(part * columns + column) for part in found)
+    shares = wrong.mean(axis=1).reshape(-1)
+    # Row r meets lane r of its word; neighbours share a word that is wider than a block.
+    lanes = np.array([row % parts * columns + row % columns for row in range(len(shares))])
+    known = np.unique(lanes)
+    means = np.array([shares[lanes == lane].mean() for lane in known])
+    if len(known) < LEAST_LANES:
+        return None
+    odd = int(np.argmax(np.abs(means - np.median(means))))
+    others = np.delete(means, odd)
+    distance = abs(means[odd] - np.median(others))
+    return int(known[odd]) if distance > CLEAR + np.ptp(others) else None
 
 
 def _token_row(positions: npt.NDArray[np.bool_], rows: int) -> str:

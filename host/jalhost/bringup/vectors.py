@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.formats import BLOCK
 from jalgateware.contract.isa import Format
 from jalgateware.contract.tape import word_columns
 from jalgateware.golden.sampler import Sampling
@@ -134,7 +135,8 @@ GREEDY = Sampling.from_temperature(0.0, 0)
 
 def lane_cases(config: EngineConfig) -> Iterator[Case]:
     """Lanes in each format, and what comes before and behind them on the way to the cache."""
-    a = architecture(config, 1)
+    # One block: a lane has few products of a row, and not all of them hide that it is stuck.
+    a = replace(architecture(config, 1), dim=BLOCK)
     plain = single_lanes(random_model(a, 1), word_columns(config))
     formats: dict[str, Formats] = {"mxint8": MXINT8_ONLY}
     if config.mxfp4:

@@ -48,10 +48,13 @@ class Intruder {
   void overhears(uint8_t byte) {
     if (left_ == 0) {
       write_ = byte == 1;
+      counts_ = true;
       left_ = 5;
-    } else if (left_-- == 5 && write_) {
-      left_ += 4u * byte;
+      return;
     }
+    left_--;
+    if (counts_ && write_) left_ += 4u * byte;
+    counts_ = false;
   }
 
  private:
@@ -59,5 +62,6 @@ class Intruder {
   std::deque<uint8_t> request_;
   bool begun_ = false;
   bool write_ = false;
+  bool counts_ = false;  // the next byte is the number of words
   unsigned left_ = 0;
 };
