@@ -8,7 +8,7 @@ from pathlib import Path
 from jalgateware.contract.mailbox import MAGIC, BootReason, Field
 from jalhost.bringup.access import Access
 from jalhost.bringup.build import Build
-from jalhost.bringup.sensors import Sensors
+from jalhost.bringup.sensors import ReadSensors, watts
 from jalhost.bringup.stages import Stage, StageFailure
 from jalhost.bundle import Bundle
 from jalhost.device import Device
@@ -31,7 +31,7 @@ class Bench:
         report: takes lines of progress.
         bundle: what is in the board, or should be.
         cable, cable_serial: as ``jalhost flash`` takes them.
-        sensors: what measures it; None: nothing does.
+        read_sensors: reads its sensors; None: nothing does.
         fault: what is broken on purpose.
     """
 
@@ -42,7 +42,7 @@ class Bench:
     bundle: Bundle | None = None
     cable: str | None = None
     cable_serial: str | None = None
-    sensors: Sensors | None = None
+    read_sensors: ReadSensors | None = None
     fault: str = ""
     loader: Loader | None = None
     """openFPGALoader, once the stage ``cable`` has found it."""
@@ -104,7 +104,17 @@ class Bench:
             f"the CPU started again during this stage ({reason})",
             ("the firmware hung: the watchdog reset it", "the supply drops under load"),
             self.command(Stage.FIRMWARE),
+            layer=Stage.FIRMWARE,
         )
+
+    def watts(self) -> float | None:
+        """Power, where the device is open and has sensors that say."""
+        if self.read_sensors is None or "device" not in self.__dict__:
+            return None
+        try:
+            return watts(self.read_sensors(self.device))
+        except JalError:
+            return None  # the stage ``sensors`` tells
 
     def command(self, stage: Stage, *options: str) -> str:
         """The command that looks at one stage again."""

@@ -3,7 +3,7 @@
 import shlex
 
 from jalhost.bringup.bench import Bench
-from jalhost.bringup.stages import Evidence, Stage, StageFailure, StageSkip
+from jalhost.bringup.stages import Evidence, StageFailure, StageSkip
 from jalhost.bundle import Bundle
 from jalhost.errors import EnvironmentProblem, JalError
 from jalhost.flash.cable import choose_cable, explain_detect, find_probe

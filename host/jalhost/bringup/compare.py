@@ -75,17 +75,16 @@ def run_golden(case: Case, config: EngineConfig) -> Result:
     context = case.image.plan.architecture.context
     machine = Machine(config, executable.memory, executable.program, context)
     tokens = []
-    for stream, (*prefix, token) in enumerate(case.prompts):
+    for stream, (*prefix, last) in enumerate(case.prompts):
         sampling = case.sampling.of_stream(stream)
         for position, item in enumerate(prefix):
             machine.step(item, position, None, stream)
-        drawn: list[int] = []
+        drawn = [last]
         for position in range(len(prefix), len(prefix) + case.samples):
-            sampled = machine.step(token, position, sampling, stream)
+            sampled = machine.step(drawn[-1], position, sampling, stream)
             assert sampled is not None, "a sampling pass samples"
-            token = sampled
             drawn.append(sampled)
-        tokens.append(tuple(drawn))
+        tokens.append(tuple(drawn[1:]))
     caches = {
         place: machine.cache[_address(case, config, place)][:, : _positions(case, place[0])]
         for place in places(case)
@@ -152,7 +151,7 @@ def _unit(case: Case, config: EngineConfig, place: Place, wrong: npt.NDArray[np.
         return case.unit
     if kind == "keys":
         return "rotary embedding (values, which it does not touch, are right)"
-    positions = wrong.any(axis=(0, 2))
+    positions = np.atleast_1d(wrong.any(axis=(0, 2)))
     row = _token_row(positions, config.tokens)
     lane = _odd_lane(wrong[:, positions], config) if case.single_lanes else None
     if lane is not None:

@@ -15,13 +15,13 @@ MARCH_WORDS = 1 << 16
 RETENTION_WORDS = 1 << 18
 """Words that a device's CPU looks at in about a second."""
 
-SIMULATED_WORDS = 1 << 11
+SIMULATED_WORDS = 1 << 10
 """The same for a simulated one."""
 
 RETENTION_S = 5.0
 """Without refresh, most DRAM has forgotten something after seconds at room temperature."""
 
-SIMULATED_RETENTION_S = 0.03
+SIMULATED_RETENTION_S = 0.015
 """Longer than the fault ``refresh-off`` takes where nothing else is said."""
 
 PLACE = 0x0020_0000
@@ -59,7 +59,12 @@ def dram_address(bench: Bench, evidence: Evidence) -> str:
     found = {place: bench.link.read(MAIN_RAM_ORIGIN + place)[0] for place in places}
     pairs = aliases({place: owners.get(word) for place, word in found.items()})
     lost = [place for place, word in found.items() if word not in owners]
-    evidence |= {"dram_bytes": size, "addresses": len(places), "aliases": pairs, "lost": lost}
+    evidence |= {
+        "dram_bytes": size,
+        "addresses": len(places),
+        "aliases": [list(pair) for pair in pairs],
+        "lost": lost,
+    }
     if pairs:
         raise _aliased(bench, pairs)
     if lost:
@@ -79,7 +84,9 @@ def _mark(place: int) -> int:
 def _aliased(bench: Bench, pairs: list[tuple[int, int]]) -> StageFailure:
     build = bench.build
     geometry = build.geometry if build else None
-    bits = sorted({(place ^ other).bit_length() - 1 for place, other in pairs if 0 in (place, other)})
+    bits = sorted(
+        {(place ^ other).bit_length() - 1 for place, other in pairs if 0 in (place, other)}
+    )
     if bits:
         shown = ", ".join(f"{bit} ({line})" if (line := address_line(bit, geometry)) else str(bit)
                           for bit in bits)  # fmt: skip
@@ -91,7 +98,7 @@ def _aliased(bench: Bench, pairs: list[tuple[int, int]]) -> StageFailure:
     else:
         shown = ", ".join(f"{place:#x} and {other:#x}" for place, other in pairs[:4])
         what = f"addresses {shown} are one place"
-        causes = ("two address lines are shorted to each other",)
+        causes = ("two address lines are shorted to each other", "they are swapped in part")
     return StageFailure(what, causes, bench.command(Stage.DRAM_ADDRESS, "--repeat", "5"))
 
 
@@ -110,7 +117,7 @@ def dram_random(bench: Bench, evidence: Evidence) -> str:
 
 def dram_march(bench: Bench, evidence: Evidence) -> str:
     """March C-, by the CPU: stuck cells, transitions, couplings between neighbours."""
-    words = SIMULATED_WORDS // 4 if bench.access.simulated else MARCH_WORDS
+    words = SIMULATED_WORDS // 2 if bench.access.simulated else MARCH_WORDS
     evidence |= {"words": 0, "wrong_words": 0}
     for background in BACKGROUNDS:
         arguments = (PLACE, words, background)

@@ -153,7 +153,7 @@ def _died(bench: Bench, evidence: Evidence) -> StageFailure:
 
 
 def _check_heartbeat(bench: Bench) -> None:
-    seen = set()
+    seen: set[int] = set()
     deadline = time.monotonic() + bench.access.patience_s
     while len(seen) < 2 and time.monotonic() < deadline:
         seen |= {bench.mailbox.status().heartbeat for _ in range(HEARTBEATS)}

@@ -30,9 +30,7 @@ def probe_data(link: Link) -> Observation:
     observed = Observation()
     for block in patterns():
         link.write(place, block)
-        for index, (expected, found) in enumerate(
-            zip(block, link.read(place, WORDS), strict=True)
-        ):
+        for index, (expected, found) in enumerate(zip(block, link.read(place, WORDS), strict=True)):
             observed.note(index, expected, found)
     return observed
 

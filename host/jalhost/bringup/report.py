@@ -29,7 +29,8 @@ class StageReport(_Record):
     """One stage of a round.
 
     ``summary``: what was found, or why it was skipped. ``evidence``: measurements by name; a name
-    ends with its unit. ``causes`` (the likeliest first) and ``next_command`` belong to a failure.
+    ends with its unit. ``causes`` (the likeliest first), ``next_command`` and ``layer`` belong to a
+    failure; the layer that is broken may be another one than the stage looks at.
     """
 
     stage: Stage
@@ -40,14 +41,23 @@ class StageReport(_Record):
     evidence: dict[str, JsonValue] = {}
     causes: list[str] = []
     next_command: str | None = None
+    layer: Stage | None = None
+
+
+class PowerSample(_Record):
+    """Power of all rails that have sensors, behind a stage; ``seconds`` from the round's start."""
+
+    seconds: Seconds
+    watts: float
 
 
 class RoundReport(_Record):
-    """All stages once. ``broken``: the first one that failed."""
+    """All stages once. ``broken``: the layer that the first failure names."""
 
     number: Annotated[int, Field(ge=1)]
     broken: Stage | None
     stages: list[StageReport]
+    power: list[PowerSample] = []
 
 
 class Report(_Record):
@@ -55,7 +65,7 @@ class Report(_Record):
 
     ``provenance``: whether its figures are of a device (``measured``) or of a simulation
     (``simulated``), None where it was never reached. ``fault``: what was broken on purpose, in a
-    simulation. ``broken``: the first stage that failed in any round.
+    simulation. ``broken``: of the first round that failed.
     """
 
     format: int = FORMAT

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from jalhost.bringup.bench import Bench
-from jalhost.bringup.report import RoundReport, StageReport, Verdict
+from jalhost.bringup.report import PowerSample, RoundReport, StageReport, Verdict
 from jalhost.bringup.stages import (
     NEEDS,
     TITLES,
@@ -57,12 +57,20 @@ def run_round(
 ) -> RoundReport:
     """Runs stages in order; those that need one that failed are skipped."""
     reports: list[StageReport] = []
+    power: list[PowerSample] = []
+    start = time.monotonic()
     failed: set[Stage] = set()
     for stage in stages:
         listener.started(stage)
         missing = [need for need in NEEDS.get(stage, ()) if need in failed]
         if missing:
-            report = _report(stage, Verdict.SKIP, f"needs {missing[0]}, which failed", 0.0)
+            report = StageReport(
+                stage=stage,
+                title=TITLES[stage],
+                verdict=Verdict.SKIP,
+                summary=f"needs {missing[0]}, which failed",
+                seconds=0.0,
+            )
             # What needs this one needs that one, too.
             failed.add(stage)
         else:
@@ -71,56 +79,54 @@ def run_round(
                 failed.add(stage)
         reports.append(report)
         listener.ended(report)
-    broken = next((item.stage for item in reports if item.verdict is Verdict.FAIL), None)
-    return RoundReport(number=number, broken=broken, stages=reports)
+        if (drawn := bench.watts()) is not None:
+            power.append(PowerSample(seconds=round(time.monotonic() - start, 3), watts=drawn))
+    broken = next((item.layer for item in reports if item.layer), None)
+    return RoundReport(number=number, broken=broken, stages=reports, power=power)
 
 
 def run_stage(stage: Stage, bench: Bench, function: StageFunction) -> StageReport:
     """Runs one stage."""
     evidence: Evidence = {}
     start = time.monotonic()
-    causes: tuple[str, ...] = ()
-    next_command = None
     boots = bench.boots
+    failure: StageFailure | None = None
     try:
         summary, verdict = function(bench, evidence), Verdict.PASS
         bench.check_boots(boots)
     except StageSkip as skip:
         summary, verdict = str(skip), Verdict.SKIP
-    except StageFailure as failure:
-        summary, verdict = failure.what, Verdict.FAIL
-        causes, next_command = failure.causes, failure.next_command
+    except StageFailure as error:
+        failure = error
     except JalError as error:
         _log.debug("stage %s", stage, exc_info=True)
-        summary, verdict = error.what, Verdict.FAIL
-        causes = (error.hint,) if error.hint else (_unexplained(error),)
-        next_command = bench.command(stage, "--debug")
-    seconds = time.monotonic() - start
-    return _report(stage, verdict, summary, seconds, evidence, causes, next_command)
+        failure = _explain(stage, bench, boots, error)
+    if failure:
+        summary, verdict = failure.what, Verdict.FAIL
+    return StageReport(
+        stage=stage,
+        title=TITLES[stage],
+        verdict=verdict,
+        summary=summary,
+        seconds=round(time.monotonic() - start, 3),
+        evidence=evidence,
+        causes=list(failure.causes) if failure else [],
+        next_command=failure.next_command if failure else None,
+        layer=(failure.layer or stage) if failure else None,
+    )
+
+
+def _explain(stage: Stage, bench: Bench, boots: int | None, error: JalError) -> StageFailure:
+    """What an error means that a stage did not expect: first of all, does the CPU still run?"""
+    try:
+        bench.check_boots(boots)
+    except StageFailure as failure:
+        return failure
+    causes = (error.hint,) if error.hint else (_unexplained(error),)
+    return StageFailure(error.what, causes, bench.command(stage, "--debug"))
 
 
 def _unexplained(error: JalError) -> str:
     if isinstance(error, DeviceError):
         return "the device answers, but not as it should: see an earlier stage, or its console"
     return "the link broke in the middle"
-
-
-def _report(
-    stage: Stage,
-    verdict: Verdict,
-    summary: str,
-    seconds: float,
-    evidence: Evidence | None = None,
-    causes: tuple[str, ...] = (),
-    next_command: str | None = None,
-) -> StageReport:
-    return StageReport(
-        stage=stage,
-        title=TITLES[stage],
-        verdict=verdict,
-        summary=summary,
-        seconds=round(seconds, 3),
-        evidence=evidence or {},
-        causes=list(causes),
-        next_command=next_command,
-    )

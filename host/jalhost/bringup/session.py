@@ -15,7 +15,7 @@ from jalhost.bringup.bench import Bench
 from jalhost.bringup.build import build_of_bundle
 from jalhost.bringup.report import Report, RoundReport
 from jalhost.bringup.runner import Listener, choose_stages, run_round
-from jalhost.bringup.sensors import Sensors
+from jalhost.bringup.sensors import ReadSensors
 from jalhost.bringup.sequence import FUNCTIONS
 from jalhost.bringup.stages import Stage
 from jalhost.bundle import open_bundle
@@ -51,7 +51,7 @@ def bring_up(
     model: Callable[[], Image],
     report: progress.Report,
     listener: RoundListener,
-    sensors: Sensors | None = None,
+    read_sensors: ReadSensors | None = None,
 ) -> Report:
     """Runs all rounds; each opens the target anew.
 
@@ -60,7 +60,7 @@ def bring_up(
         model: returns that of the stages ``token`` and ``tokens``.
         report: takes lines of progress.
         listener: hears how it goes.
-        sensors: what measures the board.
+        read_sensors: reads the device's sensors.
 
     Raises:
         UsageError: the request makes no sense.
@@ -72,6 +72,7 @@ def bring_up(
     bundle = open_bundle(request.bundle) if request.bundle else None
     gateware = parse_gateware(request.gateware) if request.gateware else Gateware()
     build = build_of_bundle(bundle) if bundle else None
+    fault = request.fault or str(gateware.system.get("fault", ""))
     bench = Bench(
         target=request.target,
         access=open_access(request.target, report, build, gateware, request.fault),
@@ -80,8 +81,8 @@ def bring_up(
         bundle=bundle,
         cable=request.cable,
         cable_serial=request.cable_serial,
-        sensors=sensors,
-        fault=request.fault,
+        read_sensors=read_sensors,
+        fault=fault,
     )
     started, start = datetime.now(UTC), time.monotonic()
     rounds = []
@@ -96,7 +97,7 @@ def bring_up(
         target=request.target,
         provenance=_provenance(bench, rounds),
         bundle=str(request.bundle) if request.bundle else None,
-        fault=request.fault or None,
+        fault=fault or None,
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - start, 3),
         passed=broken is None,

@@ -85,10 +85,18 @@ class StageFailure(Exception):  # noqa: N818 - the verdict of a stage, not an er
         what: in one sentence.
         causes: what it may come from, the likeliest first.
         next_command: what to call next, as a shell takes it.
+        layer: what is broken, where that is not what the stage looks at.
     """
 
-    def __init__(self, what: str, causes: tuple[str, ...], next_command: str) -> None:
+    def __init__(
+        self,
+        what: str,
+        causes: tuple[str, ...],
+        next_command: str,
+        layer: Stage | None = None,
+    ) -> None:
         super().__init__(what)
+        self.layer = layer
         self.what = what
         self.causes = causes
         self.next_command = next_command

@@ -48,7 +48,9 @@ def _compare(bench: Bench, evidence: Evidence, stage: Stage, count: int) -> str:
     }
     if found != expected:
         pairs = zip(found, expected, strict=False)
-        first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(expected)))
+        first = next(
+            (i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(expected))
+        )
         raise StageFailure(
             f"token {first + 1} of {image.name} is not the golden model's: "
             f"{found[first : first + 1]} instead of {expected[first : first + 1]}",

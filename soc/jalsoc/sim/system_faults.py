@@ -24,12 +24,14 @@ KINDS: Mapping[str, Kind] = {
     "link": Kind("one bit in one of BYTES on the serial line is flipped", "BYTES", (400,)),
     "csr-hash": Kind("the gateware is another build than the one that is expected"),
     "clock": Kind("the system's clock is RATIO times the nominal one", "RATIO", (0.5,)),
-    "watchdog": Kind("the CPU hangs at a CYCLE, and is reset", "CYCLE", (150_000,)),
+    "watchdog": Kind("the CPU hangs at a CYCLE, and is reset", "CYCLE", (60_000,)),
     "calibration": Kind("DRAM is not calibrated: all that is read is noise"),
     "dram-data": Kind("data line BIT reads as VALUE", "BIT[:VALUE]", (5, 1)),
     "dram-lane": Kind("byte LANE of the data lines reads as noise", "LANE", (1,)),
     "dram-address": Kind("address line BIT is VALUE while rows are opened", "BIT[:VALUE]", (3, 0)),
-    "refresh-off": Kind("DRAM is not refreshed: rows forget in MILLISECONDS", "MILLISECONDS", (20,)),
+    "refresh-off": Kind(
+        "DRAM is not refreshed: rows forget in MILLISECONDS", "MILLISECONDS", (10,)
+    ),
     "sensor": Kind("the board names a sensor that does not answer"),
 }
 

@@ -37,7 +37,10 @@ def test_switches(text: str, value: bool) -> None:
         ("tokens", "tokens without a value"),
         ("tokens=", "tokens without a value"),
         ("tokens=2,tokens=4", "names tokens twice"),
-        ("lines=16", r"knows no 'lines' \(it knows dram, clock_hz, fault, lanes, .*port_burst_words\)"),
+        (
+            "lines=16",
+            r"knows no 'lines' \(it knows dram, clock_hz, fault, lanes, .*port_burst_words\)",
+        ),
         ("dram_mib=64", "knows no 'dram_mib'"),
         ("lanes=32,", "knows no ''"),
         ("dram=", "dram without a value"),
