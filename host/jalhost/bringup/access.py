@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,7 +10,7 @@ from jalgateware.contract.config import STANDARD
 from jalhost.bringup.build import Build, build_of_files
 from jalhost.engine.gateware import Gateware, engine_config
 from jalhost.errors import UsageError
-from jalhost.links.link import Link
+from jalhost.links.link import ByteStream, Link
 from jalhost.progress import Report
 
 if TYPE_CHECKING:
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 DRAM_BYTES = 32 << 20
 """Of a simulated board."""
 
-PROBE_TIMEOUT_S = 3.0
-"""While the link itself is tested, a simulator that is silent for so long lost the request."""
+SILENCE_S = 0.002
+"""In simulated time: a system that is silent for so long lost the request, however busy this
+computer is."""
+
+SLICE_S = 0.1
+"""Between two looks at the simulated time."""
 
 BOOT_TIMEOUT_S = 120.0
 BOARD_BOOT_TIMEOUT_S = 10.0
@@ -62,6 +67,59 @@ class Access(Protocol):
 
     def close(self) -> None:
         """Gives back what is not the link's."""
+
+
+class PatientStream:
+    """A byte stream from a simulator, with timeouts in simulated time.
+
+    Args:
+        stream: what it waits for.
+        now: simulated seconds.
+    """
+
+    def __init__(self, stream: ByteStream, now: Callable[[], float]) -> None:
+        self._stream = stream
+        self._now = now
+        self.description = stream.description
+        self.baud = None
+
+    def receive(self, most: int, timeout_s: float) -> bytes:
+        """Returns what is there; empty if nothing came within the simulated time."""
+        end = self._now() + timeout_s
+        while not (data := self._stream.receive(most, SLICE_S)):
+            if self._now() > end:
+                # What the simulator sent before it said so is here.
+                return self._stream.receive(most, SLICE_S)
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Sends all of the data."""
+        self._stream.send(data)
+
+    def drain(self) -> None:
+        """Returns when everything has left."""
+        self._stream.drain()
+
+    def discard_input(self) -> None:
+        """Throws away what has arrived."""
+        self._stream.discard_input()
+
+    def close(self) -> None:
+        """Gives the stream back."""
+        self._stream.close()
+
+
+def probing_link(name: str, now: Callable[[], float]) -> Link:
+    """A UARTBone link to a simulator whose faults show soon. ``name``: ``uart:...``.
+
+    Raises:
+        LinkError: it does not listen.
+    """
+    from jalhost.links.open import MARK_ADDRESS, open_stream
+    from jalhost.links.uartbone import UartBone
+
+    stream = PatientStream(open_stream(name.partition(":")[2]), now)
+    return UartBone(stream, SILENCE_S, mark_address=MARK_ADDRESS)
 
 
 def pause(access: Access, seconds: float) -> None:
@@ -148,10 +206,13 @@ class SimulatorAccess:
 
     def open(self, probing: bool = False) -> Link:
         """Opens the link that the simulator was started with."""
-        from jalhost.engine.simulator import LINK_TIMEOUT_S, open_simulator
+        from jalhost.engine.simulator import open_simulator
 
-        timeout_s = PROBE_TIMEOUT_S if probing else LINK_TIMEOUT_S
-        return open_simulator(self.process.ready, self.way, timeout_s)
+        ready = self.process.ready
+        serial = {"": ready.tcp, "uart": ready.pty}.get(self.way)
+        if probing and serial:
+            return probing_link(serial, lambda: self.time()[1])
+        return open_simulator(ready, self.way)
 
     def time(self) -> tuple[int | None, float]:
         """Cycles of the harness, and what these are in simulated time."""

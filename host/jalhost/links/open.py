@@ -61,7 +61,7 @@ def open_uart(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
         UsageError: the name makes no sense.
         LinkError: the port is missing or busy.
     """
-    return UartBone(_open_stream(name), timeout_s, mark_address=MARK_ADDRESS)
+    return UartBone(open_stream(name), timeout_s, mark_address=MARK_ADDRESS)
 
 
 def connect_uart(
@@ -158,7 +158,13 @@ def open_ethernet(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
     return open_etherbone(name, timeout_s)
 
 
-def _open_stream(name: str) -> ByteStream:
+def open_stream(name: str) -> ByteStream:
+    """Opens what a UARTBone link goes over: ``PORT``, ``PORT@BAUD`` or ``tcp://HOST:PORT``.
+
+    Raises:
+        UsageError: the name makes no sense.
+        LinkError: the port is missing or busy.
+    """
     if name.startswith("tcp://"):
         from jalhost.links.tcp import TcpConnection
 

@@ -158,6 +158,11 @@ class Simulator:
         return str(host), int(port)
 
     @property
+    def ready(self) -> dict[str, Any]:
+        """All that it said when it was ready."""
+        return self._ready
+
+    @property
     def pty_path(self) -> str | None:
         """The pseudo terminal with the same stream, if one was asked for."""
         path: str | None = self._ready["pty"]
@@ -244,7 +249,16 @@ class Simulator:
         Raises:
             SimulatorError: the simulator has ended.
         """
-        return int(self._ask("cycles", "cycles")["cycles"])
+        return self.time()[0]
+
+    def time(self) -> tuple[int, float]:
+        """Cycles since the reset, and the seconds of simulated time that they took.
+
+        Raises:
+            SimulatorError: the simulator has ended.
+        """
+        answer = self._ask("cycles", "cycles")
+        return int(answer["cycles"]), float(answer["seconds"])
 
     def peek(self, offset: int, length: int) -> bytes:
         """Bytes of DRAM.
