@@ -40,6 +40,7 @@ def test_every_exit_code_is_listed() -> None:
         "model fit",
         "build",
         "flash",
+        "bringup",
     ],
 )
 def test_every_option_is_listed(name: str) -> None:
