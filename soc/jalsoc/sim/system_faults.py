@@ -108,7 +108,7 @@ def parse_system_fault(text: str, data_bits: int, row_bits: int) -> SystemFault:
         if not 0 <= number < end or number != int(number):
             raise UsageError(f"fault {text}: {number:g} is out of range", f"0 to {end - 1}")
     if not ends and any(number <= 0 for number in numbers):
-        raise UsageError(f"fault {text}: {given} is not above 0")
+        raise UsageError(f"fault {text}: {given} is not above 0", f"the form is {_form(name)}")
     return SystemFault(name, numbers)
 
 

@@ -139,7 +139,7 @@ def changed(result: Result, layer: int, kind: str, where: Any, by: int = 64) -> 
 def unit(golden: dict[str, tuple[Case, Result]], name: str, result: Result) -> str | None:
     case, right = golden[name]
     difference = first_difference(case, STANDARD, result, right)
-    return difference and difference.unit
+    return difference.unit if difference else None
 
 
 def test_what_is_equal_has_no_difference(golden: dict[str, tuple[Case, Result]]) -> None:
