@@ -20,6 +20,7 @@ from jalhost.bringup.sequence import FUNCTIONS
 from jalhost.bringup.stages import Stage
 from jalhost.links.link import Link
 from jalhost.links.open import open_uart
+from jalhost.models.image_file import save_image
 from jaltest.bringup import Silent
 from jaltest.texts import JALHOST
 from jaltest.tiny import tiny_image
@@ -162,7 +163,9 @@ def test_a_fault_in_the_engine_names_its_unit(
 
 def test_a_good_system_passes(simulator_build: object, tmp_path: Path) -> None:
     page, junit = tmp_path / "x.html", tmp_path / "x.xml"
-    command = [*JALHOST, "bringup", "--target", "sim", "--json"]
+    model = tmp_path / "tiny.jal"  # the demo model takes as long as everything else
+    save_image(tiny_image(), model)
+    command = [*JALHOST, "bringup", "--target", "sim", "--json", "--model", str(model)]
     files = ["--html", str(page), "--junit", str(junit)]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,6 @@
 """A case on a device and on the golden model: where they differ, and which unit that means."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,12 +41,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Difference:
-    """The first thing that is wrong: where, how much of it, and what that means."""
+    """The first thing that is wrong: where, how much of it, and what that means.
+
+    ``tokens_alone``: no key or value is, so that it is somewhere behind the last ones.
+    """
 
     where: str
     unit: str
     wrong: int
     of: int
+    tokens_alone: bool = False
 
 
 def places(case: Case) -> Iterator[Place]:
@@ -129,9 +133,11 @@ def first_difference(
 ) -> Difference | None:
     """What is wrong first, in the order in which data goes through the engine."""
     for place in places(case):
-        wrong = found.caches[place] != golden.caches[place]
+        stream, layer, kind = place
+        # Behind a wrong token, the two go different ways.
+        end = len(case.prompts[stream]) + _agreeing(found, golden, stream)
+        wrong = (found.caches[place] != golden.caches[place])[:, :end]
         if wrong.any():
-            stream, layer, kind = place
             where = f"{kind} of layer {layer}" + (f", stream {stream}" if stream else "")
             unit = _unit(case, config, place, wrong)
             return Difference(where, unit, int(wrong.sum()), wrong.size)
@@ -141,8 +147,24 @@ def first_difference(
     ) + sum(abs(len(mine) - len(its)) for mine, its in pairs)
     if wrong_tokens:
         count = sum(len(its) for _, its in pairs)
-        return Difference("tokens alone", case.unit, wrong_tokens, count)
+        return Difference("tokens alone", case.unit, wrong_tokens, count, tokens_alone=True)
     return None
+
+
+def _agreeing(found: Result, golden: Result, stream: int) -> int:
+    """How many tokens of a stream are right before the first wrong one."""
+    pairs = enumerate(zip(found.tokens[stream], golden.tokens[stream], strict=False))
+    length = min(len(found.tokens[stream]), len(golden.tokens[stream]))
+    return next((index for index, (mine, its) in pairs if mine != its), length)
+
+
+def most_telling(differences: Sequence[tuple[Case, Difference]]) -> tuple[Case, Difference]:
+    """The difference that names a unit best: one in keys or values, or of a sampling case."""
+    for case, difference in differences:
+        if not difference.tokens_alone:
+            return case, difference
+    sampling = [item for item in differences if item[0].sampling_case]
+    return (sampling or list(differences))[0]
 
 
 def _unit(case: Case, config: EngineConfig, place: Place, wrong: npt.NDArray[np.bool_]) -> str:

@@ -5,7 +5,13 @@ from dataclasses import asdict, replace
 from jalgateware.contract.memory_map import MAIN_RAM_ORIGIN
 from jalgateware.golden.sampler import Sampling
 from jalhost.bringup.bench import Bench
-from jalhost.bringup.compare import Difference, first_difference, run_device, run_golden
+from jalhost.bringup.compare import (
+    Difference,
+    first_difference,
+    most_telling,
+    run_device,
+    run_golden,
+)
 from jalhost.bringup.stages import Evidence, Stage, StageFailure
 from jalhost.bringup.vectors import Case, architecture, cases, random_model
 from jalhost.errors import DeviceError, DeviceRestarted
@@ -24,11 +30,11 @@ LEAST_SHARE = 0.7
 
 
 def engine(bench: Bench, evidence: Evidence) -> str:
-    """Runs all cases; the first that differs names the unit."""
+    """Runs all cases; what differs first in the engine's own order names the unit."""
     config = bench.device.identity.config
     results: dict[str, str] = {}
     evidence["cases"] = results
-    first: tuple[Case, Difference] | None = None
+    differences: list[tuple[Case, Difference]] = []
     for case in cases(config):
         try:
             found = run_device(case, bench.device, bench.link, bench.report)
@@ -38,11 +44,11 @@ def engine(bench: Bench, evidence: Evidence) -> str:
             raise _hangs(bench, case, error) from error
         difference = first_difference(case, config, found, run_golden(case, config))
         results[case.name] = "pass" if difference is None else difference.where
-        if difference and first is None:
-            first = case, difference
-            evidence["first_difference"] = {"case": case.name} | asdict(difference)
-    if first:
-        raise _differs(bench, *first, results)
+        differences += [(case, difference)] if difference else []
+    if differences:
+        case, difference = most_telling(differences)
+        evidence["first_difference"] = {"case": case.name} | asdict(difference)
+        raise _differs(bench, case, difference, results)
     return f"{len(results)} cases bit for bit: {', '.join(results)}"
 
 

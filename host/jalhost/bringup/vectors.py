@@ -22,7 +22,7 @@ from jalhost.models.image import Image
 from jalhost.models.plan import MXINT8_ONLY, Formats, free_matrices
 from jalhost.models.tokenizer import Tokenizer
 
-MOST_POSITIONS = 256
+MOST_POSITIONS = 128
 """Each has another token, of another size: so the tables of 1/sqrt see all of their entries."""
 
 GATE_SIZE = 6.0
@@ -37,7 +37,8 @@ class Case:
     """A model and what to run on it. ``unit``: what is broken where nothing before it is.
 
     ``prompts``: of each stream. ``single_lanes``: row r of the values has weights in columns
-    c = r (modulo the columns in a word) alone.
+    c = r (modulo the columns in a word) alone. ``sampling_case``: what it is about shows in its
+    tokens.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Case:
     sampling: Sampling
     drafts: int = 0
     single_lanes: bool = False
+    sampling_case: bool = False
 
 
 def architecture(config: EngineConfig, layers: int) -> Architecture:
@@ -168,13 +170,22 @@ def sampling_cases(config: EngineConfig) -> Iterator[Case]:
     samples = min(24, room)
     one = _prompt(a, 9, a.context - 3)
     hot = Sampling.from_temperature(TEMPERATURE, 12345)
-    yield Case("sampler", "classifier or sampler (largest logit)", image, (one,), samples, GREEDY)
-    yield Case("noise", "sampler's noise (log2, Gumbel)", image, (one,), samples, hot)
+
+    def case(
+        name: str,
+        unit: str,
+        prompts: tuple[tuple[int, ...], ...],
+        sampling: Sampling,
+        drafts: int = 0,
+    ) -> Case:
+        return Case(name, unit, image, prompts, samples, sampling, drafts, sampling_case=True)
+
+    yield case("sampler", "classifier or sampler (largest logit)", (one,), GREEDY)
+    yield case("noise", "sampler's noise (log2, Gumbel)", (one,), hot)
     if config.tokens > 1:
         several = tuple(_prompt(a, 10 + index, a.context - 3) for index in range(config.tokens))
-        yield Case("streams", "token rows (streams together)", image, several, samples, hot)
-        drafts = config.tokens - 1
-        yield Case("drafts", "drafter", image, (one,), samples, GREEDY, drafts=drafts)
+        yield case("streams", "token rows (streams together)", several, hot)
+        yield case("drafts", "drafter", (one,), GREEDY, drafts=config.tokens - 1)
 
 
 CASES: tuple[Callable[[EngineConfig], Iterator[Case]], ...] = (

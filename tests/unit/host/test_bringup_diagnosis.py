@@ -7,7 +7,7 @@ import pytest
 
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.bringup.build import Geometry
-from jalhost.bringup.compare import Result, first_difference, run_golden
+from jalhost.bringup.compare import Difference, Result, first_difference, most_telling, run_golden
 from jalhost.bringup.levelling import Eye, decode, lost_writes
 from jalhost.bringup.lines import Observation, address_line, aliases, diagnose
 from jalhost.bringup.probe import patterns
@@ -189,3 +189,23 @@ def test_wrong_tokens_alone_are_the_sampler(golden: dict[str, tuple[Case, Result
     found = unit(golden, "sampler", wrong)
     assert found is not None
     assert "sampler" in found
+
+
+def test_what_follows_a_wrong_token_says_nothing(golden: dict[str, tuple[Case, Result]]) -> None:
+    case, right = golden["sampler"]
+    behind = len(case.prompts[0]) + 5
+    spoilt = changed(right, 0, "values", np.s_[:, behind:])
+    tokens = list(right.tokens[0])
+    tokens[5] ^= 1
+    wrong = Result((tuple(tokens),), spoilt.caches)
+    assert unit(golden, "sampler", wrong) == case.unit
+    assert unit(golden, "sampler", spoilt) != case.unit
+
+
+def test_keys_and_values_tell_more_than_tokens(golden: dict[str, tuple[Case, Result]]) -> None:
+    lanes, attention, sampler = (golden[name][0] for name in golden)
+    tokens = Difference("tokens alone", "x", 1, 1, tokens_alone=True)
+    values = Difference("values of layer 1", "attention", 1, 1)
+    assert most_telling([(lanes, tokens), (attention, values)]) == (attention, values)
+    assert most_telling([(lanes, tokens), (sampler, tokens)]) == (sampler, tokens)
+    assert most_telling([(lanes, tokens)]) == (lanes, tokens)
