@@ -1,7 +1,7 @@
 """What the stages of a bring-up work on: one device, and what is known of it so far."""
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -46,7 +46,6 @@ class Bench:
     fault: str = ""
     loader: Loader | None = None
     """openFPGALoader, once the stage ``cable`` has found it."""
-    chain: list[str] = field(default_factory=list)
 
     @property
     def build(self) -> Build | None:
