@@ -13,6 +13,7 @@ from jalhost.bringup.report import StageReport
 from jalhost.bringup.runner import run_round
 from jalhost.bringup.sequence import FUNCTIONS
 from jalhost.bringup.stages import Stage
+from jalhost.device import Identity
 from jalhost.links.link import Link
 from jalhost.links.uartbone import UartBone
 from jaltest.bridge import BridgeStream
@@ -137,6 +138,9 @@ class FakeAccess:
         self.device.now += LOOK_S
         cycles = int(self.device.now * CLOCK_HZ * self.device.clock)
         return (cycles if self.simulated else None), self.device.now
+
+    def settle(self, link: Link, identity: Identity) -> None:
+        """As it is."""
 
     def close(self) -> None:
         """Nothing to give back."""

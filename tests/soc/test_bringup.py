@@ -18,6 +18,7 @@ from jalhost.bringup.report import Report, RoundReport, Verdict
 from jalhost.bringup.runner import run_round
 from jalhost.bringup.sequence import FUNCTIONS
 from jalhost.bringup.stages import Stage
+from jalhost.device import Identity
 from jalhost.links.link import Link
 from jalhost.links.open import open_uart
 from jalhost.models.image_file import save_image
@@ -72,6 +73,9 @@ class HarnessAccess:
     def time(self) -> tuple[int, float]:
         cycles, seconds = self.simulator.time()
         return cycles, seconds
+
+    def settle(self, link: Link, identity: Identity) -> None:
+        """As it is."""
 
     def close(self) -> None:
         self.simulator.stop()

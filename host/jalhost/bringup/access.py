@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from jalgateware.contract.config import STANDARD
 from jalhost.bringup.build import Build, build_of_files
+from jalhost.device import Identity
 from jalhost.engine.gateware import Gateware, engine_config
 from jalhost.errors import UsageError
 from jalhost.links.link import ByteStream, Link
@@ -61,6 +62,9 @@ class Access(Protocol):
         Raises:
             LinkError: nothing answers.
         """
+
+    def settle(self, link: Link, identity: Identity) -> None:
+        """Makes the link as fast as it can be, once it is known who is there."""
 
     def time(self) -> tuple[int | None, float]:
         """Cycles of the simulated system (None for a device), and seconds that passed there."""
@@ -142,10 +146,17 @@ class BoardAccess:
     patience_s: float = BOARD_PATIENCE_S
 
     def open(self, probing: bool = False) -> Link:
-        """Opens the link; a serial port is found, and its rate tuned once the device is known."""
+        """Opens the link; a serial port is found where it is not named."""
         from jalhost.links.open import connect
 
         return connect(self.target, self.report)[0]
+
+    def settle(self, link: Link, identity: Identity) -> None:
+        """Tunes a serial port's rate."""
+        from jalhost.links.serial_link import SerialLink
+
+        if isinstance(link, SerialLink) and identity.tunable:
+            link.tune(identity.clock_hz)
 
     def time(self) -> tuple[int | None, float]:
         """The computer's clock."""
@@ -213,6 +224,9 @@ class SimulatorAccess:
         if probing and serial:
             return probing_link(serial, lambda: self.time()[1])
         return open_simulator(ready, self.way)
+
+    def settle(self, link: Link, identity: Identity) -> None:
+        """It is as fast as it can be."""
 
     def time(self) -> tuple[int | None, float]:
         """Cycles of the harness, and what these are in simulated time."""

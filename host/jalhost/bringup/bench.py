@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jalgateware.contract.mailbox import MAGIC, BootReason, Field
+from jalgateware.contract.mailbox import MAGIC, BootReason, Field, Flag
 from jalhost.bringup.access import Access
 from jalhost.bringup.build import Build
 from jalhost.bringup.sensors import ReadSensors, watts
@@ -73,10 +73,22 @@ class Bench:
         Raises:
             DeviceError: it is not.
         """
-        return Device(
-            self.link, None, ready_timeout_s=self.access.boot_timeout_s,
-            patience_s=self.access.patience_s,
-        )  # fmt: skip
+        access = self.access
+        device = Device(
+            self.link,
+            ready_timeout_s=access.boot_timeout_s,
+            patience_s=access.patience_s,
+        )
+        access.settle(self.link, device.identity)
+        return device
+
+    @cached_property
+    def simulated(self) -> bool:
+        """Whether it is in a simulator, started here or by somebody else."""
+        if self.access.simulated:
+            return True
+        flags = self.mailbox.read_steady(Field.FLAGS)[0]
+        return bool(flags >> Flag.SIMULATED & 1)
 
     @property
     def boots(self) -> int | None:
@@ -140,6 +152,6 @@ class Bench:
         """Gives link and simulator back; a further round opens them again."""
         if "link" in self.__dict__:
             self.link.close()
-        for name in ("link", "mailbox", "device"):
+        for name in ("link", "mailbox", "device", "simulated"):
             self.__dict__.pop(name, None)
         self.access.close()

@@ -105,7 +105,7 @@ def _aliased(bench: Bench, pairs: list[tuple[int, int]]) -> StageFailure:
 def dram_random(bench: Bench, evidence: Evidence) -> str:
     """Words all over DRAM, by the CPU: written in one order, read in the same."""
     size = bench.mailbox.read_steady(Field.DRAM_BYTES)[0]
-    words = SIMULATED_WORDS if bench.access.simulated else RANDOM_WORDS
+    words = SIMULATED_WORDS if bench.simulated else RANDOM_WORDS
     reach = 1 << (size // 4).bit_length() - 1
     evidence |= {"words": 0, "wrong_words": 0}
     for seed in SEEDS:
@@ -117,7 +117,7 @@ def dram_random(bench: Bench, evidence: Evidence) -> str:
 
 def dram_march(bench: Bench, evidence: Evidence) -> str:
     """March C-, by the CPU: stuck cells, transitions, couplings between neighbours."""
-    words = SIMULATED_WORDS // 2 if bench.access.simulated else MARCH_WORDS
+    words = SIMULATED_WORDS // 2 if bench.simulated else MARCH_WORDS
     evidence |= {"words": 0, "wrong_words": 0}
     for background in BACKGROUNDS:
         arguments = (PLACE, words, background)
@@ -128,7 +128,7 @@ def dram_march(bench: Bench, evidence: Evidence) -> str:
 
 def dram_retention(bench: Bench, evidence: Evidence) -> str:
     """Writes, leaves DRAM alone for a while, and reads."""
-    words = SIMULATED_WORDS if bench.access.simulated else RETENTION_WORDS
+    words = SIMULATED_WORDS if bench.simulated else RETENTION_WORDS
     seconds = SIMULATED_RETENTION_S if bench.access.simulated else RETENTION_S
     evidence |= {"words": 0, "wrong_words": 0, "left_alone_s": seconds}
     arguments = (PLACE, words, SEEDS[0])

@@ -93,7 +93,7 @@ def levelling(bench: Bench, evidence: Evidence) -> str:
         return _judge(bench, eyes, lost)
     if failed:
         return _look(bench, evidence)
-    if bench.access.simulated:
+    if bench.simulated:
         raise StageSkip("the simulator's DRAM has no delays to calibrate")
     raise StageSkip("this DRAM's PHY has nothing to calibrate")
 
@@ -142,6 +142,6 @@ def _look(bench: Bench, evidence: Evidence) -> str:
             ),
             bench.command(Stage.LEVELLING, "--repeat", "3"),
         )
-    if bench.access.simulated:
+    if bench.simulated:
         raise StageSkip(f"nothing to calibrate; the firmware says DRAM_FAILED, and {finding.what}")
     raise StageSkip(f"no calibration kept; the firmware says DRAM_FAILED, and {finding.what}")

@@ -4,6 +4,7 @@ import random
 import statistics
 import time
 from contextlib import closing
+from dataclasses import dataclass
 
 from jalgateware.contract.mailbox import RING_ENTRIES, RING_ENTRY_WORDS, Field
 from jalgateware.contract.memory_map import CSR_BANK_BYTES, CSR_LOCATIONS, CSR_ORIGIN, MAILBOX
@@ -30,25 +31,60 @@ TROUBLES = 3
 """After so many errors nothing new is to be learnt."""
 
 
+@dataclass
+class Probe:
+    """A link under test. ``before``: its own counts of accesses and failures when it was opened.
+
+    A serial port's link tries rates while it is opened; these failures say nothing.
+    """
+
+    link: Link
+    evidence: Evidence
+    before: tuple[int, int]
+
+    def compare(self, found: list[int], expected: list[int]) -> None:
+        """Counts what differs."""
+        for got, wanted in zip(found, expected, strict=True):
+            difference = (got ^ wanted).to_bytes(4, "little")
+            self.evidence["words"] += 1
+            self.evidence["wrong_words"] += any(difference)
+            self.evidence["wrong_bytes"] += sum(map(bool, difference))
+
+    @property
+    def troubles(self) -> int:
+        """Words that came wrong, and accesses that had to be repeated."""
+        now = _counts(self.link)
+        if now is not None:
+            self.evidence["accesses"] = now[0] - self.before[0]
+            self.evidence["repeated"] = now[1] - self.before[1]
+        return int(self.evidence["wrong_words"]) + int(self.evidence.get("repeated", 0))
+
+
+def _counts(opened: Link) -> tuple[int, int] | None:
+    """Accesses and failures, where the link counts them."""
+    return (opened.accesses, opened.failures) if isinstance(opened, UartBone) else None
+
+
 def link(bench: Bench, evidence: Evidence) -> str:
     """Tests the link with retries counted: one that only works by them is broken."""
     try:
         opened = bench.access.open(probing=True)
     except LinkError as error:
         raise _dead(bench, error) from error
+    evidence |= {"link": opened.description, "words": 0, "wrong_words": 0, "wrong_bytes": 0}
     with closing(opened):
-        evidence["link"] = opened.description
+        probe = Probe(opened, evidence, _counts(opened) or (0, 0))
         try:
-            _patterns(opened, evidence)
-            if not _troubles(opened, evidence):
-                _timing(bench, opened, evidence)
-                _throughput(opened, evidence)
+            _patterns(probe)
+            if not probe.troubles:
+                _timing(bench, probe)
+                _throughput(probe)
             evidence["bus_errors"] = opened.read(BUS_ERRORS)[0]
         except LinkError as error:
-            if _troubles(opened, evidence) == 0:
+            if not probe.troubles:
                 raise _dead(bench, error) from error
             evidence["last_error"] = error.what
-    if _troubles(opened, evidence):
+    if probe.troubles:
         raise _damaged(bench, evidence)
     return (
         f"{len(PATTERNS) + RANDOM_PATTERNS} patterns unharmed, "
@@ -58,61 +94,44 @@ def link(bench: Bench, evidence: Evidence) -> str:
     )
 
 
-def _patterns(opened: Link, evidence: Evidence) -> None:
-    """Writes and reads a register; counts what differs."""
+def _patterns(probe: Probe) -> None:
+    """Writes and reads a register."""
     source = random.Random(1)
-    evidence |= {"words": 0, "wrong_words": 0, "wrong_bytes": 0}
-    values = [*PATTERNS, *(source.getrandbits(32) for _ in range(RANDOM_PATTERNS))]
-    for value in values:
-        opened.write(SCRATCH, [value])
-        _compare(opened.read(SCRATCH), [value], evidence)
-        if _troubles(opened, evidence) >= TROUBLES:
+    for value in [*PATTERNS, *(source.getrandbits(32) for _ in range(RANDOM_PATTERNS))]:
+        probe.link.write(SCRATCH, [value])
+        probe.compare(probe.link.read(SCRATCH), [value])
+        if probe.troubles >= TROUBLES:
             return
 
 
-def _compare(found: list[int], expected: list[int], evidence: Evidence) -> None:
-    for got, wanted in zip(found, expected, strict=True):
-        difference = (got ^ wanted).to_bytes(4, "little")
-        evidence["words"] += 1
-        evidence["wrong_words"] += any(difference)
-        evidence["wrong_bytes"] += sum(map(bool, difference))
-
-
-def _troubles(opened: Link, evidence: Evidence) -> int:
-    """Words that came wrong, and accesses that had to be repeated."""
-    if isinstance(opened, UartBone):
-        evidence |= {"accesses": opened.accesses, "repeated": opened.failures}
-    return int(evidence.get("wrong_words", 0)) + int(evidence.get("repeated", 0))
-
-
-def _timing(bench: Bench, opened: Link, evidence: Evidence) -> None:
+def _timing(bench: Bench, probe: Probe) -> None:
     times = []
     cycles = bench.access.time()[0]
     for _ in range(TIMED_READS):
         start = time.monotonic()
-        opened.read(SCRATCH)
+        probe.link.read(SCRATCH)
         times.append(time.monotonic() - start)
-    evidence |= {"round_trip_s": statistics.median(times), "longest_round_trip_s": max(times)}
+    probe.evidence["round_trip_s"] = statistics.median(times)
+    probe.evidence["longest_round_trip_s"] = max(times)
     if cycles is not None:
         passed = (bench.access.time()[0] or cycles) - cycles
-        evidence["round_trip_cycles"] = passed // TIMED_READS
+        probe.evidence["round_trip_cycles"] = passed // TIMED_READS
 
 
-def _throughput(opened: Link, evidence: Evidence) -> None:
+def _throughput(probe: Probe) -> None:
     """Fills a part of the mailbox that rests while nothing runs, and reads it back."""
     source = random.Random(2)
     words = [source.getrandbits(32) for _ in range(BLOCK_WORDS)]
     place = MAILBOX.origin + Field.OUTPUT_RING
     start = time.monotonic()
-    opened.write(place, words)
-    opened.read(SCRATCH)  # behind what was written
+    probe.link.write(place, words)
+    probe.link.read(SCRATCH)  # behind what was written
     middle = time.monotonic()
-    found = opened.read(place, BLOCK_WORDS)
+    found = probe.link.read(place, BLOCK_WORDS)
     end = time.monotonic()
-    _compare(found, words, evidence)
-    _troubles(opened, evidence)
-    evidence["write_bytes_per_s"] = 4 * BLOCK_WORDS / (middle - start)
-    evidence["read_bytes_per_s"] = 4 * BLOCK_WORDS / (end - middle)
+    probe.compare(found, words)
+    probe.evidence["write_bytes_per_s"] = 4 * BLOCK_WORDS / (middle - start)
+    probe.evidence["read_bytes_per_s"] = 4 * BLOCK_WORDS / (end - middle)
 
 
 def _dead(bench: Bench, error: LinkError) -> StageFailure:

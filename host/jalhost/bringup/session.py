@@ -21,6 +21,7 @@ from jalhost.bringup.stages import Stage
 from jalhost.bundle import open_bundle
 from jalhost.engine.gateware import Gateware, parse_gateware
 from jalhost.engine.target import Provenance
+from jalhost.errors import JalError
 from jalhost.models.image import Image
 
 
@@ -85,17 +86,18 @@ def bring_up(
         fault=fault,
     )
     started, start = datetime.now(UTC), time.monotonic()
-    rounds = []
+    rounds, provenance = [], None
     for number in range(1, request.repeat + 1):
         listener.round_started(number, request.repeat)
         with closing(bench):
             bench.prepare()
             rounds.append(run_round(number, bench, stages, FUNCTIONS, listener))
+            provenance = provenance or _provenance(bench, rounds[-1])
     broken = next((item.broken for item in rounds if item.broken), None)
     return Report(
         jalhost=version("jalhost"),
         target=request.target,
-        provenance=_provenance(bench, rounds),
+        provenance=provenance,
         bundle=str(request.bundle) if request.bundle else None,
         fault=fault or None,
         started=started.isoformat(timespec="seconds"),
@@ -106,13 +108,15 @@ def bring_up(
     )
 
 
-def _provenance(bench: Bench, rounds: list[RoundReport]) -> Provenance | None:
-    """None where no stage has met the device."""
-    if not any(
-        item.evidence for entry in rounds for item in entry.stages if item.stage not in _JTAG
-    ):
+def _provenance(bench: Bench, entry: RoundReport) -> Provenance | None:
+    """None where no stage has met the device, or it does not say whether it is one."""
+    met = [item.evidence for item in entry.stages if item.stage not in _JTAG]
+    if not any(met) or entry.broken is Stage.LINK:
+        return Provenance.SIMULATED if bench.access.simulated else None
+    try:
+        return Provenance.SIMULATED if bench.simulated else Provenance.MEASURED
+    except JalError:
         return None
-    return Provenance.SIMULATED if bench.access.simulated else Provenance.MEASURED
 
 
 _JTAG = (Stage.CABLE, Stage.IDCODE, Stage.CONFIGURATION)

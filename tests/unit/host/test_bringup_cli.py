@@ -38,7 +38,7 @@ def call(
 
     def run(device: BoardUnderTest, *arguments: str) -> Run:
         build = Build(FINGERPRINT, CLOCK_HZ, {}, None, GEOMETRY)
-        access = FakeAccess(device, build)
+        access = FakeAccess(device, build, simulated=FakeAccess.simulated)
         monkeypatch.setattr(session, "open_access", lambda *_: access)
         desk = Desk(tmp_path, monkeypatch=monkeypatch, capture=capsys)
         return desk.run("bringup", "--target", "sim", *arguments)
@@ -81,6 +81,13 @@ def test_a_link_that_damages_bytes_is_a_link_error(call: Call) -> None:
     assert run.returncode == 4
     assert "3 wrong bytes in 3 words" in run.stdout
     assert run.stdout.splitlines()[-1] == "broken: link"
+
+
+def test_figures_say_what_they_are(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    for simulated, provenance in ((False, "measured"), (True, "simulated")):
+        monkeypatch.setattr(FakeAccess, "simulated", False)
+        run = call(BoardUnderTest(simulated=simulated), "--stage", "identity", "--json")
+        assert json.loads(run.stdout)["provenance"] == provenance
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from jalgateware.contract import mailbox
 from jalgateware.contract.mailbox import BootReason, Field
 from jalhost.bringup.bench import Bench
 from jalhost.bringup.build import Build
+from jalhost.bringup.dram import SIMULATED_WORDS
 from jalhost.bringup.report import Verdict
 from jalhost.bringup.stages import Stage, StageFailure
 from jaltest.bringup import GEOMETRY, BoardUnderTest, FakeAccess, bench_of, run_stages
@@ -35,6 +36,15 @@ def test_a_good_device_passes() -> None:
     }
     assert reports[Stage.LINK].evidence["wrong_words"] == 0
     assert reports[Stage.CLOCKS].evidence["measured_hz"] == pytest.approx(CLOCK_HZ, rel=0.01)
+
+
+def test_a_simulator_of_somebody_else_is_treated_as_one() -> None:
+    device = BoardUnderTest(simulated=True)
+    access = FakeAccess(device, Build(FINGERPRINT), simulated=False)
+    reports = run_stages(bench_of(device, access), EARLY)
+    assert not [name for name, item in reports.items() if item.verdict is Verdict.FAIL]
+    assert "somebody else" in reports[Stage.CLOCKS].summary
+    assert reports[Stage.DRAM_RANDOM].evidence["words"] == 2 * SIMULATED_WORDS
 
 
 def test_tokens_are_compared_with_the_golden_model() -> None:
