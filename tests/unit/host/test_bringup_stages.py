@@ -41,7 +41,7 @@ def test_a_good_device_passes() -> None:
 def test_a_simulator_of_somebody_else_is_treated_as_one() -> None:
     device = BoardUnderTest(simulated=True)
     access = FakeAccess(device, Build(FINGERPRINT), simulated=False)
-    reports = run_stages(bench_of(device, access), EARLY)
+    reports = run_stages(bench_of(device, access), EARLY[:-1])  # but for waiting
     assert not [name for name, item in reports.items() if item.verdict is Verdict.FAIL]
     assert "somebody else" in reports[Stage.CLOCKS].summary
     assert reports[Stage.DRAM_RANDOM].evidence["words"] == 2 * SIMULATED_WORDS
