@@ -139,12 +139,12 @@ def lane_cases(config: EngineConfig) -> Iterator[Case]:
     """Lanes in each format, and what comes before and behind them on the way to the cache."""
     # One block: a lane has few products of a row, and not all of them hide that it is stuck.
     a = replace(architecture(config, 1), dim=BLOCK)
-    plain = single_lanes(random_model(a, 1), word_columns(config))
     formats: dict[str, Formats] = {"mxint8": MXINT8_ONLY}
     if config.mxfp4:
         formats["mxfp4"] = dict.fromkeys(free_matrices(a), Format.MXFP4)
-    for name, chosen in formats.items():
-        image = _image(plain, f"lanes-{name}", chosen)
+    for seed, (name, chosen) in enumerate(formats.items(), 1):
+        model = single_lanes(random_model(a, seed), word_columns(config))
+        image = _image(model, f"lanes-{name}", chosen)
         yield Case(image.name, f"lanes ({name})", image, (_prompt(a, 2, 1),), 1, GREEDY,
                    single_lanes=name == "mxint8")  # fmt: skip
 

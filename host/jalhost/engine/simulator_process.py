@@ -138,6 +138,7 @@ class SimulatorProcess:
             with contextlib.suppress(queue.Empty):
                 event = self._events.get(timeout=LOOK_S)
                 if event is None:
+                    self._events.put(None)  # for whoever asks next
                     break
                 if event.get("event") == "cycles":
                     return int(event["cycles"]), float(event["seconds"])
