@@ -3,7 +3,6 @@
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from jalgateware.contract.mailbox import MAGIC, BootReason, Field, Flag
 from jalhost.bringup.access import Access
@@ -136,8 +135,12 @@ class Bench:
 
     def flash_command(self) -> str:
         """The command that writes the bundle into the board."""
-        path: str | Path = self.bundle.path if self.bundle else "BUNDLE.jalb"
-        return f"jalhost flash {shlex.quote(str(path))} --target {shlex.quote(self.target)}"
+        return f"jalhost flash {self.bundle_name} --target {shlex.quote(self.target)}"
+
+    @property
+    def bundle_name(self) -> str:
+        """The bundle, as a shell takes it."""
+        return shlex.quote(str(self.bundle.path)) if self.bundle else "BUNDLE.jalb"
 
     def prepare(self) -> None:
         """Gets a simulator to run, which is none of the stages' time.

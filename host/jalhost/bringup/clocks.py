@@ -117,5 +117,5 @@ def _wrong(bench: Bench, measured: float, nominal: int) -> StageFailure:
             "the board has another oscillator than its description says, or a variant of the board",
             "the PLL's divider or multiplier is wrong, or it has not locked",
         ),
-        "jalhost bundle info BUNDLE.jalb   # its clocks, against the board's schematic",
+        f"jalhost bundle info {bench.bundle_name}",
     )
