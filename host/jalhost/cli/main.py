@@ -17,6 +17,7 @@ import typer
 from jalhost.cli import (
     bench,
     boards,
+    bringup,
     bundle,
     bus,
     capture,
@@ -56,6 +57,7 @@ app.command()(boards.boards)
 app.command()(boards.build)
 app.add_typer(bundle.app, name="bundle")
 app.command()(flash.flash)
+app.command(epilog=bringup.EXAMPLE)(bringup.bringup)
 app.add_typer(pcie.app, name="pcie")
 app.command()(power.power)
 app.add_typer(labgrid.app, name="labgrid")

@@ -28,6 +28,22 @@ LINK_TIMEOUT_S = 30.0
 DEFAULT_GATEWARE = Gateware()
 
 
+def open_simulator(ready: Ready, way: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
+    """A link to a running simulator by the way that it was started for.
+
+    Raises:
+        LinkError: it does not answer.
+    """
+    if way.startswith("pcie"):
+        from jalhost.links.pcie_tlp import open_pcie_packets
+
+        assert ready.pcie, "a simulator with PCIe names its port"
+        return open_pcie_packets(ready.pcie, timeout_s, dma=way == "pcie-dma")
+    name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[way]
+    assert name, "a simulator names what it was asked for"
+    return open_link(name, timeout_s)
+
+
 class Simulator:
     """Simulates a system; the simulator starts with the first image.
 
@@ -133,7 +149,7 @@ class Simulator:
         self.close()  # one that did not get ready
         process = self._start_process(blob)
         try:
-            link = open_ready(self._way, process.ready)
+            link = open_simulator(process.ready, self._way)
             return Device(link, process.ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
         except LinkError as error:
             self._explain(error)
@@ -158,15 +174,3 @@ class Simulator:
         """Raises the better error where the link broke because the simulator ended."""
         if self.process and (ended := self.process.ended()):
             raise ended from error
-
-
-def open_ready(way: str, ready: Ready) -> Link:
-    """Opens the link to a simulator that runs; ``way``: what stands behind ``sim:``."""
-    if way.startswith("pcie"):
-        from jalhost.links.pcie_tlp import open_pcie_packets
-
-        assert ready.pcie, "a simulator with PCIe names its port"
-        return open_pcie_packets(ready.pcie, LINK_TIMEOUT_S, dma=way == "pcie-dma")
-    name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[way]
-    assert name, "a simulator names what it was asked for"
-    return open_link(name, LINK_TIMEOUT_S)

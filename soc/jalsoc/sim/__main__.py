@@ -21,6 +21,7 @@ from jalsoc.sim.config import MIB, SimulatorConfig
 from jalsoc.sim.faults import FORMS
 from jalsoc.sim.links import LINKS
 from jalsoc.sim.process import SimulatorOptions, harness_command
+from jalsoc.sim.system_faults import forms, is_system_fault
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -52,7 +53,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     system.add_argument("--sensors", action="store_true", help="with a sensor bus")
     system.add_argument("--scope", action="store_true", help="with LiteScope's analyzer")
-    system.add_argument("--fault", default="", help=f"what is broken: {FORMS}")
+    system.add_argument("--fault", default="", help=f"what is broken: {FORMS}; {forms()}")
     system.add_argument("--trace-file", type=Path, help="writes waveforms (FST)")
     commands.add_parser("describe", parents=[system], help="only say what would be built")
     commands.add_parser("build", parents=[system], help="only build")
@@ -89,7 +90,7 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         link=arguments.link,
         scope=arguments.scope,
         sensors=arguments.sensors,
-        fault=arguments.fault,
+        fault="" if is_system_fault(arguments.fault) else arguments.fault,
     )
     if config.dram_mib != SimulatorConfig.dram_mib:
         # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.
@@ -118,6 +119,7 @@ def become_harness(built: SimulatorBuild, arguments: argparse.Namespace) -> None
         port=arguments.port,
         udp_port=arguments.udp_port,
         attached=arguments.attached,
+        fault=arguments.fault if is_system_fault(arguments.fault) else "",
     )
     command = harness_command(built, options)
     os.chdir(built.system)

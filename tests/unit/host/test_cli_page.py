@@ -44,6 +44,7 @@ def test_every_exit_code_is_listed() -> None:
         "build",
         "flash",
         "power",
+        "bringup",
     ],
 )
 def test_every_option_is_listed(name: str) -> None:
