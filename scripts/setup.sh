@@ -4,8 +4,9 @@
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly EXTRAS="sim,build,flash,models,dev"
+readonly EXTRAS="sim,build,flash,models,power,dev"
 readonly PYTHON=.venv/bin/python
+readonly LABGRID=.venv/labgrid
 readonly STAMP=.venv/setup-stamp
 readonly LOG=build/setup.log
 readonly LIBRARIES=${LIBRARIES:-/usr/lib}
@@ -98,6 +99,10 @@ install_python_packages() {
   # As an environment variable, the constraints also hold for the build back end.
   PIP_CONSTRAINT=constraints.txt logged $PYTHON -m pip install --no-input \
     --disable-pip-version-check --editable ".[$EXTRAS]" || fail_with_log "pip failed"
+  # Apart from the others: it brings a package `serial` that is not pyserial's.
+  logged $PYTHON -m venv --without-pip "$LABGRID" || fail_with_log "could not create $LABGRID"
+  PIP_CONSTRAINT=constraints.txt logged $PYTHON -m pip --python "$LABGRID/bin/python" install \
+    --no-input --disable-pip-version-check labgrid || fail_with_log "pip failed"
 }
 
 mapfile -t missing < <(missing_packages)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from jalboards.links import Ethernet, Pcie
+from jalboards.sensors import Sensors
 from jalgateware.contract import memory_map
 from jalgateware.contract.config import EngineConfig
 from jalsoc.dram import DramKind, speed_grade
@@ -101,6 +102,7 @@ class Board(ABC):
         flash: how it is programmed.
         ethernet: what is on the board; built where it is asked for.
         pcie: likewise, or built unless it is refused.
+        sensors: what it measures by itself; built where it is asked for.
         rom_bytes: size of the firmware's memory.
         serial: the UART's name in the platform.
         seed: of the placer.
@@ -121,6 +123,7 @@ class Board(ABC):
     flash: Flash
     ethernet: Ethernet | None = None
     pcie: Pcie | None = None
+    sensors: Sensors | None = None
     rom_bytes: int = memory_map.ROM.size
     serial: str = "serial"
     seed: int = 1

@@ -26,7 +26,8 @@ class BuildConfig:
 
     ``tries``: how many seeds are tried, until wires find their way and clocks are met;
     ``ethernet``: its address on the network, where it has Ethernet; ``pcie``: whether it has PCIe;
-    ``scope``: whether it has LiteScope's logic analyzer.
+    ``scope``: whether it has LiteScope's logic analyzer; ``sensors``: whether what the board
+    measures by itself is in.
 
     Raises:
         UsageError: a value is out of range, or does not fit the board.
@@ -41,6 +42,7 @@ class BuildConfig:
     ethernet: str | None = None
     pcie: bool = False
     scope: bool = False
+    sensors: bool = False
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
@@ -72,6 +74,12 @@ class BuildConfig:
                 )
         if self.ethernet is not None:
             check_address(self.ethernet)
+        if self.sensors and self.facts.sensors is None:
+            others = [board.name for board in all_boards() if board.sensors]
+            raise UsageError(
+                f"{self.board} has no sensors that are known",
+                f"boards with sensors: {', '.join(others)}",
+            )
 
     @property
     def facts(self) -> Board:
@@ -112,6 +120,7 @@ def configure(
     ip: str | None = None,
     pcie: bool | None = None,
     scope: bool = False,
+    sensors: bool = False,
 ) -> BuildConfig:
     """The board's own configuration with what is different.
 
@@ -134,4 +143,5 @@ def configure(
         ethernet=(ip or DEFAULT_IP) if ethernet else None,
         pcie=bool(board.pcie and board.pcie.default) if pcie is None else pcie,
         scope=scope,
+        sensors=sensors,
     )

@@ -135,6 +135,9 @@ def build(
     with_scope: Annotated[
         bool, typer.Option("--with-scope", help="LiteScope's logic analyzer on the engine.")
     ] = False,
+    with_sensors: Annotated[
+        bool, typer.Option("--with-sensors", help="Sensors of temperature and supplies.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Bundle.", show_default="BOARD.jalb")
     ] = None,
@@ -160,14 +163,15 @@ def build(
         arguments += ["--seed", str(seed)]
     if tries is not None:
         arguments += ["--tries", str(tries)]
-    if allow_timing_failure:
-        arguments.append("--allow-timing-failure")
-    if with_ethernet:
-        arguments.append("--with-ethernet")
     if ip is not None:
         arguments += ["--ip", ip]
-    if with_scope:
-        arguments.append("--with-scope")
+    switches = {
+        "--allow-timing-failure": allow_timing_failure,
+        "--with-ethernet": with_ethernet,
+        "--with-scope": with_scope,
+        "--with-sensors": with_sensors,
+    }
+    arguments += [name for name, wanted in switches.items() if wanted]
     if with_pcie is not None:
         arguments.append("--with-pcie" if with_pcie else "--no-with-pcie")
     built = build_bundle(arguments, Stages())

@@ -1,6 +1,7 @@
 """``jalhost flash``: a bundle's bitstream into a board."""
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,8 @@ def flash(
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", help="Where the board answers: uart:PORT, eth[:HOST] or pcie[:ADDRESS]."
+            "--target",
+            help="Where the board answers: uart:PORT, eth[:HOST], pcie[:ADDRESS] or labgrid:PLACE.",
         ),
     ] = None,
     no_wait: Annotated[
@@ -67,8 +69,15 @@ def flash(
     if dry_run:
         _print_calls(opened, request, bitstream)
         return
-    wait = _waiting(opened, target, no_wait)
-    with _Reporter() as reporter:
+    with ExitStack() as stack:
+        if target and target.startswith("labgrid:"):
+            from jalhost.engine.farm import reserved
+
+            board = stack.enter_context(reserved(target.partition(":")[2], say))
+            target = board.address
+            request = Request(permanent, cable or board.cable, serial or board.cable_serial)
+        wait = _waiting(opened, target, no_wait)
+        reporter = stack.enter_context(_Reporter())
         run(opened, request, find_loader, wait, reporter)
 
 

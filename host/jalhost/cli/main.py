@@ -14,7 +14,25 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jalhost.cli import bench, boards, bundle, chat, flash, generate, model, pcie, system
+from jalhost.cli import (
+    bench,
+    boards,
+    bringup,
+    bundle,
+    bus,
+    capture,
+    chat,
+    flash,
+    generate,
+    labgrid,
+    memory,
+    model,
+    pcie,
+    power,
+    report,
+    system,
+    verify,
+)
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
 
@@ -32,14 +50,24 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(chat.chat)
 app.command()(bench.bench)
+app.command()(verify.verify)
+app.command()(verify.soak)
 app.add_typer(model.app, name="model")
 app.command()(boards.boards)
 app.command()(boards.build)
 app.add_typer(bundle.app, name="bundle")
 app.command()(flash.flash)
+app.command(epilog=bringup.EXAMPLE)(bringup.bringup)
 app.add_typer(pcie.app, name="pcie")
+app.command()(power.power)
+app.add_typer(labgrid.app, name="labgrid")
+app.add_typer(bus.csr, name="csr")
+app.add_typer(memory.mem, name="mem")
+app.command()(bus.console)
+app.command()(capture.capture)
 app.command()(system.targets)
 app.command()(system.doctor)
+app.command()(report.report)
 
 
 def _print_version(value: bool) -> None:

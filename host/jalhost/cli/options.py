@@ -45,14 +45,15 @@ Debug = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
 TARGETS = [
-    "emu", "sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma", "uart", "uart:", "eth:", "pcie"
+    "emu", "sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma", "uart", "uart:", "eth:",
+    "pcie", "labgrid:",
 ]  # fmt: skip
 
 TargetName = Annotated[
     str | None,
     typer.Option(
         "--target",
-        help="emu, sim, sim:LINK, uart[:PORT], eth:HOST or pcie (see `jalhost targets`).",
+        help="emu, sim, sim:LINK, uart[:PORT], eth:HOST, pcie or labgrid:PLACE.",
         show_default="sim if its tools are installed, else emu",
         autocompletion=lambda: TARGETS,
     ),
@@ -62,7 +63,7 @@ GatewareText = Annotated[
     str | None,
     typer.Option(
         "--gateware",
-        help="Gateware to simulate or emulate: sizes of the engine, dram, clock_hz.",
+        help="Gateware to simulate or emulate: sizes of the engine, dram, clock_hz, sensors.",
         metavar="KEY=VALUE,...",
         show_default="the default gateware",
     ),

@@ -28,8 +28,13 @@ class Emulator:
     @property
     def info(self) -> TargetInfo:
         """No clock, no DRAM: nothing that could be mistaken for hardware."""
-        rows = self.config.tokens
-        return TargetInfo("emu", Provenance.EMULATED, token_rows=rows, gateware=self._gateware)
+        return TargetInfo(
+            "emu",
+            Provenance.EMULATED,
+            token_rows=self.config.tokens,
+            gateware=self._gateware,
+            mxfp4=self.config.mxfp4,
+        )
 
     def load(self, image: Image) -> None:
         """Lays the image out in memory.

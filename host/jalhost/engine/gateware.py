@@ -10,7 +10,7 @@ from jalhost.errors import UsageError
 ENGINE = {item.name: item.type for item in fields(EngineConfig)}
 """Keys that size the engine, and their types."""
 
-SYSTEM = {"dram": str, "clock_hz": int}
+SYSTEM = {"dram": str, "clock_hz": int, "scope": bool, "sensors": bool, "fault": str}
 """Keys that choose the simulated system around it, and their types."""
 
 SWITCHES = {"true": True, "1": True, "false": False, "0": False}
@@ -49,6 +49,8 @@ def parse_gateware(text: str) -> Gateware:
             raise UsageError(f"--gateware names {key} without a value", f"give {key}=VALUE")
         if SYSTEM.get(key) is str:
             system[key] = value
+        elif SYSTEM.get(key) is bool:
+            system[key] = _switch(key, value)
         elif key in SYSTEM:
             system[key] = _number(key, value)
         else:

@@ -25,6 +25,7 @@ def device_info(name: str, device: Device, gateware: str = "") -> TargetInfo:
         config.lanes,
         config.tokens,
         gateware,
+        config.mxfp4,
     )
 
 

@@ -28,7 +28,7 @@ class TargetInfo:
     ``clock_hz``, ``port_bytes`` (bytes per cycle that the DRAM controller can deliver) and
     ``lanes`` (weights per cycle) are None where there is no hardware. ``token_rows``: tokens that
     share each weight, and so most streams of a request. ``gateware``: how it differs from the
-    default one, as ``--gateware`` was given.
+    default one, as ``--gateware`` was given. ``mxfp4``: whether it takes matrices in MXFP4.
     """
 
     name: str
@@ -38,6 +38,7 @@ class TargetInfo:
     lanes: int | None = None
     token_rows: int = 1
     gateware: str = ""
+    mxfp4: bool = True
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from jalhost.links.open import ALONE, LINKS
 
 SIMULATORS = ("sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma")
 
-TARGETS = f"emu, {', '.join(SIMULATORS)}, uart[:PORT], eth:HOST, pcie[:ADDRESS]"
+TARGETS = f"emu, {', '.join(SIMULATORS)}, uart[:PORT], eth:HOST, pcie[:ADDRESS], labgrid:PLACE"
 
 
 def choose_target() -> tuple[str, str]:
@@ -39,11 +39,30 @@ def open_target(
         UsageError: there is no such target, or no such gateware.
         EnvironmentProblem: the target needs what is not installed.
     """
-    target = _create(name, report, soc, parse_gateware(gateware) if gateware else Gateware())
-    try:
-        yield target
-    finally:
-        target.close()
+    with target_address(name, report) as place:
+        target = _create(place, report, soc, parse_gateware(gateware) if gateware else Gateware())
+        try:
+            yield target
+        finally:
+            target.close()
+
+
+@contextmanager
+def target_address(name: str, report: Report) -> Iterator[str]:
+    """Yields the name of the link to a target; what it takes to reach it is given back behind it.
+
+    A board of a farm is reserved meanwhile; other targets are their own addresses.
+
+    Raises:
+        LinkError: somebody else has the board, or nobody tells where it is.
+    """
+    if not name.startswith("labgrid:"):
+        yield name
+        return
+    from jalhost.engine.farm import reserved
+
+    with reserved(name.partition(":")[2], report) as board:
+        yield board.address
 
 
 def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> Target:

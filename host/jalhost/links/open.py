@@ -15,6 +15,9 @@ from jalhost.progress import Report
 if TYPE_CHECKING:
     from jalhost.links.serial_link import SerialLink
 
+SERVERS = ("tcp", "rfc2217")
+"""What serial ports of other computers are served by: bytes alone, or with the port's rate."""
+
 MARK_ADDRESS = MAILBOX.origin + Field.MARK
 
 LONGEST_IDENTIFIER = 64
@@ -55,13 +58,15 @@ def connect(
 
 
 def open_uart(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
-    """Opens a UARTBone link as it is: ``PORT``, ``PORT@BAUD`` or ``tcp://HOST:PORT``.
+    """Opens a UARTBone link as it is.
+
+    ``name``: ``PORT``, ``PORT@BAUD``, ``tcp://HOST:PORT`` or ``rfc2217://HOST:PORT[@BAUD]``.
 
     Raises:
         UsageError: the name makes no sense.
         LinkError: the port is missing or busy.
     """
-    return UartBone(_open_stream(name), timeout_s, mark_address=MARK_ADDRESS)
+    return UartBone(open_stream(name), timeout_s, mark_address=MARK_ADDRESS)
 
 
 def connect_uart(
@@ -77,7 +82,7 @@ def connect_uart(
         LinkError: the port is missing or busy, no board answers, or several could be meant.
     """
     selector, _, baud = name.partition("@")
-    if name.startswith("tcp://"):
+    if name.partition("://")[0] in SERVERS:
         return open_uart(name), None
     if is_selector(selector):
         _require_pyserial()
@@ -158,19 +163,41 @@ def open_ethernet(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
     return open_etherbone(name, timeout_s)
 
 
-def _open_stream(name: str) -> ByteStream:
-    if name.startswith("tcp://"):
-        from jalhost.links.tcp import TcpConnection
+def open_stream(name: str) -> ByteStream:
+    """Opens what a UARTBone link goes over: ``PORT``, ``PORT@BAUD`` or a port of another computer.
 
-        host, _, port = name.removeprefix("tcp://").rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-            raise UsageError(f"{name!r} is not tcp://HOST:PORT")
-        return TcpConnection(host, int(port))
+    Raises:
+        UsageError: the name makes no sense.
+        LinkError: the port is missing or busy.
+    """
+    scheme, slashes, place = name.partition("://")
+    if slashes and scheme in SERVERS:
+        return _open_server(scheme, place)
     _require_pyserial()
     from jalhost.links.serial_port import SerialPort
 
     path, baud = _parse_port(name)
     return SerialPort(path, baud) if baud else SerialPort(path)
+
+
+def _open_server(scheme: str, place: str) -> ByteStream:
+    """A port of another computer.
+
+    Raises:
+        UsageError: it is not named as it should be.
+    """
+    from jalhost.links.rfc2217 import Rfc2217Port
+    from jalhost.links.tcp import TcpConnection
+
+    address, at, baud = place.partition("@")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise UsageError(f"{scheme}://{place} is not {scheme}://HOST:PORT")
+    if scheme == "tcp" and not at:
+        return TcpConnection(host, int(port))
+    if scheme == "tcp" or (at and not (baud.isdecimal() and int(baud))):
+        raise UsageError(f"{scheme}://{place} names no rate", "rfc2217://HOST:PORT@BAUD does")
+    return Rfc2217Port(host, int(port), **({"baud": int(baud)} if at else {}))
 
 
 def _parse_port(name: str) -> tuple[str, int | None]:

@@ -125,6 +125,7 @@ def test_ethernet_is_shown_with_what_it_lets_in(
         ("--with-pcie", "--with-pcie"),
         ("--without-pcie", "--no-with-pcie"),
         ("--with-scope", "--with-scope"),
+        ("--with-sensors", "--with-sensors"),
     ],
 )
 def test_parts_of_the_design_are_asked_for_or_refused(

@@ -8,6 +8,7 @@ import typer
 
 from jalhost import errors
 from jalhost.cli.main import INTERNAL_ERROR, app
+from jalhost.engine import records
 from jalhost.engine.summary import FinishReason, StreamSummary, Summary
 from jalhost.engine.target import Provenance, TargetInfo
 from jaltest.models import REPOSITORY
@@ -31,6 +32,8 @@ def test_every_exit_code_is_listed() -> None:
         "generate",
         "chat",
         "bench",
+        "verify",
+        "soak",
         "model convert",
         "model info",
         "model eval",
@@ -40,6 +43,8 @@ def test_every_exit_code_is_listed() -> None:
         "model fit",
         "build",
         "flash",
+        "power",
+        "bringup",
     ],
 )
 def test_every_option_is_listed(name: str) -> None:
@@ -62,6 +67,41 @@ def test_every_option_of_bundles_is_listed() -> None:
         options = {option for option in names if option.startswith("--")}
         assert set(re.findall(r"--[\w-]+", lines.pop(name))) == options
     assert not lines
+
+
+def test_every_option_of_debugging_is_listed() -> None:
+    section = PAGE.partition("## jalhost csr, mem, console")[2].partition("```\n")[2]
+    usage = section.partition("```")[0].replace("\n   ", " ")
+    lines = [line.removeprefix("jalhost ").split() for line in usage.splitlines()]
+    listed = {
+        " ".join(word for word in line[:2] if word.isalpha() and word.islower()): line
+        for line in lines
+    }
+    group: Any = typer.main.get_command(app)
+    commands: dict[str, Any] = {}
+    for name in ("csr", "mem", "console", "capture", "report", "labgrid"):
+        command = group.commands[name]
+        subcommands = getattr(command, "commands", {})
+        commands |= {f"{name} {key}": item for key, item in subcommands.items()}
+        commands |= {} if subcommands else {name: command}
+    assert set(listed) == set(commands)
+    for name, command in commands.items():
+        options = {option for item in command.params for option in item.opts}
+        found = set(re.findall(r"--[\w-]+", " ".join(listed[name])))
+        assert found == {option for option in options if option.startswith("--")}, name
+
+
+def test_every_key_of_debugging_is_described() -> None:
+    page = (REPOSITORY / "docs" / "debug.md").read_text(encoding="utf-8")
+    kinds = [
+        item
+        for item in vars(records).values()
+        if isinstance(item, type) and issubclass(item, records.Record)
+    ]
+    for kind in kinds:
+        assert kind.model_json_schema()["additionalProperties"] is False or not kind.model_fields
+        for field in kind.model_fields:
+            assert f"`{field}`" in page, (kind, field)
 
 
 def test_every_key_of_json_is_listed() -> None:

@@ -1,0 +1,1 @@
+"""Tests of hardware: a pytest plugin, and what connects it to farms of boards."""
