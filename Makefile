@@ -12,7 +12,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 PYTEST := pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help setup demo test lint unit gateware soc-test ooc boards bench bench-sim demo-model clean
+.PHONY: help setup demo test lint unit gateware netlist soc-test ooc boards bench bench-sim demo-model clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ unit: setup ## Run the tests of the host, of the contract and of the house rules
 
 gateware: setup ## Run the tests of the gateware units against the golden model
 	@$(PYTEST) tests/gateware
+
+netlist: setup ## Synthesise a small engine and simulate the netlist against the golden model
+	@$(PYTEST) tests/gateware/test_netlist.py tests/unit/jaltest/test_ecp5_cells.py
 
 soc-test: setup ## Run the tests of the firmware and of the whole system in simulation
 	@$(PYTEST) tests/soc

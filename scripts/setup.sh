@@ -4,7 +4,7 @@
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly EXTRAS="sim,build,flash,models,dev"
+readonly EXTRAS="sim,build,flash,models,power,dev"
 readonly PYTHON=.venv/bin/python
 readonly LABGRID=.venv/labgrid
 readonly STAMP=.venv/setup-stamp

@@ -38,6 +38,7 @@ def facts(board: Board) -> dict[str, Any]:
         "peak_bytes_per_s": board.peak_bytes_per_s,
         "engine": asdict(board.engine),
         "links": list(board.links),
+        "sensors": board.sensors is not None,
         "flash": asdict(board.flash),
         "stages": list(STAGES[board.flow]),
     }
@@ -60,10 +61,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     build.add_argument("--clock-hz", type=int)
     build.add_argument("--baud", type=int)
     build.add_argument("--seed", type=int)
+    build.add_argument("--tries", type=int)
     build.add_argument("--allow-timing-failure", action="store_true")
     build.add_argument("--with-ethernet", action="store_true")
     build.add_argument("--ip")
     build.add_argument("--with-scope", action="store_true")
+    build.add_argument("--with-sensors", action="store_true")
     build.add_argument("--with-pcie", action=argparse.BooleanOptionalAction)
     return parser.parse_args(arguments)
 
@@ -84,10 +87,12 @@ def build(arguments: argparse.Namespace) -> None:
         arguments.clock_hz,
         arguments.baud,
         arguments.seed,
+        arguments.tries,
         arguments.with_ethernet,
         arguments.ip,
         arguments.with_pcie,
         arguments.with_scope,
+        arguments.with_sensors,
     )
     output = arguments.output.absolute()
     made = make_bundle(config, output, report_progress, arguments.allow_timing_failure)

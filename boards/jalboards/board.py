@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from jalboards.links import Ethernet, Pcie
+from jalboards.sensors import Sensors
 from jalgateware.contract import memory_map
 from jalgateware.contract.config import EngineConfig
 from jalsoc.dram import DramKind, speed_grade
@@ -101,11 +102,13 @@ class Board(ABC):
         flash: how it is programmed.
         ethernet: what is on the board; built where it is asked for.
         pcie: likewise, or built unless it is refused.
+        sensors: what it measures by itself; built where it is asked for.
         rom_bytes: size of the firmware's memory.
         serial: the UART's name in the platform.
         seed: of the placer.
-        density: share of a region's cells that the placer fills at most: more than the design
-            takes of the FPGA, and little enough for its wires.
+        placer: nextpnr's ``heap`` or ``static``, whose wires are shorter in crowded designs.
+        density: share of a region's cells that ``heap`` fills at most on an ECP5: more than the
+            design takes of the FPGA, and little enough for its wires.
         options: arguments of the platform's class.
     """
 
@@ -120,9 +123,11 @@ class Board(ABC):
     flash: Flash
     ethernet: Ethernet | None = None
     pcie: Pcie | None = None
+    sensors: Sensors | None = None
     rom_bytes: int = memory_map.ROM.size
     serial: str = "serial"
     seed: int = 1
+    placer: str = "heap"
     density: float = DENSITY
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -20,6 +20,7 @@ from jalboards import vivado
 from jalboards.board import Flow
 from jalboards.config import BuildConfig
 from jalboards.elaborate import DRIVER, ROM_CONTENT
+from jalboards.routing import HopelessError, Watch
 from jalboards.timing import overfull_problem
 from jalboards.tools import (
     BITSTREAM,
@@ -33,6 +34,7 @@ from jalboards.tools import (
     place_and_route,
     synthesise,
 )
+from jalboards.tries import GIVEN_UP, Try, find_layout
 from jalfirmware.build import IMAGE
 from jalhost.errors import BuildError
 from jalsoc import dsp_registers
@@ -56,12 +58,17 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """A placed and routed board. All paths are folders of results, but ``firmware``, an image."""
+    """A placed and routed board. All paths are folders of results, but ``firmware``, an image.
+
+    ``chosen``: the seed that it is, the last of ``tries``.
+    """
 
     system: Path
     firmware: Path
     bitstream: bytes
     report: dict[str, Any]
+    chosen: Try
+    tries: list[Try]
 
 
 class Stages:
@@ -83,6 +90,10 @@ class Stages:
         result, was_cached = make()
         self._progress(name, "done", time.monotonic() - start, was_cached)
         return result
+
+    def note(self, text: str) -> None:
+        """Says something between stages."""
+        self._progress(text, "note", 0.0, False)
 
     def log(self, stage: str) -> Path:
         """An empty log; logs stay, whatever becomes of the stage."""
@@ -153,7 +164,7 @@ def synthesised(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Pat
 
 
 def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bool]:
-    """Layout and report: (folder, was cached).
+    """Layout and report, or why the seed was given up: (folder, was cached).
 
     Raises:
         BuildError: nextpnr failed; where the FPGA is too small, the message says of what.
@@ -161,20 +172,27 @@ def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bo
     board = config.facts
     toolchain = TOOLCHAINS[board.flow]
     versions = distribution_versions(toolchain.packages[1], extras=EXTRAS)
-    key = digest(netlist.name, str(board.density), str(config.seed), str(config.clock_hz), versions)
+    placer = str(board.density) if board.placer == "heap" else board.placer
+    key = digest(netlist.name, placer, str(config.seed), str(config.clock_hz), versions)
 
     def make(folder: Path) -> None:
         for name in (NETLIST, toolchain.constraints, "project.json"):
             shutil.copy(netlist / name, folder)
-        log = stages.log("nextpnr")
+        log = stages.log(f"nextpnr-{config.seed}")
+        watch = Watch(log, config.board, config.seed)
         try:
             place_and_route(
                 folder,
                 board,
                 config.seed,
                 config.clock_hz,
-                lambda command, where: run_guarded(command, where, log),
+                lambda command, where: run_guarded(command, where, log, watch),
             )
+        except HopelessError as error:
+            for path in folder.iterdir():
+                path.unlink()
+            (folder / GIVEN_UP).write_text(error.what, encoding="utf-8")
+            return
         except BuildError as error:
             missing = overfull(log.read_text("utf-8", "replace"))
             raise overfull_problem(missing, config) if missing else error from error
@@ -226,16 +244,23 @@ def build_system(config: BuildConfig, stages: Stages) -> tuple[Path, Path]:
     return verilog, firmware
 
 
-def build_layout(config: BuildConfig, stages: Stages) -> Layout:
+def build_layout(config: BuildConfig, stages: Stages, allow_timing_failure: bool) -> Layout:
     """All but the bundle, for a board of tier 1.
 
     Raises:
         EnvironmentProblem: a tool is missing; the hint has the command that installs it.
-        BuildError: a tool failed, or the FPGA is too small; the hint says what to do.
+        BuildError: a tool failed, the FPGA is too small, or no seed is good; the hint says what to
+            do.
     """
     verilog, firmware = build_system(config, stages)
     netlist = stages.run("yosys", lambda: synthesised(config, verilog, stages))
-    layout = stages.run("nextpnr", lambda: routed(config, netlist, stages))
+
+    def place(attempt: BuildConfig) -> Path:
+        return stages.run("nextpnr", lambda: routed(attempt, netlist, stages))
+
+    chosen, tries = find_layout(config, place, stages.note, allow_timing_failure)
+    layout = chosen.folder
     bitstream = stages.run("pack", lambda: packed(config, layout, stages))
     report = json.loads((layout / REPORT).read_text(encoding="utf-8"))
-    return Layout(verilog, firmware, (bitstream / BITSTREAM).read_bytes(), report)
+    content = (bitstream / BITSTREAM).read_bytes()
+    return Layout(verilog, firmware, content, report, chosen, tries)

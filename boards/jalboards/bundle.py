@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,33 +29,35 @@ def write(
     path: Path,
     config: BuildConfig,
     system: Path,
-    clocks: list[Clock],
+    clocks: Sequence[Clock],
     utilisation: dict[str, dict[str, int]],
     files: dict[str, bytes],
-    critical_path: tuple[str, ...] = (),
+    timing: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes the bundle; returns its SHA-256.
 
     Args:
         path: of the bundle.
-        config: what was built.
+        config: what was built, with the seed that it was.
         system: folder of the register maps.
         clocks: as routed; empty where nothing was.
         utilisation: used and available resources.
         files: the bitstream, or a vendor's project.
-        critical_path: of the slowest clock, one line for each step.
+        timing: what else there is about timing: the slowest clock's path, one line for each step,
+            and what came of each seed.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    timing = {"clocks": [asdict(clock) for clock in clocks], "critical_path": critical_path}
+    routing = {"critical_path": (), "tries": ()} | dict(timing or {})
+    routing = {"clocks": [asdict(clock) for clock in clocks]} | routing
     members = {name: (system / name).read_bytes() for name in (CSR_JSON, CSR_CSV, SOC_JSON)}
     driver = [file for file in (system / DRIVER).rglob("*") if file.is_file()]
     members |= {file.relative_to(system).as_posix(): file.read_bytes() for file in driver}
     if config.scope:
         members[ANALYZER_CSV] = (system / ANALYZER_CSV).read_bytes()
     members[REGISTERS_PAGE] = (system / REGISTERS_PAGE).read_bytes()
-    members[TIMING] = (json.dumps(timing, indent=2) + "\n").encode()
+    members[TIMING] = (json.dumps(routing, indent=2) + "\n").encode()
     return write_bundle(path, manifest(config, members, clocks, utilisation, files),
                         members | files)  # fmt: skip
 
@@ -62,7 +65,7 @@ def write(
 def manifest(
     config: BuildConfig,
     members: dict[str, bytes],
-    clocks: list[Clock],
+    clocks: Sequence[Clock],
     utilisation: dict[str, dict[str, int]],
     files: dict[str, bytes],
 ) -> dict[str, Any]:
@@ -81,6 +84,7 @@ def manifest(
         "fingerprint": json.loads(members[SOC_JSON])["fingerprint"],
         "git_revision": git_revision(),
         "tools": tool_versions(config),
+        "seed": config.seed if clocks else None,
         "clocks": constraints
         or {"sys": {"achieved_mhz": None, "constraint_mhz": config.clock_hz / 1e6}},
         "utilisation": utilisation,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jalboards.board import Board, Flow, Hardware
+from jalboards.sensors import XADC_ALONE, Sensors
 
 
 class Ecp5Board(Board):
@@ -54,6 +55,7 @@ class VivadoBoard(Board):
     ``phy_options``: its arguments that are not the defaults.
     """
 
+    sensors: Sensors | None = XADC_ALONE
     crg: str = "_CRG"
     phy: str = "A7DDRPHY"
 

@@ -1,5 +1,6 @@
 """From a configuration to a bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from jalboards.board import Flow
 from jalboards.build import Stages, area_counted, build_layout, build_system
 from jalboards.bundle import firmware_member, write
 from jalboards.config import BuildConfig
-from jalboards.timing import clocks, timing_problem, utilisation
+from jalboards.timing import utilisation
 from jalboards.tools import BITSTREAM
 from jalsoc.ooc_tools import critical_path
 from jalsoc.sim.build import Progress
@@ -31,22 +32,22 @@ def make_bundle(
     stages = Stages(config, progress)
     if config.facts.flow is Flow.VIVADO:
         return _make_project(config, path, stages)
-    layout = build_layout(config, stages)
-    found, used = clocks(layout.report), utilisation(layout.report)
-    problem = timing_problem(found, config)
-    if problem and not allow_timing_failure:
-        raise problem
+    layout = build_layout(config, stages, allow_timing_failure)
+    found, used = layout.chosen.clocks, utilisation(layout.report)
     files = {BITSTREAM: layout.bitstream} | firmware_member(layout.firmware)
-    steps = critical_path(layout.report)
+    tries = [{"seed": item.seed, "outcome": item.outcome} for item in layout.tries]
+    timing = {"critical_path": critical_path(layout.report), "tries": tries}
+    final = replace(config, seed=layout.chosen.seed)
     digest = stages.run(
-        "bundle",
-        lambda: (write(path, config, layout.system, found, used, files, steps), False),
+        "bundle", lambda: (write(path, final, layout.system, found, used, files, timing), False)
     )
     return {
         "path": str(path),
         "ethernet": config.ethernet,
         "sha256": digest,
-        "timing_met": problem is None,
+        "seed": final.seed,
+        "tries": tries,
+        "timing_met": layout.chosen.problem is None,
         "clocks": {clock.name: [clock.achieved_mhz, clock.constraint_mhz] for clock in found},
         "utilisation": used,
     }
@@ -59,11 +60,13 @@ def _make_project(config: BuildConfig, path: Path, stages: Stages) -> dict[str, 
     statistics = (counted / vivado.STATISTICS).read_text(encoding="utf-8")
     used = vivado.area(statistics, config.facts.part)
     files = vivado.project(verilog) | firmware_member(firmware)
-    digest = stages.run("bundle", lambda: (write(path, config, verilog, [], used, files), False))
+    digest = stages.run("bundle", lambda: (write(path, config, verilog, (), used, files), False))
     return {
         "path": str(path),
         "ethernet": config.ethernet,
         "sha256": digest,
+        "seed": None,
+        "tries": [],
         "timing_met": None,
         "clocks": {},
         "utilisation": used,

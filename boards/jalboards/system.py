@@ -40,6 +40,8 @@ class BoardSoC(JalSoC):
             board.ethernet.connect(self, target, config.ethernet)
         if config.pcie and board.pcie:
             board.pcie.connect(self, target)
+        if config.sensors and board.sensors:
+            board.sensors.connect(self)
         if config.scope:
             from jalsoc.scope import add_scope
 

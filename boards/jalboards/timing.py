@@ -69,24 +69,22 @@ def utilisation(report: dict[str, Any]) -> dict[str, dict[str, int]]:
     }
 
 
-def timing_problem(found: list[Clock], config: BuildConfig) -> BuildError | None:
-    """The error for the clock that misses most, if one does."""
+def timing_problem(found: list[Clock], config: BuildConfig, seed: int) -> BuildError | None:
+    """The error for the clock that misses most with a seed, if one does."""
     missed = [clock for clock in found if not clock.met]
     if not missed:
         return None
     worst = min(missed, key=lambda clock: clock.achieved_mhz / clock.constraint_mhz)
     what = f"timing of {config.board} is not met: clock {worst.name} reaches"
-    reached = f"{worst.achieved_mhz:.1f} of {worst.constraint_mhz:.1f} MHz"
+    reached = f"{worst.achieved_mhz:.1f} of {worst.constraint_mhz:.1f} MHz with seed {seed}"
+    others = f"try other seeds (--seed {config.seeds.stop})"
     anyway = "--allow-timing-failure writes the bundle nevertheless"
     if worst.name.startswith("eth_"):
-        return BuildError(
-            f"{what} {reached}", f"try another --seed, or leave out --with-ethernet; {anyway}"
-        )
+        return BuildError(f"{what} {reached}", f"{others}, or leave out --with-ethernet; {anyway}")
     slower = int(config.clock_hz / 1e6 * worst.achieved_mhz / worst.constraint_mhz)
     return BuildError(
         f"{what} {reached}",
-        f"lower --clock to {slower}, take fewer --lanes or --tokens, or try another --seed;"
-        f" {anyway}",
+        f"lower --clock to {slower}, take fewer --lanes or --tokens, or {others}; {anyway}",
     )
 
 

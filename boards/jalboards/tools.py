@@ -106,8 +106,10 @@ def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: R
     tools = TOOLCHAINS[board.flow]
     command = [find_tool(tools.nextpnr), *options(folder, "nextpnr"), "--json", NETLIST]
     command += ["--seed", str(seed), "--timing-allow-fail", "--report", REPORT]
+    command += ["--placer", board.placer]
     if board.flow is Flow.ECP5:
-        command += ["--placer-heap-beta", str(board.density)]
+        if board.placer == "heap":
+            command += ["--placer-heap-beta", str(board.density)]
         command += ["--lpf", tools.constraints, "--textcfg", LAYOUT]
     else:
         # It derives no clocks behind PLLs: the system's is the only one that matters.

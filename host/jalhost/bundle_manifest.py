@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from jalgateware.contract.config import EngineConfig
 
-FORMAT = 2
+FORMAT = 3
 """Changes when an older jalhost could not read, or would misread, what a newer one writes. What has
-been added since 1 is optional: ``ethernet`` in 2."""
+been added since 1 is optional: ``ethernet`` in 2, ``seed`` in 3."""
 
 Hex32 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{8}$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
@@ -59,9 +59,10 @@ class FlashSettings(_Record):
 class Manifest(_Record):
     """``manifest.json``.
 
-    ``idcode``: what the FPGA answers on JTAG. ``bitstream``: the member to flash, None where the
-    bundle has only sources. ``engine``: fields of :class:`EngineConfig`. ``ethernet``: its address
-    on the network, where it has Ethernet. ``files``: SHA-256 of each other member.
+    ``seed``: of the placement, where there is one. ``idcode``: what the FPGA answers on JTAG.
+    ``bitstream``: the member to flash, None where the bundle has only sources. ``engine``: fields
+    of :class:`EngineConfig`. ``ethernet``: its address on the network, where it has Ethernet.
+    ``files``: SHA-256 of each other member.
     """
 
     format: int
@@ -72,6 +73,7 @@ class Manifest(_Record):
     fingerprint: Fingerprint
     git_revision: str
     tools: dict[str, str]
+    seed: Annotated[int, Field(ge=0)] | None = None
     clocks: dict[str, Clock]
     utilisation: dict[str, Resource]
     engine: dict[str, bool | int]

@@ -1,6 +1,7 @@
 """A device: who it is, getting an image into it, running it, and its counters."""
 
 import logging
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS
 from jalgateware.golden.sampler import Sampling
 from jalhost.errors import DeviceError, DeviceRestarted, LinkError, ModelError, UsageError
 from jalhost.links.link import Link
+from jalhost.links.shared import SharedLink
 from jalhost.mailbox import Mailbox, Status
 from jalhost.mailbox_words import OutputEntry, prompt_words
 from jalhost.models.blob import Blob
@@ -88,7 +90,9 @@ class Device:
         ready_timeout_s: float = 10.0,
         patience_s: float = 5.0,
     ) -> None:
-        self._link = link
+        self._link = link = SharedLink(link)
+        self.sensor_lock = threading.RLock()
+        """Held by who uses the sensor bus: steps of several users must not mix."""
         self._ready_timeout_s = ready_timeout_s
         self._mailbox = Mailbox(link, patience_s)
         fingerprint = read_device_fingerprint(link)
@@ -110,6 +114,11 @@ class Device:
     def link(self) -> Link:
         """The way to it."""
         return self._link
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """For what is asked of the firmware besides."""
+        return self._mailbox
 
     def wait_until_ready(self) -> None:
         """Waits until the firmware takes commands, where it is known to start again.

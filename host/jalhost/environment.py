@@ -127,7 +127,11 @@ FLASHING = Purpose(
     "flash",
 )
 
-PURPOSES = (EMULATION, SIMULATION, BUILDS, BOARDS, FLASHING)
+POWER = Purpose(
+    "bench meters and USB meters (--meter scpi:...)", (), _modules("pyvisa", "pyvisa_py"), "power"
+)
+
+PURPOSES = (EMULATION, SIMULATION, BUILDS, BOARDS, FLASHING, POWER)
 
 
 def serial_ports() -> list[tuple[str, str]]:

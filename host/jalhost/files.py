@@ -54,3 +54,13 @@ def _umask() -> int:
     current = os.umask(0o077)
     os.umask(current)
     return current
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, complete or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

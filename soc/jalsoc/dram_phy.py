@@ -22,7 +22,7 @@ class DramPhyModel(Module):
     a read to its data; write data is expected ``settings.write_latency`` cycles after its command.
     Throughput: one word per cycle. Reads of a bank without an open row return 0, writes to it are
     lost. ``memory`` holds the words in the order of their addresses (LiteDRAM's mapping
-    ROW_BANK_COL).
+    ROW_BANK_COL), ``rows`` each bank's open row, and ``ring`` what has been read and is on its way.
     """
 
     def __init__(self, chip: Any, data_width: int, clk_freq: float) -> None:
@@ -49,8 +49,8 @@ class DramPhyModel(Module):
         self.specials += self.memory
         self._banks = 1 << geometry.bankbits
         self._open = Signal(self._banks)
-        self._rows = Memory(geometry.rowbits, self._banks, name="rows")
-        self.specials += self._rows
+        self.rows = Memory(geometry.rowbits, self._banks, name="rows")
+        self.specials += self.rows
         self._rows_in_banks()
         self._reads(bits)
         self._writes(bits)
@@ -71,7 +71,7 @@ class DramPhyModel(Module):
     def _rows_in_banks(self) -> None:
         activate, activate_bank, row = self._command(ras=0, cas=1, we=1)
         precharge, precharge_bank, address = self._command(ras=0, cas=1, we=0)
-        port = self._rows.get_port(write_capable=True)
+        port = self.rows.get_port(write_capable=True)
         self.specials += port
         opened, closed = Signal(self._banks), Signal(self._banks)
         every_bank = (1 << self._banks) - 1
@@ -86,7 +86,7 @@ class DramPhyModel(Module):
 
     def _place(self, bank: Signal, column: Signal) -> tuple[Signal, Any]:
         """Whether a bank has an open row, and the word of that row at a column."""
-        port = self._rows.get_port(async_read=True)
+        port = self.rows.get_port(async_read=True)
         self.specials += port
         self.comb += port.adr.eq(bank)
         first, end = self._column_bits
@@ -98,7 +98,7 @@ class DramPhyModel(Module):
         is_open, place = self._place(bank, address)
         latency = self.settings.read_latency
         port = self.memory.get_port(async_read=True)
-        ring = Memory(bits, latency)
+        ring = self.ring = Memory(bits, latency)
         enter, leave = ring.get_port(write_capable=True), ring.get_port(async_read=True)
         self.specials += port, ring, enter, leave
         place_in_ring = Signal(max=latency)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -18,9 +18,16 @@ from jalhost.errors import BuildError
 
 POLL_S = 0.1
 
+WATCH_S = 2.0
+"""How often a watch is asked."""
 
-def run_guarded(command: Sequence[str], folder: Path, log: Path) -> None:
+
+def run_guarded(
+    command: Sequence[str], folder: Path, log: Path, watch: Callable[[], None] | None = None
+) -> None:
     """Runs a program in ``folder`` below a guard; its output goes to ``log``.
+
+    ``watch`` is called every now and then; what it raises ends the program.
 
     Raises:
         BuildError: the program failed; the message carries its last error line.
@@ -41,7 +48,12 @@ def run_guarded(command: Sequence[str], folder: Path, log: Path) -> None:
             start_new_session=True,
         )
         try:
-            status = guard.wait()
+            status = None
+            while status is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    status = guard.wait(WATCH_S if watch else None)
+                if watch:
+                    watch()
         except BaseException:
             guard.terminate()
             guard.wait()

@@ -11,8 +11,9 @@ from typing import Any
 from jalgateware.contract import memory_map
 from jalsoc.sim.config import SimulatorConfig
 
-OWN = ("fingerprint", "engine", "crc", "watchdog")
-"""Modules of this project; the others are LiteX's and LiteDRAM's, described there."""
+OWN = ("fingerprint", "engine", "crc", "watchdog", "sensor_bus")
+"""Modules of this project, as far as a system has them; the others are LiteX's and LiteDRAM's,
+described there."""
 
 INTRODUCTION = """\
 # Registers
@@ -36,7 +37,7 @@ def page(soc: Any, introduction: str = INTRODUCTION) -> str:
         regions.append((name, f"`{region.origin:#010x}`", f"{region.size:,}"))
     regions.append(("DRAM", f"`{memory_map.MAIN_RAM_ORIGIN:#010x}`", "of the board"))
     parts = [introduction, table(regions)]
-    for module in OWN:
+    for module in (name for name in OWN if name in soc.csr_regions):
         region = soc.csr_regions[module]
         rows: list[Row] = [("Address", "Register", "Bits", "Meaning")]
         address = region.origin

@@ -26,6 +26,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "fingerprint": FINGERPRINT,
         "git_revision": "0123456789abcdef",
         "tools": {"yosys": "0.70", "nextpnr-ecp5": "0.11"},
+        "seed": 1,
         "clocks": {"sys": {"achieved_mhz": 61.5, "constraint_mhz": 50}},
         "utilisation": {"TRELLIS_COMB": {"used": 31234, "available": 83640}},
         "engine": asdict(STANDARD),

@@ -31,8 +31,11 @@ class Desk(StandIn):
 
     def flash(self, folder: Path, *arguments: str, **manifest: Any) -> Run:
         """Runs `jalhost flash` on a bundle with this manifest."""
-        argv = ["jalhost", "flash", str(bundle(folder, **manifest)), "--no-wait", *arguments]
-        self.monkeypatch.setattr(sys, "argv", argv)
+        return self.run("flash", str(bundle(folder, **manifest)), "--no-wait", *arguments)
+
+    def run(self, *arguments: str) -> Run:
+        """Runs `jalhost` with these arguments."""
+        self.monkeypatch.setattr(sys, "argv", ["jalhost", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
         out, err = self.capture.readouterr()

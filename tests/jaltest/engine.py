@@ -93,7 +93,7 @@ class Bench:
         ]
         self.golden = self.goldens[0]
         words = [int.from_bytes(word.tobytes(), "little") for word in tape.reshape(-1, lanes)]
-        image = dict(enumerate(words, TAPE))
+        self.image = image = dict(enumerate(words, TAPE))
         ports = [LiteDRAMNativePort("read", 24, 8 * lanes) for _ in range(config.read_ports)]
         ports.append(LiteDRAMNativePort("write", 24, 8 * lanes))
         self.unit = Engine(config, ports[:-1], ports[-1])

@@ -1,12 +1,15 @@
 """Stand-ins for yosys, nextpnr and the packers: they write what a test wants at once.
 
 ``python fake_tools.py TOOL ARGUMENTS...`` notes the call in ``calls`` beside ``plan.json``, which
-the environment names: ``{"report": ..., "log": ..., "fail": TOOL}``.
+the environment names: ``{"report": ..., "log": ..., "fail": TOOL, "sleep": SECONDS, "seeds":
+{SEED: ...}}``; ``seeds`` has what is different where nextpnr gets a seed.
 """
 
 import json
 import os
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,25 @@ SLOW = FITS | {
         "$glbnet$por_clk": {"achieved": 300.0, "constraint": 100.0},
     }
 }
+
+
+def router_log(arcs: int, pace: Sequence[float]) -> str:
+    """What router1 says: ``pace`` has, for each thousand iterations, fewer arcs per iteration."""
+    lines = [
+        "Info: Routing..",
+        f"Info: Routing {arcs} arcs.",
+        "Info:            |   (re-)routed arcs  |   delta    | remaining|       time spent     |",
+        "Info:    IterCnt |  w/ripup   wo/ripup |  w/r  wo/r |      arcs| batch(sec) total(sec)|",
+    ]
+    remaining = float(arcs)
+    for number, value in enumerate(pace, 1):
+        remaining -= 1000 * value
+        lines.append(
+            f"Info: {1000 * number:10d} |     9319      45680 |  226   774 |{remaining:10.0f}|"
+            "       1.58      70.28|"
+        )
+    return "\n".join(lines)
+
 
 OVERFULL = """\
 Info: Device utilisation:
@@ -86,7 +108,11 @@ def main(tool: str, arguments: list[str]) -> int:
     plan = json.loads(path.read_text(encoding="utf-8"))
     with (path.parent / "calls").open("a", encoding="utf-8") as file:
         file.write(f"{tool}\n")
-    print(plan.get("log", "fine"))
+    if "--seed" in arguments:
+        plan |= plan.get("seeds", {}).get(str(after(arguments, "--seed")), {})
+    print(plan.get("log", "fine"), flush=True)
+    if tool.startswith("nextpnr"):
+        time.sleep(plan.get("sleep", 0))
     if plan.get("fail") == tool:
         return 1
     match tool:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import VivadoBoard
 from jalboards.links import Ethernet
+from jalboards.sensors import SensorBus, Sensors
 from jalgateware.contract.config import STANDARD
 
 BOARD = VivadoBoard(
@@ -17,6 +18,8 @@ BOARD = VivadoBoard(
     clock_hz=100_000_000,
     engine=replace(STANDARD, lanes=32),
     ethernet=Ethernet(),
+    # Digilent's Genesys2_H.xdc, "IIC Bus".
+    sensors=Sensors(SensorBus("genesys2", scl="AE30", sda="AF30", standard="LVCMOS33")),
     flash=Flash(usb=("0403:6010",), board="genesys2"),
     phy="K7DDRPHY",
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from jalboards.board import MIB, Dram, Flash
 from jalboards.families import VivadoBoard
 from jalboards.links import Ethernet, Pcie
+from jalboards.sensors import SensorBus, Sensors
 from jalgateware.contract.config import STANDARD
 
 BOARD = VivadoBoard(
@@ -18,6 +19,8 @@ BOARD = VivadoBoard(
     engine=replace(STANDARD, lanes=64, tokens=2),
     ethernet=Ethernet("LiteEthPHY", asks_clock=True),
     pcie=Pcie(),
+    # AMD UG810: PMBUS_CLK_LS and PMBUS_DATA_LS, behind level shifters, in a bank of 1.5 V.
+    sensors=Sensors(SensorBus("kc705", scl="AG17", sda="Y14", standard="LVCMOS15")),
     flash=Flash(usb=("0403:6010",), board="kc705"),
     phy="K7DDRPHY",
 )

@@ -9,6 +9,7 @@
 #include "engine.h"
 #include "image.h"
 #include "mailbox.h"
+#include "memtest.h"
 #include "registers.h"
 #include "run.h"
 #include "selftest.h"
@@ -119,6 +120,9 @@ static enum jal_result report_status(void)
     mailbox_respond(0, commands_state());
     mailbox_respond(1, run_ring_room());
     mailbox_respond(2, engine_state().status);
+    const uint64_t now = clock_now();
+    mailbox_respond(3, (uint32_t)now);
+    mailbox_respond(4, (uint32_t)(now >> 32));
     return RESULT_OK;
 }
 
@@ -138,6 +142,34 @@ static enum jal_result run_self_test(void)
     mailbox_respond(3, report.expected);
     mailbox_respond(4, report.actual);
     return report.passed == report.done ? RESULT_OK : RESULT_FAILED;
+}
+
+static enum jal_result test_memory(void)
+{
+    const struct memory_request request = {
+        .kind = state.arguments[0],
+        .offset = state.arguments[1],
+        .words = state.arguments[2],
+        .seed = state.arguments[3],
+        .range = state.arguments[4],
+    };
+    uint32_t limit = 0;
+    const uint32_t refused = memory_refuse(&request, &limit);
+    if (refused) {
+        mailbox_respond(0, refused - 1u);
+        mailbox_respond(1, limit);
+        return RESULT_BAD_ARGUMENT;
+    }
+    state.loaded = false;
+    mailbox_write(FIELD_STATE, STATE_CHECKING);
+    const struct memory_report report = memory_test(&request, stay_alive);
+    mailbox_respond(0, report.wrong);
+    mailbox_respond(1, report.bits[0]);
+    mailbox_respond(2, report.bits[1]);
+    mailbox_respond(3, report.address);
+    mailbox_respond(4, report.expected);
+    mailbox_respond(5, report.actual);
+    return report.wrong ? RESULT_FAILED : RESULT_OK;
 }
 
 static enum jal_result start_verify(void)
@@ -189,6 +221,7 @@ static enum jal_result admit(uint32_t command)
     case COMMAND_STOP:
         return state.fault;
     case COMMAND_SELF_TEST:
+    case COMMAND_TEST_MEMORY:
         return run_is_active() ? RESULT_BUSY : RESULT_OK;
     case COMMAND_VERIFY_IMAGE:
     case COMMAND_CHECK_BLOCKS:
@@ -221,6 +254,8 @@ static enum jal_result execute(uint32_t command)
         return run_self_test();
     case COMMAND_CHECK_BLOCKS:
         return check_blocks();
+    case COMMAND_TEST_MEMORY:
+        return test_memory();
     default:
         return RESULT_UNKNOWN_COMMAND;
     }

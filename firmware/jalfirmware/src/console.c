@@ -22,8 +22,12 @@ static uint32_t output_tail;
 static char line[LINE_BYTES];
 static uint32_t line_length;
 
+static void (*listening)(char character);
+
 static void put(char character)
 {
+    if (listening)
+        listening(character);
     if (output_head - output_tail < OUTPUT_BYTES)
         output[output_head++ % OUTPUT_BYTES] = character;
 }
@@ -36,6 +40,11 @@ int console_printf(const char *format, ...)
     format_text(put, format, arguments);
     va_end(arguments);
     return (int)(output_head - before);
+}
+
+void console_listen(void (*listener)(char character))
+{
+    listening = listener;
 }
 
 static void flush_output(void)

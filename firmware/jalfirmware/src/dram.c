@@ -1,5 +1,10 @@
 #include "dram.h"
 
+#include <stddef.h>
+
+#include "console.h"
+#include "levelling.h"
+
 /* LiteDRAM's own initialisation: it knows every PHY's calibration. Returns 0 if that failed. */
 int sdram_init(void);
 
@@ -25,7 +30,8 @@ enum jal_result dram_probe(void)
 
 enum jal_result dram_init(void)
 {
-    if (sdram_init() == 0)
-        return RESULT_DRAM_FAILED;
-    return dram_probe();
+    console_listen(levelling_take);
+    const int works = sdram_init();
+    console_listen(NULL);
+    return works ? dram_probe() : RESULT_DRAM_FAILED;
 }

@@ -31,6 +31,8 @@ def _lines() -> Iterator[str]:
     yield _define("MAILBOX_MAGIC_VALUE", mailbox.MAGIC)
     yield _define("COUNTER_COUNT", len(mailbox.COUNTERS))
     yield _define("LIMIT_COUNT", len(mailbox.LIMITS))
+    for name in ("SCATTER_STEP", "LEVELLING_BYTES"):
+        yield _define(f"MAILBOX_{name}", getattr(mailbox, name))
     yield from _defines("FIELD", mailbox.Field)
     yield ""
     yield from _enum("jal_command", "COMMAND", mailbox.Command)
@@ -39,6 +41,7 @@ def _lines() -> Iterator[str]:
     yield from _enum("jal_flag", "FLAG", mailbox.Flag)
     yield from _enum("jal_boot_reason", "BOOT", mailbox.BootReason)
     yield from _enum("jal_self_test", "SELF_TEST", mailbox.SelfTest)
+    yield from _enum("jal_memory_test", "MEMORY", mailbox.MemoryTest)
     yield _define("IMAGE_MAGIC", image_header.MAGIC)
     yield _define("IMAGE_VERSION", image_header.VERSION)
     yield _define("IMAGE_PAGE_BYTES", image_header.PAGE_BYTES)

@@ -167,6 +167,9 @@ class Field(IntEnum):
     """Up to MAX_BAD_CHUNKS chunks that VERIFY_IMAGE found damaged, in ascending order."""
     BLOCK_CHECKS = 0x300
     """CRC-32 of up to CHECKED_BLOCKS blocks, by the command CHECK_BLOCKS."""
+    LEVELLING = 0x400
+    """LEVELLING_BYTES of text, up to a zero: lines of LiteDRAM's calibration that tell its results,
+    where the PHY has any."""
 
     OUTPUT_RING = 0x1000
     PROMPT = 0x2000
@@ -199,7 +202,7 @@ class Command(IntEnum):
     """Ends the run, if there is one; answers when the engine rests."""
     STATUS = 6
     """Copies the engine's counters to COUNTERS. -> state, free entries of the output ring, engine
-    status register."""
+    status register, cycles since the reset of the system low, high."""
     SELF_TEST = 7
     """Only while no run goes on; the image stays. -> tests passed, tests done, as bits of SelfTest;
     first failing address, expected, read."""
@@ -207,6 +210,11 @@ class Command(IntEnum):
     """offset from the image's start in DRAM, bytes -> blocks. Fills BLOCK_CHECKS with the CRC-32
     of each block of BLOCK_BYTES, the last one as long as the rest: what a link has damaged is found
     and sent again in small pieces."""
+    TEST_MEMORY = 9
+    """kind (MemoryTest), offset in DRAM, words, seed, words of the range that scattered words lie
+    in (a power of two) -> words that were wrong, their wrong bits in words at even and at odd
+    places, and of the first one: address on the bus, what it should be, what it was. The image is
+    no longer loaded; where its DRAM is written to, it is lost. FAILED where words were wrong."""
 
 
 class State(IntEnum):
@@ -311,6 +319,27 @@ class SelfTest(IntEnum):
     """The engine comes out of reset idle, and its CSRs hold what is written."""
 
 
+class MemoryTest(IntEnum):
+    """Kinds of TEST_MEMORY."""
+
+    FILL = 0
+    """Writes :func:`memory_word` to each word."""
+    CHECK = 1
+    """Reads what FILL wrote with the same seed."""
+    MARCH = 2
+    """March C- (van de Goor): up w0, up r0 w1, up r1 w0, down r0 w1, down r1 w0, up r0, with the
+    seed as 0 and its inverse as 1."""
+    SCATTER = 3
+    """FILL, but word i lies at (i * SCATTER_STEP + seed) modulo the range."""
+    GATHER = 4
+    """Reads what SCATTER wrote."""
+
+
+SCATTER_STEP = 0x9E3779B1
+"""Odd, so that no two words of a range meet."""
+
+LEVELLING_BYTES = 0xC00
+
 TUNING_MS = 1000
 """How long a serial port may have another tuning word than the mailbox says."""
 
@@ -332,6 +361,14 @@ def counter_offset(name: str) -> int:
 def check(words: Iterable[int], before: int = 0) -> int:
     """CRC-32 of words (little-endian), or of more words behind those that gave ``before``."""
     return zlib.crc32(b"".join(word.to_bytes(4, "little") for word in words), before)
+
+
+def memory_word(address: int, seed: int) -> int:
+    """What a memory test writes to a word (Marsaglia's xorshift of its address and the seed)."""
+    word = (address ^ seed) & 0xFFFFFFFF
+    word ^= word << 13 & 0xFFFFFFFF
+    word ^= word >> 17
+    return word ^ (word << 5 & 0xFFFFFFFF)
 
 
 def command_check(number: int, words: Iterable[int]) -> int:

@@ -5,6 +5,7 @@ follows the order of llama2.c's forward(). A pass of several token rows is as ma
 share weights and nothing else.
 """
 
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,6 +72,22 @@ class Machine:
         self.query: Integers = self.x
         self.rope: tuple[Integers, Integers] = (self.x, self.x)
         self.norm = (UNIT_MANTISSA, 0)
+
+    def patch(self, program: list[Instruction], memory: Bytes, kept: int = 0) -> None:
+        """Goes on with another program, from its start; the state stays as it is.
+
+        Matrices of the first ``kept`` instructions stay unpacked: these and their words must be the
+        same as before.
+        """
+        self.program, self.memory, self.start = program, memory, 0
+        self._weights = {i: item for i, item in self._weights.items() if i < kept}
+
+    def fork(self) -> "Machine":
+        """A machine in the same state, that goes on by itself; keys and values are shared."""
+        other = copy(self)
+        other.buffers, other.registers = dict(self.buffers), dict(self.registers)
+        other._weights = dict(self._weights)
+        return other
 
     def step(
         self, token: int, position: int, sampling: Sampling | None, sequence: int = 0
@@ -154,9 +171,13 @@ class Machine:
             tape = self._bytes(item.base, item.words)
             matrix = from_tape(tape, self.config, item.rows, item.blocks, item.format)
             self._weights[index] = matrix.weights()
-        total = dot_rows(self._weights[index], self.buffers[item.source], item.fraction, self.tally)
+        total = self.multiply(self._weights[index], self.buffers[item.source], item.fraction)
         mantissa, shift = self.norm if item.norm else (UNIT_MANTISSA, -ACCUMULATOR_SHIFT)
         return scale_output(total, mantissa, item.fraction + shift, self.tally)
+
+    def multiply(self, weights: Weights, activations: Activations, fraction: int) -> Integers:
+        """What the lanes do; models of faulty lanes do it otherwise."""
+        return dot_rows(weights, activations, fraction, self.tally)
 
     def _region(self, kv_base: int, sequence: int) -> npt.NDArray[np.int16]:
         """Keys or values of a layer and sequence: (kv_heads, context, head_dim) KV."""

@@ -1,7 +1,5 @@
 """Grouped-query attention over the KV cache of a layer."""
 
-from typing import Any
-
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import FSM, Array, Cat, If, Mux, NextState, NextValue, Signal, log2_int
@@ -92,6 +90,9 @@ class Attention(LiteXModule):
         self.last_head, self.last_turn = last_head, last_turn
         self.key_drain = PRODUCTS + ScoreSum.latency_of(config.kv_lanes)
         drain = Signal(max=self.key_drain + 1)
+        # Registered, as the end of a pass hangs on its last word, and that on DRAM.
+        ended = Signal()
+        self.sync += ended.eq(self.issued_all)
         self.fsm = fsm = FSM(reset_state="IDLE")
         self.comb += [
             self.busy.eq(~fsm.ongoing("IDLE")),
@@ -110,9 +111,9 @@ class Attention(LiteXModule):
         fsm.act("BEGIN", self.pass_start.eq(1), NextState("KEYS"))
         fsm.act(
             "KEYS",
-            self.running.eq(1),
-            NextValue(drain, self.key_drain),
-            If(self.issued_all, NextState("DRAIN")),
+            self.running.eq(~ended),
+            NextValue(drain, self.key_drain - 1),
+            If(ended, NextState("DRAIN")),
         )
         fsm.act(
             "DRAIN",
@@ -123,9 +124,9 @@ class Attention(LiteXModule):
         )
         fsm.act(
             "VALUES",
-            self.running.eq(1),
+            self.running.eq(~ended),
             If(
-                self.issued_all,
+                ended,
                 NextValue(self.is_value, 0),
                 NextValue(self.head, self.head + 1),
                 NextState("TURN"),
@@ -150,7 +151,6 @@ class Attention(LiteXModule):
         own = Signal.like(self.turn)
         members = self.members
         self.comb += [
-            last_step.eq(self.step == members.last_step),
             last_word.eq(word == word_end),
             final.eq(local & (~self.shared | (own == self.last_row))),
             go.eq(self.running & (local | self.sink.valid)),
@@ -168,9 +168,11 @@ class Attention(LiteXModule):
             If(
                 go,
                 self.step.eq(self.step + 1),
+                last_step.eq(self.step + 1 == members.last_step),
                 If(
                     last_step,
                     self.step.eq(members.first_step),
+                    last_step.eq(members.first_step == members.last_step),
                     word.eq(word + 1),
                     If(
                         last_word,
@@ -185,6 +187,7 @@ class Attention(LiteXModule):
             If(
                 self.pass_start,
                 self.step.eq(members.first_step),
+                last_step.eq(members.first_step == members.last_step),
                 word.eq(0),
                 place.eq(0),
                 next_place.eq(1),
@@ -299,25 +302,29 @@ class Attention(LiteXModule):
 
     def _leave(self) -> None:
         """Behind a value pass: what to fold, and who leaves."""
-        fold, leave = self.fold, self.leave
-        summed = _signal(self, self.issued_all & self.is_value)
-        done = delayed(self, summed, PRODUCTS + ValueSums.LATENCY)
+        fold, leave, members = self.fold, self.leave, self.members
+        # A cycle behind, as it hangs on the word from DRAM; ``members`` are still the turn's.
+        summed = Signal()
+        self.sync += summed.eq(self.issued_all & self.is_value)
+        last_part = Signal.like(fold.last_part)
+        self.sync += last_part.eq(Mux(self.place < PLACES, self.place, PLACES - 1))
         self.sync += If(
             summed,
-            fold.first_step.eq(self.members.first_step),
-            fold.last_step.eq(self.members.last_step),
-            fold.last_part.eq(Mux(self.place < PLACES, self.place, PLACES - 1)),
-            leave.first.eq(self.members.first),
-            leave.last.eq(self.members.last),
+            fold.first_step.eq(members.first_step),
+            fold.last_step.eq(members.last_step),
+            fold.last_part.eq(last_part),
+            leave.first.eq(members.first),
+            leave.last.eq(members.last),
             leave.first_row.eq(self.turn),
             leave.last_head.eq(self.last_head),
             leave.last_turn.eq(self.last_turn),
         )
         self.comb += [
-            fold.start.eq(done),
+            # The first part is read in the cycle behind that in which the last sum is written.
+            fold.start.eq(delayed(self, summed, PRODUCTS - 1)),
             fold.last_word.eq(self.head_words - 1),
             leave.summed.eq(summed),
-            leave.invert.eq(done),
+            leave.invert.eq(delayed(self, summed, Softmax.LATENCY - 1)),
             # A sum is in the memory some cycles behind its last part.
             leave.folded.eq(delayed(self, fold.done, ValueSums.AHEAD)),
             leave.head_dim.eq(self.head_dim),
@@ -334,10 +341,3 @@ class Attention(LiteXModule):
             ],
             *[unit.total_step.eq(leave.total_step) for unit in self.softmaxes],
         ]
-
-
-def _signal(module: LiteXModule, value: Any) -> Signal:
-    """A bit with a name."""
-    signal = Signal()
-    module.comb += signal.eq(value)
-    return signal

@@ -56,12 +56,10 @@ class PassRows(LiteXModule):
         # # #
 
         members = config.max_group * tokens
+        firsts = [delayed(self, row * packer.group, 1) if row else 0 for row in range(tokens)]
         member = Signal(max=max(2, members))
         self.comb += member.eq(
-            packer.member
-            if tokens == 1
-            else Array([row * packer.group for row in range(tokens)])[packer.word_row]
-            + packer.member
+            packer.member if tokens == 1 else Array(firsts)[packer.word_row] + packer.member
         )
         slot, step = Signal(max=max(2, slots)), Signal.like(self.step)
         self.comb += [

@@ -35,7 +35,7 @@ from jalgateware.contract.drafting import (
 )
 from jalgateware.golden.crc32 import WORD_BITS, advance_masks
 from jalgateware.units.fifo import NEVER_COLLIDES
-from jalgateware.units.pipeline import delayed
+from jalgateware.units.pipeline import delayed, registered
 from jalgateware.units.reset import spare_reset
 
 
@@ -117,9 +117,9 @@ class Drafter(LiteXModule):
     Golden model: :class:`jalgateware.golden.drafter.Drafter`.
     """
 
-    LEARN_CYCLES = ORDERS + 2
+    LEARN_CYCLES = ORDERS + 3
     START_CYCLES = 2
-    DRAFT_CYCLES = ORDERS + DraftTable.LATENCY + 2
+    DRAFT_CYCLES = ORDERS + DraftTable.LATENCY + 3
 
     def __init__(self, drafts: int = MAX_TOKENS - 1) -> None:
         if not 1 <= drafts < MAX_TOKENS:
@@ -157,7 +157,7 @@ class Drafter(LiteXModule):
         self._control()
 
     def _last_token(self) -> Any:
-        """Expression: while walking, the last token, then the one before it, and so on."""
+        """While walking, a cycle behind: the last token, then the one before it, and so on."""
         context = [Signal(TOKEN_BITS) for _ in range(ORDERS)]
         for older, newer in zip(context, [self._next[:TOKEN_BITS], *context], strict=False):
             self.sync += [If(self._push, older.eq(newer)), If(self.clear, older.eq(0))]
@@ -169,10 +169,10 @@ class Drafter(LiteXModule):
             If(self._begin, place.eq(len(last) - ORDERS)),
             If(self._append, place.eq(len(last) - ORDERS - 1 - self.count)),
         ]
-        return Array(last)[place]
+        return registered(self, Array(last)[place], 1)
 
     def _walk_keys(self, token: Any) -> None:
-        """While ``walk``, ``key`` is that of the last ``step`` tokens; ``look``: find its entry."""
+        """While ``walk``, ``key`` is that of the last ``step`` - 1 tokens; ``look``: its entry."""
         added = Signal(WORD_BITS)
         extended = [
             reduce(xor, [added[bit] for bit in range(WORD_BITS) if mask >> bit & 1])
@@ -183,11 +183,12 @@ class Drafter(LiteXModule):
             added.eq(self._key ^ token),
             self.table.key.eq(self._key),
             self.table.read.eq(reading),
-            reading.eq(self._look & (self._step != 0) & (self._step <= ORDERS)),
+            reading.eq(self._look & (self._step > 1) & (self._step <= ORDERS + 1)),
         ]
         self.sync += [
             If(self._walk, self._step.eq(self._step + 1)),
             self._key.eq(Cat(*extended)),
+            If(self._step == 0, self._key.eq(KEY_START)),
             If(
                 delayed(self, reading, DraftTable.LATENCY) & self.table.hit,
                 self._found.eq(1),
@@ -237,8 +238,8 @@ class Drafter(LiteXModule):
         fsm.act(
             "LEARN",
             self._walk.eq(1),
-            learnt.eq(fits & (self._step != 0)),
-            If(self._step == ORDERS, self._push.eq(1), NextState("IDLE")),
+            learnt.eq(fits & (self._step > 1)),
+            If(self._step == ORDERS + 1, self._push.eq(1), NextState("IDLE")),
         )
         fsm.act(
             "DRAFT",

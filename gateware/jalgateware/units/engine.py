@@ -73,13 +73,14 @@ class Datapath(LiteXModule):
         self.packer = packer = RowPacker(config)
         self.attention = attention = Attention(config, packer)
         self.sampler = sampler = Sampler(config)
-        # Whether a word can go is known late, and the FIFO that it comes from is far away.
-        self.skid = skid = stream.Buffer(words.description, pipe_valid=True, pipe_ready=True)
+        # Of a word that is there, the units know from a register.
+        self.word = word = stream.PipeValid(words.description)
+        word.source.data.reset_less = True
         current = sequencer.current
         self.comb += [
             instructions.connect(sequencer.instructions),
-            words.connect(skid.sink),
-            skid.source.connect(sequencer.sink),
+            words.connect(word.sink),
+            word.source.connect(sequencer.sink),
             sequencer.lanes.connect(lanes.sink),
             sequencer.loader.connect(loader.sink),
             sequencer.attention.connect(attention.sink),
@@ -116,8 +117,8 @@ class Datapath(LiteXModule):
             sampler.row.eq(vector.logit_row),
             sampler.last.eq(vector.logit_last),
             sequencer.sampled.eq(sampled),
-            self.saturated.eq(vector.saturated + lanes.saturated + attention.saturated),
         ]
+        self.sync += self.saturated.eq(vector.saturated + lanes.saturated + attention.saturated)
 
     def _activations(self, registers: dict[Register, Signal]) -> None:
         """Lanes read, rows come back, the quantisers keep what the next matrix reads."""

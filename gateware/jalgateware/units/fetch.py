@@ -34,7 +34,7 @@ class Fetch(LiteXModule):
     ``source``: stream of words; ``word_pulse``: a word was handed over. ``abort`` (pulse) ends the
     pass and forgets what was fetched; the next one starts where this one did. ``idle``: nothing
     fetched, nothing on its way.
-    Latency: ``LATENCY`` cycles from ``start`` to the DRAM request of a MATVEC that comes first, 4
+    Latency: ``LATENCY`` cycles from ``start`` to the DRAM request of a MATVEC that comes first, 8
     more for an EMBED and one per significant bit of its ``blocks``. Throughput: one word per cycle;
     an instruction takes 10 cycles, hidden behind the words of the ones before.
     Overflow: ``illegal`` tells that the pass met an unknown opcode or the end of the program memory
@@ -43,7 +43,7 @@ class Fetch(LiteXModule):
     Golden model: :class:`jalgateware.golden.machine.Machine` (order and addresses).
     """
 
-    LATENCY = 14
+    LATENCY = 16
 
     def __init__(self, config: EngineConfig, read_ports: Sequence[LiteDRAMNativePort]) -> None:
         self.program_write = Signal()

@@ -32,7 +32,7 @@ class Gumbel(LiteXModule):
     Golden model: :func:`jalgateware.golden.sampler.gumbel`.
     """
 
-    LATENCY = 2 * Log2.LATENCY + 2
+    LATENCY = 2 * Log2.LATENCY + 3
 
     def __init__(self) -> None:
         self.uniform = Signal(UNIFORM_BITS)
@@ -43,7 +43,7 @@ class Gumbel(LiteXModule):
         # The smaller of u and z = 1 - u, times 2**33: 2 h + 1 or 2**33 - (2 h + 1) = 2 (~h) + 1.
         near_one, lower = self.uniform[-1], self.uniform[:-1]
         operand = Signal(UNIFORM_BITS)
-        self.comb += operand.eq(Cat(1, Mux(near_one, ~lower, lower)))
+        self.sync += operand.eq(Cat(1, Mux(near_one, ~lower, lower)))
         self.inner = inner = Log2(UNIFORM_BITS)
         self.comb += inner.value.eq(operand)
         # Its negated logarithm: positive, at most 33.

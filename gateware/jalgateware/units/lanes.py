@@ -211,7 +211,7 @@ class Lanes(LiteXModule):
         """
         words, command = config.words_per_block, self.command
         # Of the matrix: rows of blocks that are left, blocks of a row, format and binary point.
-        self._bundles, self._blocks = Signal(len(command.rows)), Signal(len(command.blocks))
+        self._bundles = Signal(len(command.rows))
         self._packed, self._fraction = Signal(), Signal(len(command.fraction) + 1)
         # Where the next word stands in its block and its group, and whether it has scales.
         self._word, self._parity = Signal(max=max(2, words)), Signal()
@@ -220,10 +220,14 @@ class Lanes(LiteXModule):
         self._block, self._next_block = Signal.like(self.level), Signal.like(self.level, reset=1)
         block, ready, room = self._block, Signal(), Signal()
         may_start, fire, fire_scale = Signal(), Signal(), Signal()
-        last_word, last_block, last_bundle, entry = Signal(), Signal(), Signal(), Signal()
+        last_word, entry = Signal(), Signal()
+        # Registered with what they compare.
+        self._first_block, self._last_block, self._last_bundle = Signal(), Signal(), Signal()
+        self._final_block = Signal(len(command.blocks))
+        last_block, last_bundle = self._last_block, self._last_bundle
         parity, packed, need_scale = self._parity, self._packed, self._need_scale
         done = Signal()
-        first_word = (self._word == 0) & (block == 0) & ~parity
+        self._first_word = first_word = Signal()
         self.comb += [
             may_start.eq(ready & (room | ~first_word)),
             self.sink.ready.eq(self.busy & (need_scale | may_start)),
@@ -231,8 +235,6 @@ class Lanes(LiteXModule):
             fire.eq(self.busy & ~need_scale & may_start & self.sink.valid),
             self.row_started.eq(fire & first_word),
             last_word.eq(self._word == words - 1),
-            last_block.eq(block == self._blocks - 1),
-            last_bundle.eq(self._bundles == 0),
             entry.eq(last_block & ((parity | packed | last_bundle) if self._pairs else 1)),
             self.stall_weights.eq(self.busy & ~self.sink.valid),
             self.stall_vector.eq(self.busy & self.sink.valid & ~need_scale & ~may_start),
@@ -250,7 +252,10 @@ class Lanes(LiteXModule):
         self.fraction0 = Signal.like(self._fraction)
         self.sync += [
             self.flags0.eq(
-                Cat(fire, self._word == 0, last_word, block == 0, last_block, entry, parity, packed)
+                Cat(
+                    *(fire, self._word == 0, last_word, self._first_block),
+                    *(last_block, entry, parity, packed),
+                )
             ),
             self.data0.eq(self.sink.data),
             self.fraction0.eq(self._fraction),
@@ -267,7 +272,8 @@ class Lanes(LiteXModule):
         last_block: Signal,
     ) -> None:
         """To the next word of the matrix."""
-        packed, group_end = self._packed, self._group_word == BLOCK - 1
+        packed, parity = self._packed, self._parity
+        group_end = self._group_word == BLOCK - 1
         if config.mxfp4:
             group_end = Mux(packed, self._group_word == BLOCK // 2 - 1, group_end)
         self._scales(config, fire_scale)
@@ -275,6 +281,9 @@ class Lanes(LiteXModule):
             If(fire_scale, self._need_scale.eq(0)),
             If(
                 fire,
+                self._first_word.eq(
+                    last_word & last_block & ((parity | packed) if self._pairs else 1)
+                ),
                 self._group_word.eq(self._group_word + 1),
                 If(group_end, self._need_scale.eq(1), self._group_word.eq(0)),
                 self._word.eq(self._word + 1),
@@ -284,12 +293,17 @@ class Lanes(LiteXModule):
                     self._word.eq(0),
                     self._block.eq(self._next_block),
                     self._next_block.eq(self._next_block + 1),
+                    self._first_block.eq(0),
+                    self._last_block.eq(self._next_block == self._final_block),
                     If(
                         last_block,
                         self._block.eq(0),
                         self._next_block.eq(1),
+                        self._first_block.eq(1),
+                        self._last_block.eq(self._final_block == 0),
                         self.address.eq(0),
                         self._bundles.eq(self._bundles - 1),
+                        self._last_bundle.eq(self._bundles == 1),
                         self._parity.eq(~self._parity & ~packed if self._pairs else 0),
                     ),
                 ),
@@ -334,6 +348,10 @@ class Lanes(LiteXModule):
             self.buffer.eq(command.source),
             self._packed.eq(is_packed),
             self._fraction.eq(command.fraction + Mux(is_packed, FP4_EXPONENT, 0)),
-            self._blocks.eq(command.blocks),
+            self._final_block.eq(command.blocks - 1),
+            self._first_word.eq(1),
+            self._first_block.eq(1),
+            self._last_block.eq(command.blocks == 1),
             self._bundles.eq(count),
+            self._last_bundle.eq(count == 0),
         ]

@@ -101,7 +101,9 @@ class Loader(LiteXModule):
         embed, need_scale = Signal(), Signal()
         word, left = Signal(config.word_bits), Signal(max=max(BLOCK, config.kv_lanes) + 1)
         taken = Signal()
-        chunks = Signal(max=max(512, BLOCK * 2))
+        chunks, more = Signal(max=max(512, BLOCK * 2)), Signal()
+        # Whether at most one element is left.
+        room = Signal(reset=1)
         scale, member = Signal(SCALE.bits), Signal(max=config.lanes)
         words_left = Signal(max=max(2, config.words_per_block + 1))
         # The token row whose words come, and that whose elements leave.
@@ -117,13 +119,14 @@ class Loader(LiteXModule):
             parts = [data[8 * BLOCK * i :] for i in range(config.rows_parallel)]
             data = Mux(embed, Array(parts)[lane], data)
         self.comb += [
-            self.sink.ready.eq((left <= 1) & (chunks != 0)),
+            self.sink.ready.eq(room & more),
             taken.eq(self.sink.valid & self.sink.ready),
-            self.busy.eq((chunks != 0) | (left != 0) | begin),
+            self.busy.eq(more | (left != 0) | begin),
             element_done.eq(left != 0),
         ]
         scales = Array([self.sink.data[8 * i : 8 * i + 8] for i in range(config.lanes)])
         self.sync += [
+            room.eq(left <= 2),
             If(left != 0, left.eq(left - 1), word.eq(Mux(embed, word >> 8, word >> 16))),
             If(
                 taken & need_scale,
@@ -135,6 +138,7 @@ class Loader(LiteXModule):
                 taken & ~need_scale,
                 word.eq(data),
                 left.eq(Mux(embed, per_word, config.kv_lanes)),
+                room.eq(Mux(embed, per_word <= 1, config.kv_lanes <= 1)),
                 words_left.eq(words_left - 1),
                 word_last.eq(0),
                 self._leaving.eq(row),
@@ -146,6 +150,7 @@ class Loader(LiteXModule):
                     If(
                         chunks == 1,
                         word_last.eq(1),
+                        more.eq(0),
                         If(row != self.last_row, begin.eq(1), row.eq(row + 1)),
                     ),
                 ),
@@ -153,6 +158,7 @@ class Loader(LiteXModule):
             If(
                 begin,
                 begin.eq(0),
+                more.eq(1),
                 need_scale.eq(embed),
                 chunks.eq(Mux(embed, self.blocks, self.words)),
                 member.eq(self._first_member),

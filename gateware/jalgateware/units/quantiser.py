@@ -1,5 +1,7 @@
 """Activation buffers: vectors quantised to MX blocks as they arrive, and their square sum."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
 from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal
 
@@ -50,6 +52,22 @@ class Narrow(LiteXModule):
         ]
 
 
+def highest_bit(module: LiteXModule, value: Any) -> Any:
+    """Number of the highest set bit of up to 32: of four bits at a time, which is the short way."""
+    bits = Signal(32)
+    groups = [bits[4 * i : 4 * i + 4] for i in range(8)]
+    upper, lower = Signal(3), Signal(2)
+    module.comb += bits.eq(value)
+    inner = []
+    for i, group in enumerate(groups):
+        place = Signal(2)
+        module.comb += place.eq(Cat(group[3] | (group[1] & ~group[2]), group[3] | group[2]))
+        module.comb += If(group != 0, upper.eq(i))
+        inner.append(place)
+    module.comb += lower.eq(Array(inner)[upper])
+    return Cat(lower, upper)
+
+
 class Quantiser(LiteXModule):
     """Holds both activation buffers (X and H) and fills them block by block.
 
@@ -70,7 +88,8 @@ class Quantiser(LiteXModule):
 
     def __init__(self, config: EngineConfig) -> None:
         width = min(config.lanes, BLOCK)
-        depth = max(config.max_dim, config.max_hidden) // width
+        # The upper bit of an address tells the buffer, so each takes a power of two.
+        depth = 1 << (max(config.max_dim, config.max_hidden) // width - 1).bit_length()
         counter = FIELDS["blocks"][1]
         self.invalidate = Signal()
         self.invalidate_buffer = Signal()
@@ -130,9 +149,8 @@ class Quantiser(LiteXModule):
         complete = self.valid & (self.last | (position == BLOCK - 1))
         kept = ACTIVATION.bits - 1
         shift = Signal(ACTIVATION_SHIFT_BITS)
-        # The last assignment wins: the highest set bit decides.
-        for i in range(kept, VECTOR.bits - 1):
-            self.comb += If(total[i], shift.eq(i + 1 - kept))
+        # A one below the first bit that needs a shift stands for none.
+        self.comb += shift.eq(highest_bit(self, Cat(1, total[kept:])))
         self.sync += [
             If(self.valid, magnitude.eq(total), position.eq(position + 1)),
             self.block_ready.eq(complete),
@@ -181,15 +199,23 @@ class Quantiser(LiteXModule):
                 block.eq(self.block_number),
             ),
         ]
+        # Which of a step's elements lie behind the vector's end, registered with the step.
+        beyond = Signal(parallel)
+        for lane in range(parallel):
+            self.sync += [
+                If(active, beyond[lane].eq((step + 1) * parallel + lane > count)),
+                If(start, beyond[lane].eq(lane > self.block_count)),
+            ]
         self.elements = []
         for lane, port in enumerate(self.stage_ports):
             narrow = Narrow()
+            narrow.value.reset_less = narrow.shift.reset_less = True
             self.add_module(f"narrow{lane}", narrow)
             self.comb += port.adr.eq(Cat(step, half))
             # Staged values are registered before the shifter; behind the vector's end they are 0.
             self.sync += [
                 narrow.value.eq(port.dat_r),
-                If(step * parallel + lane > count, narrow.value.eq(0)),
+                If(beyond[lane], narrow.value.eq(0)),
                 narrow.shift.eq(shift),
             ]
             self.elements.append(narrow.result)

@@ -34,12 +34,12 @@ class ReadCommands(LiteXModule):
     ``reset``: forgets the instruction.
     Latency: ``LATENCY`` cycles from ``start`` to the first command of MATVEC; the others multiply
     first, one cycle per significant bit of ``blocks``, ``words`` or ``HEAD_WORDS``.
-    Throughput: a command per cycle for ATTEND, two in 4 cycles for EMBED.
+    Throughput: a command every other cycle for ATTEND, two in 7 cycles for EMBED.
     Overflow: addresses wrap at 2**32 words.
     Golden model: the addresses of :class:`jalgateware.golden.machine.Machine`.
     """
 
-    LATENCY = 1
+    LATENCY = 2
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ReadCommands(LiteXModule):
         self.control = ResetInserter()(FSM(reset_state="IDLE"))
         self.comb += [
             self.control.reset.eq(self.reset),
-            self.idle.eq(self.control.ongoing("IDLE")),
+            self.idle.eq(self.control.ongoing("IDLE") & ~self._hold),
         ]
         self._begin()
         self._matrix_and_rotation()
@@ -87,7 +87,12 @@ class ReadCommands(LiteXModule):
         self._token, position = Signal(TOKEN_BITS), Signal(POSITION_BITS)
         self._left, self._right = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         self._add, self._keep = Signal(), Signal()
+        # A sum takes a cycle for choosing its terms and one for adding, during which all hold.
+        self._hold, keep = Signal(), Signal()
+        left, right = (Signal(ADDRESS_BITS, reset_less=True) for _ in range(2))
         self._step, self._next_block, self._next_head = Signal(), Signal(), Signal()
+        # Registered: a step more than there are bits adds nothing, and the product rests by then.
+        self._bits_left, self._nothing = Signal(), Signal()
         self._origin, self._product, self._multiplicand = (
             Signal(ADDRESS_BITS, reset_less=True) for _ in range(3)
         )
@@ -100,15 +105,22 @@ class ReadCommands(LiteXModule):
         self._embed = field["opcode"] == Opcode.EMBED
         head_words = self.registers[Register.HEAD_WORDS]
         self.comb += [
-            total.eq(self._left + self._right),
+            self._left.eq(self.source.address),
+            total.eq(left + right),
             self._token.eq(Array(self.tokens)[self._row]),
             position.eq(Array(self.positions)[self._row]),
         ]
         self.sync += [
             If(self.start, self._row.eq(0)),
             If(self._done, self._row.eq(self._row + 1)),
-            If(self._add, self.source.address.eq(total)),
-            If(self._keep, self._origin.eq(total)),
+            left.eq(self._left),
+            right.eq(self._right),
+            self._bits_left.eq(self._multiplier != 0),
+            self._nothing.eq(self._product == 0),
+            self._hold.eq(self._add),
+            keep.eq(self._keep),
+            If(self._hold, self.source.address.eq(total)),
+            If(keep, self._origin.eq(total)),
             If(
                 self._step,
                 self._multiplier.eq(self._multiplier[1:]),
@@ -152,22 +164,28 @@ class ReadCommands(LiteXModule):
         )
         self.control.act(
             "ROW",
-            self._load.eq(1),
-            self._left.eq(Mux(self._attend, kv_base, self.tape_base)),
-            self._right.eq(Mux(self._attend, field["kv_base"], field["base"])),
-            self._add.eq(1),
-            self._keep.eq(1),
-            NextState("MULTIPLY"),
+            If(
+                ~self._hold,
+                self._load.eq(1),
+                self._left.eq(Mux(self._attend, kv_base, self.tape_base)),
+                self._right.eq(Mux(self._attend, field["kv_base"], field["base"])),
+                self._add.eq(1),
+                self._keep.eq(1),
+                NextState("MULTIPLY"),
+            ),
         )
         only = (self._row == self.last_row) | (self._attend & self.shared)
         self._next_row = [self._done.eq(1), NextState("ROW"), If(only, NextState("IDLE"))]
         self.control.act(
             "MULTIPLY",
-            If(self._multiplier != 0, self._step.eq(1))
-            .Elif(self._embed, NextState("GROUP"))
-            .Elif(~self._attend, NextState("ROTATION"))
-            .Elif(self._product == 0, *self._next_row)
-            .Else(NextState("KEYS")),
+            If(
+                ~self._hold,
+                If(self._bits_left, self._step.eq(1))
+                .Elif(self._embed, NextState("GROUP"))
+                .Elif(~self._attend, NextState("ROTATION"))
+                .Elif(self._nothing, *self._next_row)
+                .Else(NextState("KEYS")),
+            ),
         )
 
     def _issue(self, words: Signal | int, *accepted: object) -> list[object]:
@@ -181,18 +199,23 @@ class ReadCommands(LiteXModule):
     def _matrix_and_rotation(self) -> None:
         self.control.act(
             "COMMAND",
-            *self._issue(
-                self.field["words"],
-                NextState("IDLE"),
-                If(self.field["opcode"] == Opcode.ROPE, *self._next_row),
+            If(
+                ~self._hold,
+                *self._issue(
+                    self.field["words"],
+                    NextState("IDLE"),
+                    If(self.field["opcode"] == Opcode.ROPE, *self._next_row),
+                ),
             ),
         )
         self.control.act(
             "ROTATION",
-            self._left.eq(self.source.address),
-            self._right.eq(self._product),
-            self._add.eq(1),
-            NextState("COMMAND"),
+            If(
+                ~self._hold,
+                self._right.eq(self._product),
+                self._add.eq(1),
+                NextState("COMMAND"),
+            ),
         )
 
     def _embedding(self, config: EngineConfig) -> None:
@@ -210,31 +233,41 @@ class ReadCommands(LiteXModule):
         ]
         self.control.act(
             "GROUP",
-            self._left.eq(self._origin),
-            self._right.eq(Cat(*[0] * block_bits, group)),
-            self._add.eq(1),
-            NextState("GROUP_SCALES"),
+            If(
+                ~self._hold,
+                self._left.eq(self._origin),
+                self._right.eq(Cat(*[0] * block_bits, group)),
+                self._add.eq(1),
+                NextState("GROUP_SCALES"),
+            ),
         )
         self.control.act(
             "GROUP_SCALES",
-            self._left.eq(self.source.address),
-            self._right.eq(group),
-            self._add.eq(1),
-            NextState("SCALES"),
+            If(
+                ~self._hold,
+                self._right.eq(group),
+                self._add.eq(1),
+                NextState("SCALES"),
+            ),
         )
         self.control.act(
             "SCALES",
-            self._left.eq(self.source.address),
-            self._right.eq(place),
-            *self._issue(1, self._add.eq(1), NextState("ELEMENTS")),
+            If(
+                ~self._hold,
+                self._right.eq(place),
+                *self._issue(1, self._add.eq(1), NextState("ELEMENTS")),
+            ),
         )
         self.control.act(
             "ELEMENTS",
-            *self._issue(
-                config.words_per_block,
-                self._next_block.eq(1),
-                NextState("GROUP"),
-                If(self._left_over == 1, *self._next_row),
+            If(
+                ~self._hold,
+                *self._issue(
+                    config.words_per_block,
+                    self._next_block.eq(1),
+                    NextState("GROUP"),
+                    If(self._left_over == 1, *self._next_row),
+                ),
             ),
         )
 
@@ -244,20 +277,25 @@ class ReadCommands(LiteXModule):
         self.comb += length.eq(self._product)
         self.control.act(
             "KEYS",
-            self._left.eq(self.source.address),
-            self._right.eq(self.registers[Register.VALUE_OFFSET]),
-            *self._issue(length, self._add.eq(1), NextState("VALUES")),
+            If(
+                ~self._hold,
+                self._right.eq(self.registers[Register.VALUE_OFFSET]),
+                *self._issue(length, self._add.eq(1), NextState("VALUES")),
+            ),
         )
         self.control.act(
             "VALUES",
-            self._left.eq(self._origin),
-            self._right.eq(self.registers[Register.HEAD_STRIDE]),
-            *self._issue(
-                length,
-                self._add.eq(1),
-                self._keep.eq(1),
-                self._next_head.eq(1),
-                NextState("KEYS"),
-                If(self._left_over == 1, *self._next_row),
+            If(
+                ~self._hold,
+                self._left.eq(self._origin),
+                self._right.eq(self.registers[Register.HEAD_STRIDE]),
+                *self._issue(
+                    length,
+                    self._add.eq(1),
+                    self._keep.eq(1),
+                    self._next_head.eq(1),
+                    NextState("KEYS"),
+                    If(self._left_over == 1, *self._next_row),
+                ),
             ),
         )

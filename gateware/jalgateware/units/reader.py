@@ -7,7 +7,7 @@ from operator import and_, or_
 from litedram.common import LiteDRAMNativePort
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import Cat, If, Mux, Replicate, Signal
+from migen import Cat, If, Mux, Replicate, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import FIELDS
@@ -17,6 +17,9 @@ ADDRESS_BITS = 32
 """Absolute word addresses, as wide as the engine's CSRs."""
 
 WORDS_BITS = FIELDS["words"][1]
+
+QUEUE_DEPTH = 16
+"""Words between the ports' FIFOs and the engine: whether one is taken there is known late."""
 
 ORDER_DEPTH = 32
 """Pieces on their way: bounds the words in flight only where pieces are very short."""
@@ -121,13 +124,13 @@ class StreamReader(LiteXModule):
     all commands and throws away what is on its way; commands are accepted again when that is done.
     ``idle``: no command, no word.
     Latency: ``LATENCY`` cycles from command to request, ``ANSWER_LATENCY`` from answer to
-    ``source``. Throughput: one word per cycle, one piece per cycle (every other one with one port).
+    ``source``. Throughput: one word per cycle, one piece every other cycle.
     Overflow: none, see :class:`PortReader`.
     Cost: 1490 LUTs, 1130 flip-flops, 16 DP16KD, 117 MHz (16 lanes, 4 ports, LFE5U-85F-6).
     """
 
-    LATENCY = 3
-    ANSWER_LATENCY = BlockFifo.LATENCY + 1
+    LATENCY = 4
+    ANSWER_LATENCY = BlockFifo.LATENCY + 2
 
     def __init__(self, config: EngineConfig, ports: Sequence[LiteDRAMNativePort]) -> None:
         for port in ports:
@@ -146,6 +149,11 @@ class StreamReader(LiteXModule):
         self.submodules += self.readers
         piece_bits = len(self.readers[0].piece_last)
         self.order = stream.SyncFIFO([("piece_last", piece_bits)], ORDER_DEPTH)
+        # Its level hangs on registers alone, on either side.
+        self._space = Signal()
+        self.sync += self._space.eq(self.order.level < ORDER_DEPTH - 1)
+        self.next_order = stream.PipeReady(self.order.source.description)
+        self.comb += self.order.source.connect(self.next_order.sink)
         self._dropping = Signal()
         self._drop = Signal()
         self._cutting = Signal()
@@ -159,42 +167,46 @@ class StreamReader(LiteXModule):
             ports_idle.eq(reduce(and_, [reader.idle for reader in self.readers])),
             self.idle.eq(
                 ports_idle
-                & ~(self._cutting | self._collecting | self.source.valid)
-                & ~(self.order.source.valid | self._dropping)
+                & ~(self._cutting | self._collecting | self._on_the_way | self.source.valid)
+                & ~(self.next_order.source.valid | self._dropping)
             ),
         ]
         self.comb += [reader.drop.eq(self._drop) for reader in self.readers]
         self.sync += [
-            If(ports_idle & ~self.order.source.valid, self._dropping.eq(0)),
+            If(ports_idle & ~self.next_order.source.valid, self._dropping.eq(0)),
             If(self.abort, self._dropping.eq(1)),
         ]
 
     def _cut(self, piece_bits: int) -> None:
-        """Cuts commands into pieces, one per cycle, and deals them to the ports."""
+        """Cuts commands into pieces, one every other cycle, and deals them to the ports."""
         address = Signal(ADDRESS_BITS, reset_less=True)
         last = Signal(WORDS_BITS, reset_less=True)
-        low, to_end, final, go = Signal(piece_bits), Signal(piece_bits), Signal(), Signal()
+        low, to_end = Signal(piece_bits), Signal(piece_bits)
+        final, settled, go = Signal(), Signal(), Signal()
         piece_last, turn = Signal(piece_bits), Signal(len(self.readers), reset=1)
         ready = [reader.piece_ready & turn[i] for i, reader in enumerate(self.readers)]
         self.comb += [
             low.eq(address[:piece_bits]),
             to_end.eq(~low),
-            final.eq((last[piece_bits:] == 0) & (last[:piece_bits] <= to_end)),
             piece_last.eq(Mux(final, last[:piece_bits], to_end)),
-            go.eq(self._cutting & self.order.sink.ready & reduce(or_, ready)),
+            go.eq(self._cutting & settled & self._space & reduce(or_, ready)),
             self.order.sink.valid.eq(go),
             self.order.sink.piece_last.eq(piece_last),
             self.sink.ready.eq(~self._drop & (~self._cutting | (go & final))),
         ]
         for i, reader in enumerate(self.readers):
             self.comb += [
-                reader.piece_valid.eq(self._cutting & self.order.sink.ready & turn[i]),
+                reader.piece_valid.eq(self._cutting & settled & self._space & turn[i]),
                 reader.piece_address.eq(address),
                 reader.piece_last.eq(piece_last),
             ]
         self.sync += [
+            # Whether the piece is the last one is known a cycle behind its address.
+            final.eq((last[piece_bits:] == 0) & (last[:piece_bits] <= to_end)),
+            settled.eq(1),
             If(
                 go,
+                settled.eq(0),
                 turn.eq(Cat(turn[-1], turn[:-1])),
                 address.eq(Cat(Replicate(0, piece_bits), address[piece_bits:] + 1)),
                 # Minus the piece's words, that is plus ...111 above the address's low bits.
@@ -203,6 +215,7 @@ class StreamReader(LiteXModule):
             ),
             If(
                 self.sink.valid & self.sink.ready,
+                settled.eq(0),
                 self._cutting.eq(self.sink.words != 0),
                 address.eq(self.sink.address),
                 last.eq(self.sink.words - 1),
@@ -212,30 +225,43 @@ class StreamReader(LiteXModule):
 
     def _collect(self, piece_bits: int) -> None:
         """Takes the words from the ports in the order of the pieces."""
-        left = Signal(piece_bits, reset_less=True)
+        left, final = Signal(piece_bits, reset_less=True), Signal()
         turn = Signal(len(self.readers), reset=1)
-        self.source.data.reset_less = True
         enable, take, load, end = Signal(), Signal(), Signal(), Signal()
+        word_valid = Signal()
+        word_data = Signal.like(self.source.data, reset_less=True)
+        self.queue = queue = ResetInserter()(stream.SyncFIFO(self.source.description, QUEUE_DEPTH))
+        room = Signal()
+        self._on_the_way = word_valid
+        self.comb += [
+            queue.sink.valid.eq(word_valid),
+            queue.sink.data.eq(word_data),
+            queue.source.connect(self.source),
+            queue.reset.eq(self._drop),
+        ]
         words = [reader.source for reader in self.readers]
         valid = [word.valid & turn[i] for i, word in enumerate(words)]
         data = [word.data & Replicate(turn[i], len(word.data)) for i, word in enumerate(words)]
         self.comb += [
-            enable.eq(self._collecting & (~self.source.valid | self.source.ready)),
+            enable.eq(self._collecting & room),
             take.eq(enable & reduce(or_, valid)),
-            end.eq(take & (left == 0)),
+            end.eq(take & final),
             load.eq(~self._collecting | end),
-            self.order.source.ready.eq(load | self._drop),
+            self.next_order.source.ready.eq(load | self._drop),
         ]
         self.comb += [word.ready.eq(enable & turn[i]) for i, word in enumerate(words)]
         self.sync += [
-            If(self.source.ready, self.source.valid.eq(0)),
-            If(take, self.source.valid.eq(1), left.eq(left - 1)),
-            If(~self.source.valid | self.source.ready, self.source.data.eq(reduce(or_, data))),
+            word_valid.eq(take),
+            word_data.eq(reduce(or_, data)),
+            # What is on its way when the queue is found to fill up still finds room.
+            room.eq(self.queue.level <= QUEUE_DEPTH - 4),
+            If(take, left.eq(left - 1), final.eq(left == 1)),
             If(end, turn.eq(Cat(turn[-1], turn[:-1]))),
             If(
                 load,
-                self._collecting.eq(self.order.source.valid),
-                left.eq(self.order.source.piece_last),
+                self._collecting.eq(self.next_order.source.valid),
+                left.eq(self.next_order.source.piece_last),
+                final.eq(self.next_order.source.piece_last == 0),
             ),
-            If(self._drop, self._collecting.eq(0), self.source.valid.eq(0), turn.eq(1)),
+            If(self._drop, self._collecting.eq(0), word_valid.eq(0), turn.eq(1)),
         ]

@@ -6,6 +6,7 @@ from migen import Array, If, Signal
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import KV
 from jalgateware.contract.isa import FIELDS, Destination
+from jalgateware.units.pipeline import delayed
 
 
 class RowPacker(LiteXModule):
@@ -19,7 +20,7 @@ class RowPacker(LiteXModule):
     elements in order, index 0 starts anew; ``last_row``: the last token row in use; ``head_dim``,
     ``group``: constant -> ``word`` with ``word_valid``, ``word_kind``, ``word_row``, ``head``
     (key/value head), ``member`` (query head of its group) and ``chunk`` (word of the head).
-    Latency: 1 cycle from a word's last element. Throughput: one element per cycle. Overflow: none.
+    Latency: 2 cycles from a word's last element. Throughput: one element per cycle. Overflow: none.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -42,6 +43,9 @@ class RowPacker(LiteXModule):
 
         # # #
 
+        # A cycle behind: what is known of the element by then needs no long path.
+        valid, data = delayed(self, self.valid, 1), delayed(self, self.data, 1)
+        row, kind = delayed(self, self.row, 1), delayed(self, self.kind, 1)
         lane, element = Signal(max=max(2, lanes)), Signal.like(self.head_dim)
         counters = [lane, element, Signal.like(self.chunk), Signal.like(self.member)]
         counters.append(Signal.like(self.head))
@@ -54,7 +58,7 @@ class RowPacker(LiteXModule):
         self.comb += [
             head_end.eq(element == self.head_dim - 1),
             word_end.eq(head_end | (lane == lanes - 1)),
-            group_end.eq((self.kind != Destination.QUERY) | (member == self.group - 1)),
+            group_end.eq((kind != Destination.QUERY) | (member == self.group - 1)),
             next_lane.eq(lane + 1),
             next_element.eq(element + 1),
             next_chunk.eq(chunk + word_end),
@@ -70,17 +74,17 @@ class RowPacker(LiteXModule):
             ),
         ]
         words = [Signal(config.word_bits, reset_less=True) for _ in range(config.tokens)]
-        for row, word in enumerate(words):
+        for number, word in enumerate(words):
             for i in range(lanes):
                 part = word[KV.bits * i : KV.bits * (i + 1)]
                 self.sync += If(
-                    self.valid & (self.row == row),
-                    If(lane == i, part.eq(self.data)).Elif(lane == 0, part.eq(0)),
+                    valid & (row == number),
+                    If(lane == i, part.eq(data)).Elif(lane == 0, part.eq(0)),
                 )
         self.sync += [
-            self.word_valid.eq(self.valid & word_end),
-            self.word_kind.eq(self.kind),
-            self.word_row.eq(self.row),
+            self.word_valid.eq(valid & word_end),
+            self.word_kind.eq(kind),
+            self.word_row.eq(row),
             self.head.eq(head),
             self.member.eq(member),
             self.chunk.eq(chunk),
@@ -89,20 +93,21 @@ class RowPacker(LiteXModule):
 
     def _keep(self, config: EngineConfig, counters: list[Signal], following: list[Signal]) -> None:
         """Counters as they apply to the element that is here now."""
-        first = self.valid & (self.index == 0)
+        valid, first = delayed(self, self.valid, 1), Signal()
+        self.sync += first.eq(self.valid & (self.index == 0))
         if config.tokens == 1:
             for now, after in zip(counters, following, strict=True):
                 kept = Signal.like(now)
                 self.comb += If(~first, now.eq(kept))
-                self.sync += If(self.valid, kept.eq(after))
+                self.sync += If(valid, kept.eq(after))
             return
         # The next token row starts again where this one's pair did.
-        odd = self.index[0]
-        done = self.valid & odd & (self.row == self.last_row)
+        odd, done = delayed(self, self.index[0], 1), Signal()
+        self.sync += done.eq(self.valid & self.index[0] & (self.row == self.last_row))
         for now, after in zip(counters, following, strict=True):
             pair, second = Signal.like(now), Signal.like(now)
             self.comb += If(odd, now.eq(second)).Elif(~first, now.eq(pair))
             self.sync += [
-                If(self.valid & ~odd, second.eq(after)),
+                If(valid & ~odd, second.eq(after)),
                 If(done, pair.eq(after)),
             ]

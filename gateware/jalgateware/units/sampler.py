@@ -134,22 +134,20 @@ class Sampler(LiteXModule):
         index, row, last = Signal.like(self.index), Signal.like(self.row), Signal()
         tag = self.wait.output[VECTOR.bits :]
         self.comb += Cat(index, row, last).eq(delayed(self, tag, WideProduct.LATENCY + 1))
-        best = Array([Signal.like(total) for _ in self.tokens])
-        best_index = Array([Signal.like(self.index) for _ in self.tokens])
-        larger, fresh = Signal(), Signal()
-        self.comb += [
-            larger.eq(total > best[row]),
-            fresh.eq(Array(list(first))[row]),
-        ]
+        best = [Signal.like(total) for _ in self.tokens]
+        best_index = [Signal.like(self.index) for _ in self.tokens]
         self.sync += [
             rows.eq(Cat(self.valid, rows)),
             self.done.eq(rows[-1] & last & (row == self.last_row)),
-            If(
-                rows[-1] & (fresh | larger),
-                best[row].eq(total),
-                best_index[row].eq(index),
-            ),
-            *[If(rows[-1] & (row == t), first[t].eq(0)) for t in range(len(self.tokens))],
+            # Compared with each row's, as choosing one first takes longer.
+            *[
+                If(
+                    rows[-1] & (row == t),
+                    first[t].eq(0),
+                    If(first[t] | (total > best[t]), best[t].eq(total), best_index[t].eq(index)),
+                )
+                for t in range(len(self.tokens))
+            ],
             If(self.start, rows.eq(0), first.eq((1 << len(first)) - 1), self.done.eq(0)),
         ]
         self.comb += [token.eq(kept) for token, kept in zip(self.tokens, best_index, strict=True)]

@@ -1,13 +1,14 @@
 """Executes the instruction stream: hands each instruction and its words to the unit for it."""
 
+from functools import reduce
+from operator import or_
+
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import FSM, Case, If, NextState, NextValue, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import FIELDS, Destination, Opcode, Source
-
-LANES, LOADER, ATTENTION = range(3)
 
 
 class Sequencer(LiteXModule):
@@ -19,7 +20,8 @@ class Sequencer(LiteXModule):
     quiet and holds it until all heads have left.
 
     Interface: ``instructions``: stream of instruction fields; ``sink`` {data}: their words ->
-    ``lanes``, ``loader``, ``attention``: the same words; ``matvec`` (pulse-like valid/ready for
+    ``lanes``, ``loader``, ``attention``: the same words, for the one that is ready, which none is
+    but between its start and its end; ``matvec`` (pulse-like valid/ready for
     lanes and vector unit together); ``start_embed``, ``start_rope``, ``start_attention`` (pulses);
     ``*_busy``, ``quiet``, ``norm_valid`` from the units; ``invalidate`` with
     ``invalidate_buffer``: this activation buffer is about to be replaced; ``pass_done`` (pulse) at
@@ -52,15 +54,11 @@ class Sequencer(LiteXModule):
 
         # # #
 
-        route = Signal(2)
-        self.comb += Case(
-            route,
-            {
-                LANES: self.sink.connect(self.lanes),
-                LOADER: self.sink.connect(self.loader),
-                ATTENTION: self.sink.connect(self.attention),
-            },
-        )
+        # Only the one whose turn it is is ready.
+        takers = (self.lanes, self.loader, self.attention)
+        self.comb += self.sink.ready.eq(reduce(or_, [taker.ready for taker in takers]))
+        for taker in takers:
+            self.comb += [taker.valid.eq(self.sink.valid), taker.data.eq(self.sink.data)]
         current = self.current
         residual = current["destination"] == Destination.RESIDUAL
         swiglu = current["destination"] == Destination.SWIGLU
@@ -94,14 +92,12 @@ class Sequencer(LiteXModule):
                 self.start_rope.eq(~embed),
                 self.invalidate.eq(embed),
                 self.invalidate_buffer.eq(Source.X),
-                NextValue(route, LOADER),
                 NextState("LOADING"),
             ),
         )
         fsm.act("LOADING", If(~self.loader_busy, NextState("TAKE")))
         fsm.act(
             "MATVEC",
-            NextValue(route, LANES),
             self.matvec_valid.eq(1),
             If(
                 self.matvec_ready,
@@ -117,7 +113,6 @@ class Sequencer(LiteXModule):
                 self.start_attention.eq(1),
                 self.invalidate.eq(1),
                 self.invalidate_buffer.eq(Source.H),
-                NextValue(route, ATTENTION),
                 NextState("ATTENDING"),
             ),
         )

@@ -36,7 +36,7 @@ class Softmax(LiteXModule):
         self.step = Signal(max=step_bits)
         self.position = Signal(max=config.max_context)
         self.visible = Signal()
-        self.probability = Signal(PROBABILITY.bits)
+        self.probability = Signal(PROBABILITY.bits, reset_less=True)
         self.sum_step = Signal(max=step_bits)
         self.sum_first = Signal()
         self.sum_valid = Signal()
@@ -57,11 +57,16 @@ class Softmax(LiteXModule):
             write.we.eq(self.score_valid),
             read.adr.eq(Cat(self.position, self.step)),
         ]
-        self.sync += If(
-            self.score_valid
-            & ((self.score_position == 0) | (self.score > maxima[self.score_step])),
-            maxima[self.score_step].eq(self.score),
-        )
+        # Compared with all of them, as choosing one first takes longer.
+        self.sync += [
+            If(
+                self.score_valid
+                & (self.score_step == step)
+                & ((self.score_position == 0) | (self.score > most)),
+                most.eq(self.score),
+            )
+            for step, most in enumerate(maxima)
+        ]
         # Stages 1 and 2: score. Stage 3: distance from the maximum.
         score, maximum = Signal((SCORE.bits, True)), Signal((SCORE.bits, True))
         distance = Signal(SCORE.bits)

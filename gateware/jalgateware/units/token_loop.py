@@ -36,7 +36,7 @@ class TokenLoop(LiteXModule):
     ``sample`` and ``tokens``, ``positions``, ``sequences`` of each token row; ``pass_ready``
     before, ``pass_done`` and ``sampled_tokens`` after; ``output`` {token, stream, cycles}: samples
     with the cycle in which they were drawn; ``cycles``: since the start.
-    Latency: 5 cycles from ``pass_done`` to the next ``pass_start``, and 2 for each row more;
+    Latency: 9 cycles from ``pass_done`` to the next ``pass_start``, and 5 for each row more;
     drafting takes the drafter's time. Throughput: one pass at a time. Overflow: none; a full output
     FIFO holds the next pass back.
     """
@@ -73,6 +73,23 @@ class TokenLoop(LiteXModule):
 
         # # #
 
+        self._state(rows)
+        self.drafter = Drafter(rows - 1) if rows > 1 else None
+        self._learnt = Signal(reset=1)
+        if self.drafter:
+            # Registered, as tokens come no sooner than every other cycle.
+            self.sync += self._learnt.eq(self.drafter.learn.ready | ~self._speculates)
+        self.fsm = FSM(reset_state="IDLE")
+        self._compare(rows)
+        self._make_rows(rows)
+        self._begin(rows)
+        self._gather(rows)
+        self._collect(rows)
+        self._run()
+        self._emit()
+
+    def _state(self, rows: int) -> None:
+        """What is kept of streams, and of the row that is on."""
         # Of each stream: what it has, and whether it has not ended.
         self._position = Array([Signal(POSITION_BITS + 1) for _ in range(rows)])
         self._pending = Array([Signal(TOKEN_BITS) for _ in range(rows)])
@@ -81,17 +98,41 @@ class TokenLoop(LiteXModule):
         # The row that is being made or emitted, and its stream.
         self._row, self._stream = Signal(max=max(2, rows)), Signal(max=max(2, rows))
         self._prompting, self._some = Signal(), Signal()
-        self._single = self.streams <= 1
-        self._speculates = self._single & (self.most_drafts != 0) if rows > 1 else 0
+        self._single, self._speculates = Signal(), Signal()
+        self.sync += self._single.eq(self.streams <= 1)
+        if rows > 1:
+            self.sync += self._speculates.eq((self.streams <= 1) & (self.most_drafts != 0))
         self._drawn = Signal(CYCLE_BITS)
-        self.drafter = Drafter(rows - 1) if rows > 1 else None
-        self._learnt = (self.drafter.learn.ready | ~self._speculates) if self.drafter else 1
-        self.fsm = FSM(reset_state="IDLE")
-        self._begin(rows)
-        self._gather(rows)
-        self._collect(rows)
-        self._run()
-        self._emit()
+
+    def _compare(self, rows: int) -> None:
+        """Long comparisons, registered: they hold from two cycles behind what they compare."""
+        self._full = Array([Signal() for _ in range(rows)])
+        self._counted = Array([Signal() for _ in range(rows)])
+        self._able = Array([Signal() for _ in range(rows)])
+        self.sync += [
+            *[
+                full.eq(position >= self.context)
+                for full, position in zip(self._full, self._position, strict=True)
+            ],
+            *[
+                self._able[s].eq(self._alive[s] & (self._position[s] < self.context))
+                for s in range(rows)
+            ],
+            *[
+                counted.eq(generated + 1 >= self.generate_count)
+                for counted, generated in zip(self._counted, self._generated, strict=True)
+            ],
+        ]
+
+        # Of the stream that is on, a cycle behind.
+        self._is_full, self._is_able = Signal(), Signal()
+        self._place, self._last_token = Signal(POSITION_BITS + 1), Signal(TOKEN_BITS)
+        self.sync += [
+            self._is_full.eq(self._full[self._stream]),
+            self._is_able.eq(self._able[self._stream]),
+            self._place.eq(self._position[self._stream]),
+            self._last_token.eq(self._pending[self._stream]),
+        ]
 
     def _begin(self, rows: int) -> None:
         """Start of a run, and what comes next in it."""
@@ -120,43 +161,68 @@ class TokenLoop(LiteXModule):
             NextValue(self._some, 0),
             NextValue(self._prompting, 0),
             If(alive == 0, NextState("IDLE"))
-            .Elif((alive & waiting) == 0, NextState("COLLECT"))
+            .Elif((alive & waiting) == 0, NextState("PICK"))
             .Elif(
                 self.prompt.valid,
                 NextValue(self._stream, self.prompt.stream),
                 NextValue(self._prompting, 1),
-                NextState("GATHER"),
+                NextState("LOCATE"),
             )
             .Else(self.waits.eq(1)),
         )
 
-    def _put(self, token: Any, position: Any, sequence: Any) -> list[Any]:
-        """Makes a row of the pass."""
+    def _put(self, token: Any) -> list[Any]:
+        """Makes a row of the pass; it is there a cycle later than the state behind."""
         row = self._row
         return [
-            NextValue(Array(self.tokens)[row], token),
-            NextValue(Array(self.positions)[row], position),
-            NextValue(Array(self.sequences)[row], sequence),
+            self._making.eq(1),
+            self._made_token.eq(token),
             NextValue(self.last_row, row),
             NextValue(row, row + 1),
+        ]
+
+    def _make_rows(self, rows: int) -> None:
+        """Writes what :meth:`_put` makes: many bits, so a cycle behind the state that says so."""
+        self._making, self._made_token = Signal(), Signal(TOKEN_BITS)
+        token, position = Signal(TOKEN_BITS), Signal(POSITION_BITS)
+        sequence, made = Signal.like(self._stream), Signal(rows)
+        self.comb += self._made_token.eq(self.prompt.token)
+        self.sync += [
+            token.eq(self._made_token),
+            position.eq(self._place),
+            sequence.eq(self._stream),
+            *[made[r].eq(self._making & (self._row == r)) for r in range(rows)],
+            *[
+                If(
+                    made[r],
+                    self.tokens[r].eq(token),
+                    self.positions[r].eq(position),
+                    self.sequences[r].eq(sequence),
+                )
+                for r in range(rows)
+            ],
         ]
 
     def _gather(self, rows: int) -> None:
         """Consecutive prompt tokens of a stream."""
         position, prompt = self._position[self._stream], self.prompt
         accept = Signal()
+        # Whether there is room for a token is known two cycles behind the one before.
+        self.fsm.act("GATHERED", NextState("LOCATE"))
+        self.fsm.act("LOCATE", NextState("GATHER"))
         self.fsm.act(
             "GATHER",
             NextValue(self.shared, 1),
-            If(position >= self.context, NextValue(self._alive, 0), NextState("NEXT"))
+            If(self._is_full, NextValue(self._alive, 0), NextState("NEXT"))
             .Elif(
                 prompt.valid & self._learnt,
                 accept.eq(1),
                 prompt.ready.eq(1),
-                *self._put(prompt.token, position, self._stream),
+                *self._put(prompt.token),
                 NextValue(position, position + 1),
                 NextValue(self.sample, prompt.final),
-                If(prompt.final | (self._row == rows - 1), NextState("READY")),
+                NextState("GATHERED"),
+                If(prompt.final | (self._row == rows - 1), NextState("SETTLE")),
             )
             .Else(self.waits.eq(~prompt.valid)),
         )
@@ -164,31 +230,27 @@ class TokenLoop(LiteXModule):
 
     def _collect(self, rows: int) -> None:
         """The last sample of each stream."""
-        stream, position = self._stream, self._position[self._stream]
-        full, live = Signal(), Signal()
-        self.comb += [
-            full.eq(position >= self.context),
-            live.eq(Array([self._alive[s] for s in range(rows)])[stream]),
-        ]
-        then = [NextState("READY")]
+        stream, able = self._stream, self._is_able
+        then = [NextState("SETTLE")]
         if self.drafter:
             then.append(If(self._speculates, NextState("LIMIT")))
         end = [If(stream == s, NextValue(self._alive[s], 0)) for s in range(rows)]
+        self.fsm.act("PICK", NextState("COLLECT"))
         self.fsm.act(
             "COLLECT",
             NextValue(self.shared, self._single),
             NextValue(self.sample, 1),
             NextValue(stream, stream + 1),
             If(
-                live,
-                If(full, *end).Else(
-                    *self._put(self._pending[stream], position, stream), NextValue(self._some, 1)
-                ),
-            ),
+                able,
+                *self._put(self._last_token),
+                NextValue(self._some, 1),
+            ).Else(*end),
+            NextState("PICK"),
             If(
                 stream == rows - 1,
                 NextState("NEXT"),
-                If(self._some | (live & ~full), *then),
+                If(self._some | able, *then),
             ),
         )
         if self.drafter:
@@ -199,15 +261,27 @@ class TokenLoop(LiteXModule):
         by_context, by_count = Signal(POSITION_BITS + 1), Signal(32)
         wanted, position = Signal.like(drafter.most), self._position[0]
         self.comb += [
-            drafter.clear.eq(self.start & ~self.running & self._speculates),
             wanted.eq(self.most_drafts),
             If(self.most_drafts > len(drafter.tokens), wanted.eq(len(drafter.tokens))),
-            by_context.eq(self.context - position - 1),
-            by_count.eq(self.generate_count - self._generated[0] - 1),
         ]
         # Registered: they are as they were behind the last sample.
         fewer = Signal.like(wanted)
+        drafted = Signal()
         self.sync += [
+            # Registered, as they reach many bits.
+            drafter.clear.eq(self.start & ~self.running & self._speculates),
+            drafted.eq(self.fsm.ongoing("DRAFTING") & drafter.done),
+            *[
+                If(
+                    drafted & (drafter.count > i),
+                    self.tokens[i + 1].eq(token),
+                    self.positions[i + 1].eq(position + i + 1),
+                    self.sequences[i + 1].eq(0),
+                )
+                for i, token in enumerate(drafter.tokens)
+            ],
+            by_context.eq(self.context - position - 1),
+            by_count.eq(self.generate_count - self._generated[0] - 1),
             fewer.eq(wanted),
             If(by_context < wanted, fewer.eq(by_context)),
             drafter.most.eq(fewer),
@@ -219,17 +293,8 @@ class TokenLoop(LiteXModule):
             "DRAFTING",
             If(
                 drafter.done,
-                *[
-                    If(
-                        drafter.count > i,
-                        NextValue(self.tokens[i + 1], token),
-                        NextValue(self.positions[i + 1], position + i + 1),
-                        NextValue(self.sequences[i + 1], 0),
-                    )
-                    for i, token in enumerate(drafter.tokens)
-                ],
                 NextValue(self.last_row, drafter.count),
-                NextState("READY"),
+                NextState("SETTLE"),
             ),
         )
 
@@ -240,39 +305,54 @@ class TokenLoop(LiteXModule):
             self.comb += If(accept, learn.valid.eq(self._speculates), learn.token.eq(token))
 
     def _run(self) -> None:
+        # What hangs on the rows, in registers of its own, is there with the start.
+        self.fsm.act("SETTLE", NextState("READY"))
         self.fsm.act("READY", If(self.pass_ready, NextState("START")))
         self.fsm.act("START", self.pass_start.eq(1), NextState("RUN"))
         self.fsm.act(
             "RUN",
             NextValue(self._row, 0),
             If(self._prompting, NextValue(self._row, self.last_row)),
+            NextValue(self._drawn, self.cycles),
             If(
                 self.pass_done,
-                NextValue(self._drawn, self.cycles),
                 NextState("NEXT"),
-                If(self.sample, NextState("EMIT")),
+                If(self.sample, NextState("LOOK")),
             ),
         )
 
     def _emit(self) -> None:
-        """Hands samples over: the prompt's, each stream's, or as many as the drafts were right."""
+        """Hands samples over: the prompt's, each stream's, or as many as the drafts were right.
+
+        A sample takes three cycles: whose it is, what is to be said of it, and out with it.
+        """
         row, rows = self._row, len(self.tokens)
-        sampled, stream = Signal(TOKEN_BITS), Signal.like(self._stream)
+        sampled, wanted = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
+        stream = Signal.like(self._stream)
         stops, ends, accept, right = Signal(), Signal(), Signal(), Signal()
         position, generated = self._position[stream], self._generated[stream]
-        for entry in self.stop_tokens:
-            self.comb += If(entry[31] & (entry[:TOKEN_BITS] == sampled), stops.eq(1))
-        self.comb += [
+        stopping = Signal(STOP_TOKENS)
+        self.comb += stops.eq(stopping != 0)
+        self.sync += [
             sampled.eq(Array(self.sampled_tokens)[row]),
+            wanted.eq(Array([*self.tokens[1:], 0])[row]),
             stream.eq(Array(self.sequences)[row]),
-            ends.eq(stops | (generated + 1 >= self.generate_count)),
+            *[
+                stopping[i].eq(entry[31] & (entry[:TOKEN_BITS] == sampled))
+                for i, entry in enumerate(self.stop_tokens)
+            ],
             # Whether the row behind this one has computed what is wanted.
-            right.eq(Array([*self.tokens[1:], 0])[row] == sampled),
+            right.eq(wanted == sampled),
+        ]
+        self.comb += [
+            ends.eq(stops | self._counted[stream]),
             self.output.token.eq(sampled),
             self.output.stream.eq(stream),
             self.output.cycles.eq(self._drawn),
         ]
         more = (row != self.last_row) & ~self._prompting & (~self.shared | (right & ~ends))
+        self.fsm.act("LOOK", NextState("JUDGE"))
+        self.fsm.act("JUDGE", NextState("EMIT"))
         self.fsm.act(
             "EMIT",
             self.output.valid.eq(self._learnt),
@@ -292,7 +372,7 @@ class TokenLoop(LiteXModule):
                     for s in range(rows)
                 ],
                 NextState("NEXT"),
-                If(more, NextValue(row, row + 1), NextState("EMIT")),
+                If(more, NextValue(row, row + 1), NextState("LOOK")),
             ),
         )
         self._learn(accept, sampled)

@@ -126,13 +126,13 @@ class VectorUnit(LiteXModule):
         self.active, self.kind = Signal(), Signal(TAG_BITS)
         norm, fraction = Signal(), Signal(FIELDS["fraction"][1])
         self.out_shift = Signal(FIELDS["out_shift"][1])
-        rows, packed = Signal(INDEX_BITS), Signal()
+        last_index, packed = Signal(INDEX_BITS), Signal()
         go, last = Signal(), Signal()
         attention = self.attention
         self._walk(config, go, last, packed)
         self.comb += [
             attention.ready.eq(1),
-            last.eq(self._index == rows - 1),
+            last.eq(self._index == last_index),
             go.eq(
                 self.active
                 & self.rows.valid
@@ -162,7 +162,7 @@ class VectorUnit(LiteXModule):
             packed.eq(queue.source.format == Format.MXFP4),
             fraction.eq(queue.source.fraction),
             self.out_shift.eq(queue.source.out_shift),
-            rows.eq(queue.source.rows),
+            last_index.eq(queue.source.rows - 1),
             self._index.eq(0),
             self._lane.eq(0),
         )
@@ -382,12 +382,12 @@ class VectorUnit(LiteXModule):
         self.comb += self.saturated.eq(
             self.scaler.saturated + self.x_saturated + self.swiglu.saturated + self.rotary.saturated
         )
-        way = 1 + Scaler.LATENCY + Rotary.LATENCY + 2
+        way = 1 + Scaler.LATENCY + Rotary.LATENCY + 3
         left = Signal(max=way + 1)
         self.sync += [
             If(left != 0, left.eq(left - 1)),
             If(self.active | self.attention.valid, left.eq(way)),
         ]
-        self.comb += self.quiet.eq(
+        self.sync += self.quiet.eq(
             ~(self.command.valid | self.queue.source.valid | self.active) & (left == 0)
         )

@@ -1,6 +1,7 @@
 """``jalhost bench``: tokens per second, cycles and utilisation, in llama-bench's terms."""
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from jalhost.cli.options import (
     open_model,
     say,
 )
+from jalhost.cli.power_options import IdleText, MeterText, check_power, measuring
 from jalhost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,12 +66,14 @@ def bench(
         str,
         typer.Option("--output", "-o", help="table, md, csv or json.", metavar="FORMAT"),
     ] = "table",
+    meter: MeterText = None,
+    idle_baseline: IdleText = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random prompts.")] = 0,
     debug: Debug = False,
 ) -> None:
     """Measure how fast a target reads prompts and generates."""
     from jalhost.cli.bench_output import print_results
-    from jalhost.engine.bench import Bench, make_tests
+    from jalhost.engine.bench import Bench, make_tests, with_power
     from jalhost.engine.targets import open_target
 
     if output not in OUTPUTS:
@@ -81,6 +85,7 @@ def bench(
     tests = make_tests(prompts, generates, depths, _streams(streams), speculate)
     if not tests:
         raise UsageError("there is nothing to measure", "give -p or -n a number above 0")
+    check_power(meter, idle_baseline)
     image = open_model(model, tokenizer)
     results: list[Result] = []
     with open_target(target or default_target(), say, gateware=gateware) as engine:
@@ -90,10 +95,13 @@ def bench(
         runner.load()
         if not no_warmup:
             runner.warm_up()
-        for number, test in enumerate(tests, 1):
-            if len(tests) > 1 and sys.stderr.isatty():
-                say(f"{test.name} ({number} of {len(tests)}) ...")
-            results.append(runner.run(test, repetitions, breakdown))
+        with measuring(meter, idle_baseline, engine) as power:
+            for number, test in enumerate(tests, 1):
+                if len(tests) > 1 and sys.stderr.isatty():
+                    say(f"{test.name} ({number} of {len(tests)}) ...")
+                with power.run() if power else nullcontext():
+                    result = runner.run(test, repetitions, breakdown)
+                results.append(with_power(result, power) if power else result)
     print_results(image, results, output)
 
 

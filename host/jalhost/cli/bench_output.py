@@ -36,6 +36,9 @@ CAUSES: tuple[tuple[str, str, Callable[[dict[str, int]], int]], ...] = (
 )
 """Unit, what it does in a cycle, and how many cycles that is by the engine's counters."""
 
+POWER_HEADINGS = ("W", "J/token", "power")
+"""Columns that are there where power was asked for; the last one says who tells."""
+
 LONGEST_LINE = 400
 
 REST = ("all", "pipelines fill and drain")
@@ -54,12 +57,14 @@ def print_results(image: "Image", results: list[Result], output: str) -> None:
         _print_csv(records)
         return
     show = _print_markdown if output == "md" else _print_table
-    show(HEADINGS, [_row(image.name, parameters, result) for result in results])
+    powered = any(result.power for result in results)
+    headings = (*HEADINGS, *POWER_HEADINGS) if powered else HEADINGS
+    show(headings, [_row(image.name, parameters, result) for result in results])
     for result in results:
         if result.breakdown:
             print()
-            headings = (f"{result.test.name}: unit", "cause", "cycles/token", "share")
-            show(headings, _causes(result.breakdown, result.test.tokens))
+            causes = (f"{result.test.name}: unit", "cause", "cycles/token", "share")
+            show(causes, _causes(result.breakdown, result.test.tokens))
 
 
 def _row(name: str, parameters: int, result: Result) -> tuple[str, ...]:
@@ -79,7 +84,19 @@ def _row(name: str, parameters: int, result: Result) -> tuple[str, ...]:
         result.info.provenance.value
         + (f" at {clock / 1e6:g} MHz" if clock else "")
         + (", cold cache" if result.cold_cache else ""),
+        *_power(result),
     )
+
+
+def _power(result: Result) -> tuple[str, ...]:
+    """Cells of POWER_HEADINGS; none where power was not asked for."""
+    report = result.power
+    if report is None:
+        return ()
+    from jalhost.power.report import si, source_text
+
+    energy = "-" if report.j_per_token is None else si(report.j_per_token, "J")
+    return si(report.mean_w, "W"), energy, source_text(report)
 
 
 def _optional(value: float | None, form: str) -> str:

@@ -115,7 +115,11 @@ def build(
         int | None, typer.Option(help="Rate of the UART after reset.", show_default="115200")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the placer.", show_default="the board's")
+        int | None, typer.Option(help="First seed of the placer.", show_default="the board's")
+    ] = None,
+    tries: Annotated[
+        int | None,
+        typer.Option(help="Seeds to try, until wires and clocks are good.", show_default="3"),
     ] = None,
     with_ethernet: Annotated[
         bool,
@@ -130,6 +134,9 @@ def build(
     ] = None,
     with_scope: Annotated[
         bool, typer.Option("--with-scope", help="LiteScope's logic analyzer on the engine.")
+    ] = False,
+    with_sensors: Annotated[
+        bool, typer.Option("--with-sensors", help="Sensors of temperature and supplies.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Bundle.", show_default="BOARD.jalb")
@@ -154,14 +161,17 @@ def build(
         arguments += ["--baud", str(baud)]
     if seed is not None:
         arguments += ["--seed", str(seed)]
-    if allow_timing_failure:
-        arguments.append("--allow-timing-failure")
-    if with_ethernet:
-        arguments.append("--with-ethernet")
+    if tries is not None:
+        arguments += ["--tries", str(tries)]
     if ip is not None:
         arguments += ["--ip", ip]
-    if with_scope:
-        arguments.append("--with-scope")
+    switches = {
+        "--allow-timing-failure": allow_timing_failure,
+        "--with-ethernet": with_ethernet,
+        "--with-scope": with_scope,
+        "--with-sensors": with_sensors,
+    }
+    arguments += [name for name, wanted in switches.items() if wanted]
     if with_pcie is not None:
         arguments.append("--with-pcie" if with_pcie else "--no-with-pcie")
     built = build_bundle(arguments, Stages())
@@ -196,12 +206,14 @@ def _engine(gateware: str | None, lanes: int | None, tokens: int | None) -> dict
 
 
 class Stages:
-    """Says what goes on: a line for each stage, with the time that it took."""
+    """Says what goes on: a line for each stage, with the time that it took, and for notes."""
 
     def __call__(self, event: "Event") -> None:
         """Takes an event of a stage."""
         step, seconds = event["step"], event["seconds"]
-        if event["state"] == "done":
+        if event["state"] == "note":
+            say(step)
+        elif event["state"] == "done":
             how = "unchanged" if event["cached"] else f"{seconds:,.1f} s"
             say(f"{step:10} {how}")
         elif sys.stderr.isatty():
@@ -212,6 +224,9 @@ def _summary(built: dict[str, Any]) -> list[str]:
     lines = [f"{built['path']}  sha256 {built['sha256']}"]
     if built["ethernet"]:
         lines.append(f"Ethernet {built['ethernet']} {OPEN_NETWORK}")
+    if built["seed"] is not None:
+        number = len(built["tries"])
+        lines.append(f"seed {built['seed']}, " + (f"try {number}" if number > 1 else "first try"))
     for name, (achieved, constraint) in built["clocks"].items():
         verdict = "met" if achieved >= constraint else "MISSED"
         lines.append(f"clock {name}: {achieved:g} MHz of {constraint:g} MHz, {verdict}")

@@ -113,6 +113,7 @@ def _tables(bundle: "Bundle") -> "list[Table]":
         ("part", f"{m.part} (IDCODE {m.idcode})"),
         ("fingerprint", m.fingerprint),
         ("git revision", m.git_revision),
+        *([("seed", str(m.seed))] if m.seed is not None else []),
         ("bitstream", m.bitstream or "none: build it with the vendor's tools"),
         ("links", ", ".join(m.links)),
         *([("Ethernet", f"{m.ethernet} {OPEN_NETWORK}")] if m.ethernet else []),

@@ -3,9 +3,9 @@
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from jalhost.cli.options import (
     open_model,
     say,
 )
+from jalhost.cli.power_options import IdleText, MeterText, check_power, measuring
 from jalhost.cli.render import printable, summary_line
 from jalhost.engine import defaults
 from jalhost.errors import UsageError
@@ -27,6 +28,7 @@ from jalhost.errors import UsageError
 if TYPE_CHECKING:
     from jalhost.engine.generation import Generation
     from jalhost.engine.summary import Summary
+    from jalhost.power.session import Power
 
 
 def generate(
@@ -67,6 +69,8 @@ def generate(
             show_default="if there is one stream and the gateware can",
         ),
     ] = None,
+    meter: MeterText = None,
+    idle_baseline: IdleText = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -76,20 +80,37 @@ def generate(
     from jalhost.engine.target import choose_drafts
     from jalhost.engine.targets import open_target
 
+    check_power(meter, idle_baseline)
     prompts = _in_turn(prompt or [defaults.PROMPT], streams)
     image = open_model(model, tokenizer)
     with open_target(target or default_target(), say, soc, gateware) as engine:
         drafts = choose_drafts(speculate, streams, engine.info.token_rows)
         generation = Generation(engine, image, prompts, max_tokens, temperature, seed, drafts)
         engine.load(image)
-        if as_json:
-            summary = _collect(generation)
-        else:
-            summary = _stream(generation) if streams == 1 else show_streams(generation)
+        with measuring(meter, idle_baseline, engine) as power:
+            with power.run() if power else nullcontext():
+                if as_json:
+                    summary = _collect(generation)
+                else:
+                    summary = _stream(generation) if streams == 1 else show_streams(generation)
+            if not as_json:
+                say(summary_line(summary))
+            report = _report(power, generation, summary) if power else None
     if as_json:
-        print(json.dumps(summary.as_dict(), indent=2))
-    else:
-        say(summary_line(summary))
+        print(json.dumps(summary.as_dict() | ({"power": report[0]} if report else {}), indent=2))
+    elif report:
+        say(report[1])
+
+
+def _report(
+    power: "Power", generation: "Generation", summary: "Summary"
+) -> tuple[dict[str, Any], str]:
+    """Energy of all tokens, for JSON and as a line; a simulated board's is of its own time."""
+    from jalhost.power.report import as_dict, power_line
+
+    tokens = sum(len(stream.token_ids) for stream in summary.streams)
+    found = power.report(tokens, generation.seconds if power.simulated else None)
+    return as_dict(found), power_line(found)
 
 
 def _in_turn(prompts: Sequence[str], streams: int) -> list[str]:

@@ -17,6 +17,7 @@ import typer
 from jalhost.cli import (
     bench,
     boards,
+    bringup,
     bundle,
     bus,
     capture,
@@ -27,8 +28,10 @@ from jalhost.cli import (
     memory,
     model,
     pcie,
+    power,
     report,
     system,
+    verify,
 )
 from jalhost.cli.options import show_help_alone
 from jalhost.errors import INTERRUPTED, JalError
@@ -47,12 +50,16 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(chat.chat)
 app.command()(bench.bench)
+app.command()(verify.verify)
+app.command()(verify.soak)
 app.add_typer(model.app, name="model")
 app.command()(boards.boards)
 app.command()(boards.build)
 app.add_typer(bundle.app, name="bundle")
 app.command()(flash.flash)
+app.command(epilog=bringup.EXAMPLE)(bringup.bringup)
 app.add_typer(pcie.app, name="pcie")
+app.command()(power.power)
 app.add_typer(labgrid.app, name="labgrid")
 app.add_typer(bus.csr, name="csr")
 app.add_typer(memory.mem, name="mem")

@@ -63,7 +63,7 @@ GatewareText = Annotated[
     str | None,
     typer.Option(
         "--gateware",
-        help="Gateware to simulate or emulate: sizes of the engine, dram, clock_hz.",
+        help="Gateware to simulate or emulate: sizes of the engine, dram, clock_hz, sensors.",
         metavar="KEY=VALUE,...",
         show_default="the default gateware",
     ),

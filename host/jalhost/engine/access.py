@@ -151,7 +151,7 @@ def _start_simulator(name: str, report: Report, gateware: str | None, stack: Exi
     stack.callback(process.close)
     process.wait_until_ready(report)
     ready = process.ready
-    link = simulator.open_ready(way, ready)
+    link = simulator.open_simulator(ready, way)
     stack.callback(link.close)
     maps = _simulator_maps(ready.csr_json, ready.fingerprint) if ready.csr_json else None
     access = Access(name, link, maps, simulator.BOOT_TIMEOUT_S, simulator.PATIENCE_S)
@@ -160,12 +160,11 @@ def _start_simulator(name: str, report: Report, gateware: str | None, stack: Exi
     return access
 
 
-def _simulator_maps(csr_json: str, fingerprint: int) -> Maps:
+def _simulator_maps(path: Path, fingerprint: int) -> Maps:
     """The maps that are kept with a simulator's build."""
-    path = Path(csr_json)
     analyzer = path.parent / ANALYZER_CSV
     signals = analyzer.read_bytes() if analyzer.is_file() else None
-    return Maps(read_map(path.read_bytes(), csr_json), fingerprint, signals, csr_json)
+    return Maps(read_map(path.read_bytes(), str(path)), fingerprint, signals, str(path))
 
 
 def _open_board(name: str, report: Report, bundle: Path | None, stack: ExitStack) -> Access:

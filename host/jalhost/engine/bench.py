@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from jalhost.errors import DeviceError, UsageError
 from jalhost.models.convert import classifier_bytes, multiplications
 from jalhost.models.image import Image
 from jalhost.models.tokenizer import EOS
+
+if TYPE_CHECKING:
+    from jalhost.power.report import PowerReport
+    from jalhost.power.session import Power
 
 GREEDY = Sampling()
 
@@ -90,7 +94,7 @@ class Result:
 
     ``bytes_needed`` and ``multiplications``: of all tokens that count in one repetition.
     ``breakdown``: cycles of these tokens by cause, of one more repetition, if asked for.
-    ``cold_cache``: the depth's tokens were not read.
+    ``cold_cache``: the depth's tokens were not read. ``power``: of the tokens that count.
     """
 
     test: Workload
@@ -100,6 +104,7 @@ class Result:
     multiplications: int
     breakdown: dict[str, int] | None = None
     cold_cache: bool = False
+    power: "PowerReport | None" = None
 
     @property
     def rates(self) -> list[float]:
@@ -171,7 +176,20 @@ class Result:
             "cold_cache": self.cold_cache,
             "clock_hz": self.info.clock_hz,
         }
-        return values | ({"breakdown": self.breakdown} if self.breakdown else {})
+        values |= {"breakdown": self.breakdown} if self.breakdown else {}
+        return values | ({"power": self.power.model_dump(mode="json")} if self.power else {})
+
+
+def with_power(result: Result, power: "Power") -> Result:
+    """A result with the energy of its tokens: their time at the mean power of its repetitions.
+
+    Raises:
+        JalError: the meter failed.
+    """
+    rate, _ = result.tokens_per_s
+    tokens = result.test.tokens
+    # Where there is a breakdown, the engine's last run was a part of it.
+    return replace(result, power=power.report(tokens, tokens / rate, result.breakdown))
 
 
 def make_tests(

@@ -10,7 +10,7 @@ from jalhost.errors import UsageError
 ENGINE = {item.name: item.type for item in fields(EngineConfig)}
 """Keys that size the engine, and their types."""
 
-SYSTEM = {"dram": str, "clock_hz": int, "scope": bool}
+SYSTEM = {"dram": str, "clock_hz": int, "scope": bool, "sensors": bool, "fault": str}
 """Keys that choose the simulated system around it, and their types."""
 
 SWITCHES = {"true": True, "1": True, "false": False, "0": False}

@@ -148,6 +148,11 @@ class Generation:
                 "its engine computes nonsense",
             )
 
+    @property
+    def seconds(self) -> float:
+        """From the start of the run to the last sampled token so far, by the target's clock."""
+        return self._sampled[-1].seconds if self._sampled else 0.0
+
     def summary(self) -> Summary:
         """Figures of what was generated so far."""
         span, info = decoding(self._sampled), self._target.info

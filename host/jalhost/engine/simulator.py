@@ -28,6 +28,22 @@ LINK_TIMEOUT_S = 30.0
 DEFAULT_GATEWARE = Gateware()
 
 
+def open_simulator(ready: Ready, way: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
+    """A link to a running simulator by the way that it was started for.
+
+    Raises:
+        LinkError: it does not answer.
+    """
+    if way.startswith("pcie"):
+        from jalhost.links.pcie_tlp import open_pcie_packets
+
+        assert ready.pcie, "a simulator with PCIe names its port"
+        return open_pcie_packets(ready.pcie, timeout_s, dma=way == "pcie-dma")
+    name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[way]
+    assert name, "a simulator names what it was asked for"
+    return open_link(name, timeout_s)
+
+
 class Simulator:
     """Simulates a system; the simulator starts with the first image.
 
@@ -93,6 +109,15 @@ class Simulator:
             self._explain(error)
             raise
 
+    def start(self) -> None:
+        """Starts a simulator without an image, unless one runs: for what needs a device alone.
+
+        Raises:
+            BuildError: the simulator cannot be built or does not start.
+            DeviceError: the simulated device does not work.
+        """
+        self.device = self.device or self._start(None)
+
     def run(self, request: Request) -> Generator[Sampled, None, None]:
         """Yields sampled tokens with the simulated system's cycle stamps.
 
@@ -120,24 +145,24 @@ class Simulator:
             self.process.close()
         self.device = self.process = None
 
-    def _start(self, blob: Blob) -> Device:
+    def _start(self, blob: Blob | None) -> Device:
         self.close()  # one that did not get ready
         process = self._start_process(blob)
         try:
-            link = open_ready(self._way, process.ready)
+            link = open_simulator(process.ready, self._way)
             return Device(link, process.ready.fingerprint, BOOT_TIMEOUT_S, PATIENCE_S)
         except LinkError as error:
             self._explain(error)
             raise
 
-    def _start_process(self, blob: Blob) -> SimulatorProcess:
-        """Returns a simulator that runs, with the image in its DRAM if it may lie there."""
+    def _start_process(self, blob: Blob | None) -> SimulatorProcess:
+        """Returns a simulator that runs, with an image in its DRAM if it may lie there."""
         with tempfile.NamedTemporaryFile(prefix="jalhost-", suffix=".blob") as file:
-            preload = None if self._way else Path(file.name)
-            if preload:
+            preload = None if self._way or blob is None else Path(file.name)
+            if preload and blob:
                 file.write(blob.data)
                 file.flush()
-            needed = IMAGE_OFFSET + blob.memory_for(self._config.tokens)
+            needed = IMAGE_OFFSET + (blob.memory_for(self._config.tokens) if blob else 0)
             link, system = self._way.partition("-")[0], self._gateware.system
             process = SimulatorProcess(self._config, preload, link, needed, system)
             # In this object's hands before the wait: an interrupt closes it.
@@ -149,15 +174,3 @@ class Simulator:
         """Raises the better error where the link broke because the simulator ended."""
         if self.process and (ended := self.process.ended()):
             raise ended from error
-
-
-def open_ready(way: str, ready: Ready) -> Link:
-    """Opens the link to a simulator that runs; ``way``: what stands behind ``sim:``."""
-    if way.startswith("pcie"):
-        from jalhost.links.pcie_tlp import open_pcie_packets
-
-        assert ready.pcie, "a simulator with PCIe names its port"
-        return open_pcie_packets(ready.pcie, LINK_TIMEOUT_S, dma=way == "pcie-dma")
-    name = {"": ready.tcp, "uart": ready.pty, "eth": ready.udp}[way]
-    assert name, "a simulator names what it was asked for"
-    return open_link(name, LINK_TIMEOUT_S)

@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ LOOK_S = 0.25
 
 REPORT_AFTER_S = 0.5
 """Build steps that are done sooner are not worth a line."""
+
+ANSWER_TIMEOUT_S = 30.0
 
 QUIT_TIMEOUT_S = 5.0
 
@@ -47,8 +50,12 @@ class Ready:
     fingerprint: int
     pcie: str | None = None
     """HOST:PORT of its PCIe packets."""
-    csr_json: str | None = None
-    """File of its build's register map."""
+    csr_json: Path | None = None
+    """Register map of its build."""
+    soc_json: Path | None = None
+    """Description of its build."""
+    sensors: tuple[str, ...] = ()
+    """Sensors that the simulated board names."""
 
 
 class SimulatorProcess:
@@ -115,6 +122,27 @@ class SimulatorProcess:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    def time(self) -> tuple[int, float]:
+        """Cycles since its start, and the seconds of simulated time that they took.
+
+        Raises:
+            DeviceError: it does not answer.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            assert self._process.stdin
+            self._process.stdin.write("cycles\n")
+            self._process.stdin.flush()
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                event = self._events.get(timeout=LOOK_S)
+                if event is None:
+                    self._events.put(None)  # for whoever asks next
+                    break
+                if event.get("event") == "cycles":
+                    return int(event["cycles"]), float(event["seconds"])
+        raise self.ended() or DeviceError("the simulator does not answer", "run with --debug")
 
     def ended(self) -> DeviceError | None:
         """The error that says how the simulator ended, if it did."""
@@ -228,9 +256,15 @@ def _ready(event: dict[str, Any]) -> Ready:
         pty=f"uart:{pty}" if pty else None,
         udp=f"eth:{udp[0]}:{udp[1]}" if udp else None,
         pcie=":".join(map(str, event["pcie"])) if "pcie" in event else None,
-        csr_json=event.get("csr_json"),
         fingerprint=int(event["fingerprint"], 16),
+        csr_json=_path(event.get("csr_json")),
+        soc_json=_path(event.get("soc_json")),
+        sensors=tuple(event.get("sensors", ())),
     )
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
 
 
 def _error(event: dict[str, Any]) -> JalError:

@@ -69,7 +69,7 @@ def open_uart(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
         UsageError: the name makes no sense.
         LinkError: the port is missing or busy.
     """
-    return UartBone(_open_stream(name), timeout_s, mark_address=MARK_ADDRESS)
+    return UartBone(open_stream(name), timeout_s, mark_address=MARK_ADDRESS)
 
 
 def connect_uart(
@@ -166,7 +166,13 @@ def open_ethernet(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
     return open_etherbone(name, timeout_s)
 
 
-def _open_stream(name: str) -> ByteStream:
+def open_stream(name: str) -> ByteStream:
+    """Opens what a UARTBone link goes over: ``PORT``, ``PORT@BAUD`` or a port of another computer.
+
+    Raises:
+        UsageError: the name makes no sense.
+        LinkError: the port is missing or busy.
+    """
     scheme, slashes, place = name.partition("://")
     if slashes and scheme in SERVERS:
         return _open_server(scheme, place)

@@ -100,6 +100,8 @@ class UartBone:
         self._span_words = SPAN_WORDS
         self._history: deque[bool] = deque(maxlen=HISTORY)
         self._silence = "nothing"
+        self.accesses = self.failures = 0
+        """How many reads and long writes were tried, and how many of them failed at first."""
 
     @property
     def description(self) -> str:
@@ -284,6 +286,8 @@ class UartBone:
 
     def _note(self, good: bool) -> None:
         """Keeps count; asks for another rate where too much fails."""
+        self.accesses += 1
+        self.failures += not good
         self._history.append(good)
         if good and self._span_words < SPAN_WORDS and all(self._history):
             self._span_words *= 2

@@ -18,8 +18,10 @@ from jalhost.errors import INTERRUPTED, JalError, UsageError
 from jalsoc.dram import DRAM_KINDS, dram_chip, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
 from jalsoc.sim.config import MIB, SimulatorConfig
+from jalsoc.sim.faults import FORMS
 from jalsoc.sim.links import LINKS
 from jalsoc.sim.process import SimulatorOptions, harness_command
+from jalsoc.sim.system_faults import forms, is_system_fault
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -49,7 +51,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     system.add_argument(
         "--link", default=default.link, help=f"besides UARTBone: {', '.join(LINKS)}"
     )
+    system.add_argument("--sensors", action="store_true", help="with a sensor bus")
     system.add_argument("--scope", action="store_true", help="with LiteScope's analyzer")
+    system.add_argument("--fault", default="", help=f"what is broken: {FORMS}; {forms()}")
     system.add_argument("--trace-file", type=Path, help="writes waveforms (FST)")
     commands.add_parser("describe", parents=[system], help="only say what would be built")
     commands.add_parser("build", parents=[system], help="only build")
@@ -85,6 +89,8 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         clock_hz=arguments.clock_hz,
         link=arguments.link,
         scope=arguments.scope,
+        sensors=arguments.sensors,
+        fault="" if is_system_fault(arguments.fault) else arguments.fault,
     )
     if config.dram_mib != SimulatorConfig.dram_mib:
         # Importing LiteDRAM takes a while, and any DRAM has chips of the default size.
@@ -113,6 +119,7 @@ def become_harness(built: SimulatorBuild, arguments: argparse.Namespace) -> None
         port=arguments.port,
         udp_port=arguments.udp_port,
         attached=arguments.attached,
+        fault=arguments.fault if is_system_fault(arguments.fault) else "",
     )
     command = harness_command(built, options)
     os.chdir(built.system)

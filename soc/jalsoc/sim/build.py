@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jalgateware
@@ -33,6 +33,7 @@ from jalsoc.cache import (
 from jalsoc.export import CSR_CSV, CSR_JSON, HEADERS, SOC_JSON
 from jalsoc.guard import run_guarded
 from jalsoc.sim.config import SimulatorConfig
+from jalsoc.sim.faults import ANY_FAULT, faulty_system, parse_fault
 from jalsoc.sim.links import LINKS
 
 HARDWARE_PACKAGES = ("litex", "litedram", "migen", "pythondata-cpu-vexriscv")
@@ -139,6 +140,8 @@ def build(
     system = _step(progress, "gateware", lambda: build_system(config))
     firmware = _step(progress, "firmware", lambda: build_firmware(system))
     program = _step(progress, "simulator", lambda: build_program(system, trace))
+    if config.fault:
+        system = add_fault(config, system)
     return SimulatorBuild(config, system, firmware / "firmware.bin", program / BINARY)
 
 
@@ -169,14 +172,27 @@ def build_system(config: SimulatorConfig) -> tuple[Path, bool]:
     ]
     packages = [*HARDWARE_PACKAGES, *LINKS[config.link].packages]
     versions = distribution_versions(*packages, *["litescope"] * config.scope)
-    key = digest(config.to_json(), digest_files(sources), versions, sys.version)
+    # All faults share a build: which one it is, is decided when it starts.
+    built = replace(config, fault=ANY_FAULT if config.fault else "").to_json()
+    key = digest(built, digest_files(sources), versions, sys.version)
 
     def make(folder: Path) -> None:
         log = _log("gateware", key)
-        command = [sys.executable, "-m", "jalsoc.sim.elaborate", config.to_json(), str(folder)]
+        command = [sys.executable, "-m", "jalsoc.sim.elaborate", built, str(folder)]
         run_guarded(command, folder, log)
 
     return cached("gateware", key, make)
+
+
+def add_fault(config: SimulatorConfig, system: Path) -> Path:
+    """What the simulator of a system with places for faults reads to have one.
+
+    Raises:
+        UsageError: the engine does not have what shall be faulty.
+    """
+    fault = parse_fault(config.fault, config.engine)
+    key = digest(system.name, config.fault)
+    return cached("faults", key, lambda folder: faulty_system(system, fault, folder))[0]
 
 
 def build_firmware(system: Path) -> tuple[Path, bool]:

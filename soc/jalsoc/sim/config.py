@@ -7,6 +7,7 @@ from typing import Any
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.errors import UsageError
 from jalsoc.dram import dram_kind
+from jalsoc.sim.faults import parse_fault
 from jalsoc.sim.links import LINKS
 
 MIB = 1 << 20
@@ -18,7 +19,8 @@ class SimulatorConfig:
 
     ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for. ``link``:
     what leads into the system besides the UARTBone, which always does. ``scope``: whether it has
-    LiteScope's logic analyzer.
+    LiteScope's logic analyzer. ``sensors``: whether it has a sensor bus, with a model on it.
+    ``fault``: what is broken in it (:mod:`jalsoc.sim.faults`).
 
     Raises:
         UsageError: a value is out of range.
@@ -30,6 +32,8 @@ class SimulatorConfig:
     clock_hz: int = 100_000_000
     link: str = "uart"
     scope: bool = False
+    sensors: bool = False
+    fault: str = ""
 
     def __post_init__(self) -> None:
         """Checks what can be checked without LiteX."""
@@ -46,6 +50,8 @@ class SimulatorConfig:
             raise UsageError(f"there is no link {self.link!r}", f"choose from {', '.join(LINKS)}")
         if not 10_000_000 <= self.clock_hz <= 400_000_000:
             raise UsageError(f"the clock is 10 to 400 MHz, not {self.clock_hz} Hz")
+        if self.fault:
+            parse_fault(self.fault, self.engine)
 
     def to_json(self) -> str:
         """Everything, in an order that does not change."""

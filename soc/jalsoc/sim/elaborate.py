@@ -58,6 +58,14 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
         from jalsoc.scope import add_scope
 
         add_scope(soc)
+    if config.sensors:
+        from jalsoc.sim.sensors import add_simulated_sensors
+
+        add_simulated_sensors(soc)
+    if config.fault:
+        from jalsoc.sim.faults import instrument
+
+        instrument(soc)
     return soc, platform
 
 
@@ -69,6 +77,8 @@ def elaborate(config: SimulatorConfig, folder: Path) -> None:
     # The harness fills these: their names must not depend on anything else.
     soc.rom.mem.name_override = "rom"
     soc.sdrphy.memory.name_override = "dram"
+    soc.sdrphy.ring.name_override = "dram_ring"
+    soc.sdrphy.rows.name_override = "dram_rows"
     soc.finalize()
     # Written like this, Verilator makes about 5 % faster code of it.
     result = platform.get_verilog(soc, name="sim", regular_comb=False)
@@ -84,18 +94,35 @@ def elaborate(config: SimulatorConfig, folder: Path) -> None:
         shutil.copy(path, folder)
         sources.append(Path(path).name)
     (folder / SOURCES).write_text("".join(f"{name}\n" for name in sources), encoding="utf-8")
-    write_geometry(config, folder)
-    write_maps(soc, folder, {"dram": {"kind": config.dram, "bytes": config.dram_mib * MIB}})
+    row_bytes = data_bits(config) // 8 << soc.sdrphy.module.geom_settings.colbits
+    write_geometry(config, folder, row_bytes)
+    dram = {
+        "kind": config.dram,
+        "bytes": config.dram_mib * MIB,
+        "data_bits": data_bits(config),
+        "banks": soc.sdrphy.module.nbanks,
+        "row_bytes": row_bytes,
+    }
+    write_maps(soc, folder, {"dram": dram})
     (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
 
 
-def write_geometry(config: SimulatorConfig, folder: Path) -> None:
+def data_bits(config: SimulatorConfig) -> int:
+    """Data lines of the DRAM."""
+    from jalsoc.dram import dram_kind
+
+    return dram_kind(config.dram).data_bits
+
+
+def write_geometry(config: SimulatorConfig, folder: Path, row_bytes: int) -> None:
     """Makes memories accessible to the harness, and tells it their sizes and the link's."""
     lines = ["`verilator_config"]
     lines += [f'public_flat_rw -module "sim" -var "{name}"' for name in ("rom", "dram")]
     (folder / PUBLIC).write_text("\n".join(lines) + "\n", encoding="utf-8")
     constants = {
         "DRAM_BYTES": config.dram_mib * MIB,
+        "DRAM_DATA_BITS": data_bits(config),
+        "DRAM_ROW_BYTES": row_bytes,
         "ROM_BYTES": memory_map.ROM.size,
         **LINKS[config.link].constants,
     }

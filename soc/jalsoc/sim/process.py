@@ -14,6 +14,7 @@ from typing import Any, Self
 from jalgateware.contract import memory_map
 from jalsoc.errors import SimulatorError
 from jalsoc.sim.build import SimulatorBuild
+from jalsoc.sim.system_faults import parse_system_fault
 
 START_TIMEOUT_S = 30.0
 
@@ -38,6 +39,7 @@ class SimulatorOptions:
         port: TCP port; 0 picks a free one.
         udp_port: the same for the UDP port of a system with Ethernet.
         attached: ends when standard input closes.
+        fault: what is broken around the engine (:mod:`jalsoc.sim.system_faults`).
     """
 
     preload: Path | None = None
@@ -51,12 +53,17 @@ class SimulatorOptions:
     port: int = 0
     udp_port: int = 0
     attached: bool = True
+    fault: str = ""
 
 
 def harness_command(build: SimulatorBuild, options: SimulatorOptions) -> list[str]:
-    """The command that runs a simulator; its working folder must be ``build.system``."""
+    """The command that runs a simulator; its working folder must be ``build.system``.
+
+    Raises:
+        UsageError: there is no such fault.
+    """
     description = json.loads(build.soc_json.read_text(encoding="utf-8"))
-    fields = {
+    fields: dict[str, Any] = {
         "csr_json": str(build.csr_json),
         "csr_csv": str(build.csr_csv),
         "soc_json": str(build.soc_json),
@@ -64,6 +71,9 @@ def harness_command(build: SimulatorBuild, options: SimulatorOptions) -> list[st
         "fingerprint": description["fingerprint"],
     }
     command = [str(build.binary), "--rom", str(build.firmware)]
+    command += ["--clock-hz", str(description["clock_hz"])]
+    if options.fault:
+        command += _fault_options(build, options.fault, description, fields)
     command += ["--ready-fields", json.dumps(fields)[1:-1]]
     if options.preload is not None:
         preload = options.preload.absolute()
@@ -84,6 +94,19 @@ def harness_command(build: SimulatorBuild, options: SimulatorOptions) -> list[st
     command += ["--pty"] if options.pty else []
     command += ["--attached"] if options.attached else []
     return command
+
+
+def _fault_options(
+    build: SimulatorBuild, text: str, description: dict[str, Any], fields: dict[str, Any]
+) -> list[str]:
+    """The harness's options for a fault; changes ``fields`` where it is in what those say."""
+    dram = description["dram"]
+    rows = dram["bytes"] // (dram["banks"] * dram["row_bytes"])
+    fault = parse_system_fault(text, dram["data_bits"], rows.bit_length() - 1)
+    fault.change(fields)
+    registers = json.loads(build.csr_json.read_text(encoding="utf-8"))["csr_registers"]
+    addresses = {name: int(item["addr"]) for name, item in registers.items()}
+    return fault.options(description["clock_hz"], addresses)
 
 
 class Simulator:
@@ -133,6 +156,11 @@ class Simulator:
         """Where the Etherbone port of a system with Ethernet can be reached."""
         host, port = self._ready["udp"]
         return str(host), int(port)
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """All that it said when it was ready."""
+        return self._ready
 
     @property
     def pty_path(self) -> str | None:
@@ -221,7 +249,16 @@ class Simulator:
         Raises:
             SimulatorError: the simulator has ended.
         """
-        return int(self._ask("cycles", "cycles")["cycles"])
+        return self.time()[0]
+
+    def time(self) -> tuple[int, float]:
+        """Cycles since the reset, and the seconds of simulated time that they took.
+
+        Raises:
+            SimulatorError: the simulator has ended.
+        """
+        answer = self._ask("cycles", "cycles")
+        return int(answer["cycles"]), float(answer["seconds"])
 
     def peek(self, offset: int, length: int) -> bytes:
         """Bytes of DRAM.

@@ -172,8 +172,8 @@ def test_token_rows_of_many_groups(lanes: int) -> None:
     ("first", "extra"),
     [
         (Instruction(Opcode.MATVEC, words=3), 0),
-        (Instruction(Opcode.EMBED, blocks=2), 4 + 2),
-        (Instruction(Opcode.EMBED, blocks=12), 4 + 4),
+        (Instruction(Opcode.EMBED, blocks=2), 8 + 2),
+        (Instruction(Opcode.EMBED, blocks=12), 8 + 4),
     ],
     ids=["matvec", "embed-2", "embed-12"],
 )

@@ -31,8 +31,9 @@ def test_narrow_at_every_shift() -> None:
 class Bench:
     """A quantiser that is fed vector after vector."""
 
-    def __init__(self, lanes: int, gaps: float) -> None:
-        self.config = EngineConfig(lanes=lanes, max_dim=256, max_hidden=256, max_context=16)
+    def __init__(self, lanes: int, gaps: float, hidden: int = 256) -> None:
+        dim = min(256, hidden)
+        self.config = EngineConfig(lanes=lanes, max_dim=dim, max_hidden=hidden, max_context=16)
         self.unit = Quantiser(self.config)
         self.random = random.Random(lanes)
         self.gaps = gaps
@@ -145,3 +146,20 @@ def test_blocks_become_ready_one_by_one() -> None:
 
     run_simulation(unit, [watch(), main()])
     assert seen == [0, 1, 2, 3, 4]
+
+
+def test_buffers_of_a_size_that_is_no_power_of_two() -> None:
+    bench = Bench(16, 0.0, hidden=96)
+    vector = list(range(-48, 48))
+    golden = quantise(np.array(vector))
+
+    def main() -> Process:
+        for buffer in (0, 1):
+            yield from bench.feed(vector, buffer)
+            for _ in range(2 * bench.unit.latency):
+                yield
+        for buffer in (0, 1):
+            elements, _ = yield from bench.read(3, buffer)
+            assert elements == golden.elements.reshape(-1).tolist()
+
+    run_simulation(bench.unit, [main()])

@@ -2,18 +2,20 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jalboards import build, make
+from jalboards import build, make, tools
 from jalboards.catalogue import find_board
 from jalboards.config import configure
 from jalboards.elaborate import PROJECT, ROM_CONTENT
 from jalboards.make import make_bundle
 from jalhost.bundle import open_bundle
 from jalhost.errors import BuildError
+from jalsoc import guard
 from jaltest import fake_tools
 
 FINGERPRINT = "0123456789abcdef"
@@ -150,7 +152,7 @@ def test_a_missed_clock_of_ethernet_has_another_hint(bench: Bench) -> None:
     slow = json.loads(json.dumps(fake_tools.SLOW))
     slow["fmax"]["$glbnet$eth_clocks_rx$TRELLIS_IO_IN"] = {"achieved": 12, "constraint": 125}
     bench.plan(report=slow)
-    with pytest.raises(BuildError, match=r"clock eth_clocks_rx.* 12.0 of 125.0 MHz .try another"):
+    with pytest.raises(BuildError, match=r"clock eth_clocks_rx.* 12.0 of 125.0 MHz .*try other"):
         bench.make(ethernet=True)
 
 
@@ -176,6 +178,86 @@ def test_stages_come_in_order_and_run_once(bench: Bench) -> None:
     assert bench.bundle.read_bytes() == content
 
 
+THRASHING = fake_tools.router_log(100_000, [0.9, 0.6] + 20 * [0.2])
+
+
+def test_a_missed_clock_makes_it_try_another_seed(bench: Bench) -> None:
+    bench.plan(seeds={"1": {"report": fake_tools.SLOW}})
+    made = bench.make()
+    slow = "timing of ecpix5 is not met: clock sys reaches 60.0 of 75.0 MHz with seed 1"
+    assert (made["seed"], made["timing_met"]) == (2, True)
+    assert made["tries"] == [{"seed": 1, "outcome": slow}, {"seed": 2, "outcome": "good"}]
+    notes = [step for step, state, _ in bench.events if state == "note"]
+    assert notes == [f"{slow}; seed 2 is try 2 of 3"]
+    bundle = open_bundle(bench.bundle)
+    assert bundle.manifest.seed == 2
+    assert json.loads(bundle.member("timing.json"))["tries"] == made["tries"]
+    assert bench.tools == ["yosys", "nextpnr-ecp5", "nextpnr-ecp5", "ecppack"]
+    content = bench.bundle.read_bytes()
+    assert bench.make() == made
+    assert bench.bundle.read_bytes() == content
+    assert len(bench.tools) == 4
+
+
+def test_a_placement_without_hope_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "WATCH_S", 0.05)
+    bench.plan(seeds={"1": {"log": THRASHING, "sleep": 1000}})
+    made = bench.make()
+    assert made["seed"] == 2
+    assert "find no way with seed 1: after 15,000 iterations" in made["tries"][0]["outcome"]
+    bench.events.clear()
+    assert bench.make() == made
+    assert bench.tools == ["yosys", "nextpnr-ecp5", "nextpnr-ecp5", "ecppack"]
+
+
+def test_a_placement_without_hope_is_given_up_even_if_it_was_quick(bench: Bench) -> None:
+    """So that a fast machine makes the same bundle as a slow one."""
+    bench.plan(seeds={"1": {"log": THRASHING}})
+    assert bench.make()["seed"] == 2
+
+
+def test_seeds_that_find_no_way_are_an_error(bench: Bench) -> None:
+    bench.plan(log=THRASHING)
+    with pytest.raises(BuildError, match=r"no way with seed 4: .*try other seeds \(--seed 6\)"):
+        bench.make(seed=4, tries=2, allow=True)
+    assert bench.tools == ["yosys", "nextpnr-ecp5", "nextpnr-ecp5"]
+    assert not bench.bundle.exists()
+
+
+def test_the_error_is_about_the_seed_that_came_nearest(bench: Bench) -> None:
+    nearer = json.loads(json.dumps(fake_tools.SLOW))
+    nearer["fmax"]["$glbnet$sys_clk"]["achieved"] = 70
+    nearer["fmax"]["$glbnet$init_clk"]["achieved"] = 25
+    bench.plan(report=fake_tools.SLOW, seeds={"2": {"report": nearer}, "3": {"log": THRASHING}})
+    with pytest.raises(BuildError, match=r"reaches 70.0 of 75.0 MHz with seed 2 .*--seed 4"):
+        bench.make()
+
+
+def test_clocks_that_may_be_missed_take_no_further_seed(bench: Bench) -> None:
+    bench.plan(report=fake_tools.SLOW, seeds={"1": {"log": THRASHING}})
+    made = bench.make(allow=True)
+    assert (made["seed"], made["timing_met"]) == (2, False)
+    assert len(made["tries"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("board", "placer", "options"),
+    [
+        ("ecpix5", "heap", "--placer heap --placer-heap-beta 0.5"),
+        ("ecpix5", "static", "--placer static --lpf"),
+        ("tang-nano-20k", "heap", "--placer heap --vopt"),
+    ],
+)
+def test_a_board_has_its_placer(tmp_path: Path, board: str, placer: str, options: str) -> None:
+    commands: list[str] = []
+    facts = replace(find_board(board), placer=placer)
+    elaborated(board, tmp_path)
+    tools.place_and_route(
+        tmp_path, facts, 1, 75_000_000, lambda command, _folder: commands.append(" ".join(command))
+    )
+    assert options in commands[0]
+
+
 def test_another_seed_places_again(bench: Bench) -> None:
     bench.make()
     bench.make(seed=2)
@@ -186,7 +268,7 @@ def test_a_missed_clock_is_named_and_nothing_is_written(bench: Bench) -> None:
     bench.plan(report=fake_tools.SLOW)
     with pytest.raises(BuildError) as caught:
         bench.make()
-    assert "clock sys reaches 60.0 of 75.0 MHz" in str(caught.value)
+    assert "clock sys reaches 60.0 of 75.0 MHz with seed 1" in str(caught.value)
     assert "lower --clock to 60" in str(caught.value)
     assert not bench.bundle.exists()
 

@@ -15,6 +15,7 @@ def extents() -> dict[str, tuple[int, int]]:
         Field.LIMITS: len(mailbox.LIMITS),
         Field.BAD_CHUNKS: mailbox.MAX_BAD_CHUNKS,
         Field.BLOCK_CHECKS: mailbox.CHECKED_BLOCKS,
+        Field.LEVELLING: mailbox.LEVELLING_BYTES // 4,
         Field.OUTPUT_RING: mailbox.RING_ENTRIES * mailbox.RING_ENTRY_WORDS,
         Field.PROMPT: mailbox.PROMPT_CAPACITY,
     }

@@ -18,6 +18,8 @@ BUILT = {
     "path": "/x/ecpix5.jalb",
     "ethernet": None,
     "sha256": "ab" * 32,
+    "seed": 3,
+    "tries": [{"seed": 2, "outcome": "clock sys is slow"}, {"seed": 3, "outcome": "good"}],
     "timing_met": False,
     "clocks": {"sys": [81.2, 75.0], "init": [20.0, 25.0]},
     "utilisation": {"TRELLIS_COMB": {"used": 30000, "available": 83640}},
@@ -86,12 +88,19 @@ def test_the_table_says_what_its_figures_are(
 def test_stages_and_figures_are_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], play: Play
 ) -> None:
-    play(stage("start"), stage("done", 61.26), stage("start"), stage("done", cached=True), BUILT)
+    note = stage("note") | {"step": "clock sys is slow; seed 3 is try 2 of 3"}
+    again = stage("start"), stage("done", cached=True)
+    play(stage("start"), stage("done", 61.26), note, *again, BUILT)
     assert run(monkeypatch, "build", "ecpix5") == 0
     shown = capsys.readouterr()
-    assert shown.err.splitlines() == ["nextpnr    61.3 s", "nextpnr    unchanged"]
+    assert shown.err.splitlines() == [
+        "nextpnr    61.3 s",
+        "clock sys is slow; seed 3 is try 2 of 3",
+        "nextpnr    unchanged",
+    ]
     assert shown.out.splitlines() == [
         f"/x/ecpix5.jalb  sha256 {'ab' * 32}",
+        "seed 3, try 2",
         "clock sys: 81.2 MHz of 75 MHz, met",
         "clock init: 20 MHz of 25 MHz, MISSED",
         "TRELLIS_COMB: 30,000 of 83,640 (36%)",
@@ -116,6 +125,7 @@ def test_ethernet_is_shown_with_what_it_lets_in(
         ("--with-pcie", "--with-pcie"),
         ("--without-pcie", "--no-with-pcie"),
         ("--with-scope", "--with-scope"),
+        ("--with-sensors", "--with-sensors"),
     ],
 )
 def test_parts_of_the_design_are_asked_for_or_refused(
@@ -137,13 +147,16 @@ def test_json_is_one_object(
 
 def test_options_reach_the_build(monkeypatch: pytest.MonkeyPatch, play: Play) -> None:
     arguments = play(BUILT)
-    options = "--lanes 16 --tokens 2 --clock 62.5 --seed 7 --baud 9600 --gateware max_dim=256"
+    options = (
+        "--lanes 16 --tokens 2 --clock 62.5 --seed 7 --tries 2 --baud 9600 --gateware max_dim=256"
+    )
     assert run(monkeypatch, "build", "ecpix5", *options.split(), "-o", "y.jalb",
                "--allow-timing-failure") == 0  # fmt: skip
     assert json.loads(arguments.read_text(encoding="utf-8")) == [
         "build", "ecpix5", "y.jalb",
         "--engine", '{"max_dim": 256, "lanes": 16, "tokens": 2}',
-        "--clock-hz", "62500000", "--baud", "9600", "--seed", "7", "--allow-timing-failure",
+        "--clock-hz", "62500000", "--baud", "9600", "--seed", "7",
+        "--tries", "2", "--allow-timing-failure",
     ]  # fmt: skip
 
 

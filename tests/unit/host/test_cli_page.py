@@ -32,6 +32,8 @@ def test_every_exit_code_is_listed() -> None:
         "generate",
         "chat",
         "bench",
+        "verify",
+        "soak",
         "model convert",
         "model info",
         "model eval",
@@ -41,6 +43,8 @@ def test_every_exit_code_is_listed() -> None:
         "model fit",
         "build",
         "flash",
+        "power",
+        "bringup",
     ],
 )
 def test_every_option_is_listed(name: str) -> None:

@@ -15,10 +15,10 @@ from jaltest.tiny import tiny_image
 
 
 def test_keys_of_the_engine_and_of_the_system() -> None:
-    text = "tokens=4, mxfp4=true,attention_slots = 4,dram=ddr3x64,clock_hz=50_000_000"
+    text = "tokens=4, mxfp4=true,attention_slots = 4,dram=ddr3x64,clock_hz=50_000_000,sensors=1"
     assert parse_gateware(text) == Gateware(
         {"tokens": 4, "mxfp4": True, "attention_slots": 4},
-        {"dram": "ddr3x64", "clock_hz": 50_000_000},
+        {"dram": "ddr3x64", "clock_hz": 50_000_000, "sensors": True},
         text,
     )
 
@@ -39,13 +39,14 @@ def test_switches(text: str, value: bool) -> None:
         ("tokens=2,tokens=4", "names tokens twice"),
         (
             "lines=16",
-            r"knows no 'lines' \(it knows dram, clock_hz, scope, lanes, .*port_burst_words\)",
+            r"knows no 'lines' \(it knows dram, clock_hz, scope, sensors, fault, lanes, .*words\)",
         ),
         ("dram_mib=64", "knows no 'dram_mib'"),
         ("lanes=32,", "knows no ''"),
         ("dram=", "dram without a value"),
         ("tokens=many", "a whole number for tokens, not 'many'"),
         ("clock_hz=1.5", "a whole number for clock_hz, not '1.5'"),
+        ("sensors=2", "true or false for sensors, not '2'"),
         ("mxfp4=maybe", "true or false for mxfp4, not 'maybe'"),
         ("tokens=9", "tokens is 1 to 4, not 9"),
     ],

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +11,8 @@ import pytest
 
 from jalsoc.dsp_registers import MULTIPLIER, Packed, pack_registers
 from jalsoc.ooc import build_folder
-from jalsoc.ooc_tools import find_tool
+from jaltest.ecp5_cells import multiplier
+from jaltest.side_by_side import compare, yosys
 
 DESIGN = """
 module dut(input clk, rst, en, sel, input [17:0] a, b,
@@ -41,105 +41,6 @@ module dut(input clk, input [8:0] a, b, input [17:0] c, output reg [35:0] q);
   always @(posedge clk) begin p <= $signed(a) * $signed(b); q <= p * $signed(c); end
 endmodule
 """
-
-BENCH = """
-module bench(input clk, output reg [15:0] differences, output reg [31:0] changes);
-  reg [63:0] state = 64'h9E3779B97F4A7C15;
-  always @(posedge clk) begin : xorshift
-    reg [63:0] x;
-    x = state ^ (state << 13); x = x ^ (x >> 7); state <= x ^ (x << 17);
-  end
-  wire [17:0] a = state[17:0], b = state[35:18];
-  wire rst = &state[38:36], en = state[39], sel = state[40];
-  wire [TOTAL-1:0] first, second;
-  before x(.clk(clk), .rst(rst), .en(en), .sel(sel), .a(a), .b(b), PORTS(first));
-  after y(.clk(clk), .rst(rst), .en(en), .sel(sel), .a(a), .b(b), PORTS(second));
-  initial begin differences = 0; changes = 0; end
-  reg [TOTAL-1:0] last = 0;
-  always @(posedge clk) begin
-    differences <= differences + (first !== second);
-    changes <= changes + (first !== last);
-    last <= first;
-  end
-endmodule
-"""
-
-TOP = """
-module top;
-  reg clk = 0;
-  wire [15:0] differences;
-  wire [31:0] changes;
-  bench bench(clk, differences, changes);
-  always #1 clk = ~clk;
-  initial begin #4000 $display("%0d %0d", differences, changes); $finish; end
-endmodule
-"""
-
-MODEL = """
-module MULT18X18D(input PINS, output OUTS);
-  parameter REG_INPUTA_CLK = "NONE", REG_INPUTB_CLK = "NONE", REG_OUTPUT_CLK = "NONE";
-  parameter REG_INPUTA_CE = "CE0", REG_INPUTB_CE = "CE0", REG_OUTPUT_CE = "CE0";
-  parameter REG_INPUTA_RST = "RST0", REG_INPUTB_RST = "RST0", REG_OUTPUT_RST = "RST0";
-  parameter CLK0_DIV = "ENABLED", GSR = "ENABLED", RESETMODE = "SYNC", RESETMODE2 = "";
-  wire [17:0] a = {A_BITS}, b = {B_BITS};
-  reg [17:0] ra = 0, rb = 0;
-  reg [35:0] rp = 0;
-  wire ce_a = REG_INPUTA_CE == "CE0" ? CE0 : CE1, rst_a = REG_INPUTA_RST == "RST0" ? RST0 : RST1;
-  wire ce_b = REG_INPUTB_CE == "CE0" ? CE0 : CE1, rst_b = REG_INPUTB_RST == "RST0" ? RST0 : RST1;
-  wire ce_p = REG_OUTPUT_CE == "CE0" ? CE0 : CE1, rst_p = REG_OUTPUT_RST == "RST0" ? RST0 : RST1;
-  wire [17:0] va = REG_INPUTA_CLK == "NONE" ? a : ra, vb = REG_INPUTB_CLK == "NONE" ? b : rb;
-  wire signed [18:0] xa = {SIGNEDA & va[17], va}, xb = {SIGNEDB & vb[17], vb};
-  wire signed [37:0] xp = xa * xb;
-  always @(posedge CLK0) begin
-    if (rst_a) ra <= 0; else if (ce_a) ra <= a;
-    if (rst_b) rb <= 0; else if (ce_b) rb <= b;
-    if (rst_p) rp <= 0; else if (ce_p) rp <= xp[35:0];
-  end
-  assign {P_BITS} = REG_OUTPUT_CLK == "NONE" ? xp[35:0] : rp;
-endmodule
-"""
-
-
-def bits(letter: str, count: int) -> str:
-    """``A17, A16, ..., A0``: pins of a port, the highest first."""
-    return ", ".join(f"{letter}{index}" for index in reversed(range(count)))
-
-
-def model() -> str:
-    """A multiplier with registers, as the usage guide describes it; resets are synchronous."""
-    pins = [bits(letter, 18) for letter in "ABC"] + [bits("CE", 4), bits("RST", 4)]
-    others = "SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CLK0"
-    text = MODEL.replace("PINS", ", ".join([*pins, others])).replace("OUTS", bits("P", 36))
-    for letter, count in (("A", 18), ("B", 18), ("P", 36)):
-        text = text.replace(f"{letter}_BITS", bits(letter, count))
-    return text
-
-
-def bench(module: dict[str, Any]) -> str:
-    """Both netlists side by side, with the same random inputs, and a count of differences."""
-    outputs = [
-        (name, len(port["bits"]))
-        for name, port in module["ports"].items()
-        if port["direction"] == "output"
-    ]
-    text = BENCH.replace("TOTAL", str(sum(width for _, width in outputs)))
-    for wires in ("first", "second"):
-        ports, low = [], 0
-        for name, width in outputs:
-            ports.append(f".{name}({wires}[{low + width - 1}:{low}])")
-            low += width
-        text = text.replace(f"PORTS({wires})", ", ".join(ports))
-    return text
-
-
-def run(folder: Path, command: list[str]) -> str:
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert not result.returncode, result.stdout + result.stderr
-    return result.stdout
-
-
-def yosys(folder: Path, script: str) -> None:
-    run(folder, [find_tool("yosys"), "-q", "-p", script])
 
 
 @pytest.fixture(scope="module")
@@ -192,16 +93,7 @@ def test_same_values_in_each_cycle(netlist: dict[str, Any], folder: Path) -> Non
     for name, content in (("before", netlist), ("after", packed)):
         module = copy.deepcopy(content["modules"]["dut"])
         (folder / f"{name}.json").write_text(json.dumps({"modules": {name: module}}))
-    (folder / "bench.v").write_text(model() + bench(netlist["modules"]["dut"]))
-    yosys(
-        folder,
-        "read_verilog -sv bench.v; read_json before.json; read_json after.json;"
-        " read_verilog -overwrite +/lattice/cells_sim_ecp5.v; hierarchy -top bench; proc; flatten;"
-        " opt_clean; write_verilog -noattr flat.v",
-    )
-    (folder / "top.v").write_text(TOP)
-    options = "--binary --timing -Wno-fatal -CFLAGS -O0 --top-module top -o top --Mdir obj"
-    run(folder, ["verilator", *options.split(), "top.v", "flat.v"])
-    differences, changes = run(folder, ["./obj/top"]).split()[:2]
-    assert int(differences) == 0
-    assert int(changes) > 1900
+    reading = "read_json before.json; read_json after.json"
+    differences, changes = compare(folder, netlist["modules"]["dut"], reading, multiplier())
+    assert differences == 0
+    assert changes > 1900

@@ -33,7 +33,8 @@ void emit_error(const std::string &what, const std::string &hint) {
        ", \"hint\": " + quoted(hint) + "}");
 }
 
-Control::Control(Design &design, bool attached) : design_(design), attached_(attached) {}
+Control::Control(Design &design, bool attached, double clock_hz)
+    : design_(design), attached_(attached), clock_hz_(clock_hz) {}
 
 std::string Control::poll() {
   pollfd fd{STDIN_FILENO, POLLIN, 0};
@@ -60,7 +61,9 @@ std::string Control::execute(const std::string &line) {
   const std::string arguments = space == std::string::npos ? "" : line.substr(space + 1);
   if (command == "quit") return "quit";
   if (command == "cycles") {
-    emit("{\"event\": \"cycles\", \"cycles\": " + std::to_string(design_.cycles()) + "}");
+    const uint64_t cycles = design_.cycles();
+    emit("{\"event\": \"cycles\", \"cycles\": " + std::to_string(cycles) +
+         ", \"seconds\": " + std::to_string(static_cast<double>(cycles) / clock_hz_) + "}");
   } else if (command == "peek") {
     peek(arguments);
   } else if (command == "poke") {

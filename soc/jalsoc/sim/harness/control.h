@@ -8,8 +8,8 @@
 
 class Control {
  public:
-  // `attached`: the end of standard input ends the simulation.
-  Control(Design &design, bool attached);
+  // `attached`: the end of standard input ends the simulation. `clock_hz`: what a second is.
+  Control(Design &design, bool attached, double clock_hz);
 
   // Carries out what has come in. Returns a reason to stop, or an empty string.
   std::string poll();
@@ -21,6 +21,7 @@ class Control {
 
   Design &design_;
   bool attached_;
+  double clock_hz_;
   bool open_ = true;
   std::string partial_;
 };

@@ -113,6 +113,11 @@ void Design::trace(const std::string &path, uint64_t first, uint64_t count) {
 #endif
 }
 
+bool Design::break_dram(const std::string &fault, const std::vector<uint64_t> &numbers) {
+  fault_ = make_dram_fault(fault, numbers, *top_->rootp);
+  return fault_ != nullptr;
+}
+
 void Design::half_cycle(bool clock) {
   top_->sys_clk = clock;
   top_->eval();
@@ -138,7 +143,7 @@ Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) 
   // Most cycles pass nothing, so that nobody looks at the outputs before the edge.
   if (!input && !top_->serial_source_valid && !pins_pass && rearm(*top_->rootp, 0)) {
     half_cycle(true);
-    cycles_++;
+    end_cycle();
     return {false, std::nullopt};
   }
 #endif
@@ -149,8 +154,13 @@ Design::Exchange Design::cycle(std::optional<uint8_t> input, bool output_ready) 
   if (output_ready && top_->serial_source_valid) exchange.output = top_->serial_source_data;
   half_cycle(true);
   dump(true);
-  cycles_++;
+  end_cycle();
   return exchange;
+}
+
+void Design::end_cycle() {
+  cycles_++;
+  if (fault_) fault_->apply(cycles_);
 }
 
 #ifdef LINK_ETH

@@ -6,7 +6,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "dram_faults.h"
 #include "geometry.h"
 
 class Vsim;
@@ -46,6 +48,9 @@ class Design {
   // Connects further pins; they outlive this object's last cycle.
   void attach(Pins &pins) { pins_ = &pins; }
 
+  // Breaks the DRAM; see make_dram_fault. False if there is no such fault.
+  bool break_dram(const std::string &fault, const std::vector<uint64_t> &numbers);
+
   // One clock cycle. `input` is offered to the system, `output_ready` tells whether a byte may
   // come out. Returns whether the input was taken, and the byte that came out.
   struct Exchange {
@@ -68,11 +73,13 @@ class Design {
 
  private:
   void half_cycle(bool clock);
+  void end_cycle();
   void dump(bool clock);
 
   std::unique_ptr<VerilatedContext> context_;
   std::unique_ptr<Vsim> top_;
   std::unique_ptr<Trace> trace_;
+  std::unique_ptr<DramFault> fault_;
   uint64_t cycles_ = 0;
   uint8_t *dram_;
   Pins *pins_ = nullptr;

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
-#include <map>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -18,6 +18,7 @@
 #include "design.h"
 #include "endpoints.h"
 #include "ethernet.h"
+#include "line_faults.h"
 #include "pages.h"
 #include "pcie.h"
 
@@ -48,6 +49,10 @@ struct Options {
   uint64_t trace_cycles = 1000000;
   uint64_t max_cycles = 0;
   uint64_t cycles_per_byte = 0;
+  double clock_hz = 100e6;
+  std::string fault;      // of the DRAM: NAME:NUMBER:...
+  std::string bus_write;  // CYCLE:ADDRESS:VALUE
+  uint64_t line_fault_bytes = 0;
   double idle_exit_s = 0;
   uint16_t port = 0;
   uint16_t udp_port = 0;
@@ -78,6 +83,10 @@ Options parse(int argc, char **argv) {
     else if (name == "--trace-cycles") options.trace_cycles = std::stoull(value);
     else if (name == "--max-cycles") options.max_cycles = std::stoull(value);
     else if (name == "--cycles-per-byte") options.cycles_per_byte = std::stoull(value);
+    else if (name == "--clock-hz") options.clock_hz = std::stod(value);
+    else if (name == "--dram-fault") options.fault = value;
+    else if (name == "--bus-write") options.bus_write = value;
+    else if (name == "--line-fault") options.line_fault_bytes = std::stoull(value);
     else if (name == "--idle-exit") options.idle_exit_s = std::stod(value);
     else if (name == "--port") options.port = static_cast<uint16_t>(std::stoul(value));
     else if (name == "--udp-port") options.udp_port = static_cast<uint16_t>(std::stoul(value));
@@ -95,6 +104,16 @@ void preload(Design &design, const std::string &argument) {
   if (!design.write_dram(std::stoull(argument.substr(0, colon)),
                          reinterpret_cast<const uint8_t *>(data.data()), data.size()))
     throw std::runtime_error(path + " does not fit the simulated DRAM");
+}
+
+// The numbers of NAME:NUMBER:NUMBER...
+std::vector<uint64_t> numbers_in(const std::string &text) {
+  std::istringstream parts(text);
+  std::string part;
+  std::getline(parts, part, ':');
+  std::vector<uint64_t> numbers;
+  while (std::getline(parts, part, ':')) numbers.push_back(std::stoull(part, nullptr, 0));
+  return numbers;
 }
 
 // One direction of a serial line: a byte every so many cycles, or as fast as possible.
@@ -116,7 +135,9 @@ class Simulation {
         design_(design),
         endpoints_(endpoints),
         ethernet_(ethernet),
-        control_(design, options.attached),
+        control_(design, options.attached, options.clock_hz),
+        line_in_(options.line_fault_bytes),
+        line_out_(options.line_fault_bytes),
         input_(options.cycles_per_byte),
         output_(options.cycles_per_byte),
         parent_(getppid()),
@@ -124,6 +145,10 @@ class Simulation {
 #ifdef PCIE_BAR0
     design.attach(pcie_);
 #endif
+    if (options.bus_write.empty()) return;
+    const std::vector<uint64_t> plan = numbers_in("write:" + options.bus_write);
+    if (plan.size() != 3) throw std::runtime_error("--bus-write CYCLE:ADDRESS:VALUE");
+    intruder_.plan(plan[0], static_cast<uint32_t>(plan[1]), static_cast<uint32_t>(plan[2]));
   }
 
   // Members of the ready event for links besides the serial port.
@@ -180,19 +205,30 @@ class Simulation {
 
   void step() {
     const uint64_t now = design_.cycles();
-    std::optional<uint8_t> input;
-    if (endpoints_.has_input() && input_.allows(now)) input = endpoints_.input();
+    const bool intruder = intruder_.speaks(now);
+    const std::optional<uint8_t> input = intruder ? intruder_.byte() : offer(now);
     const bool room = endpoints_.has_room() && output_.allows(now);
     ethernet_.step(design_);
     const Design::Exchange exchange = design_.cycle(input, room);
-    if (exchange.taken) {
+    if (exchange.taken && intruder) {
+      intruder_.taken();
+    } else if (exchange.taken) {
+      intruder_.overhears(*offered_);
+      offered_.reset();
       endpoints_.take_input();
       input_.passed(now);
     }
     if (exchange.output) {
-      endpoints_.put_output(*exchange.output);
+      endpoints_.put_output(line_out_.pass(*exchange.output));
       output_.passed(now);
     }
+  }
+
+  // The client's next byte, as the line makes it; the same one until it is taken.
+  std::optional<uint8_t> offer(uint64_t now) {
+    if (!offered_ && endpoints_.has_input() && input_.allows(now))
+      offered_ = line_in_.pass(endpoints_.input());
+    return offered_;
   }
 
   std::string check() {
@@ -218,6 +254,9 @@ class Simulation {
   PcieLink pcie_;
 #endif
   Control control_;
+  NoisyLine line_in_, line_out_;
+  Intruder intruder_;
+  std::optional<uint8_t> offered_;
   Pace input_, output_;
   pid_t parent_;
   Clock::time_point last_active_;
@@ -227,6 +266,9 @@ int simulate(const Options &options) {
   Design design;
   design.load_rom(options.rom);
   for (const std::string &argument : options.preloads) preload(design, argument);
+  const std::string fault = options.fault.substr(0, options.fault.find(':'));
+  if (!fault.empty() && !design.break_dram(fault, numbers_in(options.fault)))
+    throw std::runtime_error("there is no fault " + fault + " of the DRAM");
   if (!options.trace_file.empty())
     design.trace(options.trace_file, options.trace_start, options.trace_cycles);
   Endpoints endpoints(options.port);

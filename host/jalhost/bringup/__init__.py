@@ -1,0 +1,1 @@
+"""Bring-up: which layer of a board is broken, and what to do about it."""

@@ -1,0 +1,73 @@
+"""The build that a device should be: what its bundle, or its simulator, says of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jalhost.bundle import Bundle
+from jalhost.errors import BundleError
+
+CSR_JSON, SOC_JSON = "csr.json", "soc.json"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """DRAM chips, side by side: data lines, banks, bytes of a row across all chips."""
+
+    data_bits: int
+    banks: int
+    row_bytes: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is known of a build. ``registers``: addresses by name, empty where nobody told.
+
+    ``registers_hash``: of the register map, 64 bits of SHA-256. ``geometry``: None where nobody
+    told.
+    """
+
+    fingerprint: int
+    clock_hz: int | None = None
+    registers: Mapping[str, int] = field(default_factory=dict)
+    registers_hash: str | None = None
+    geometry: Geometry | None = None
+
+
+def build_of_bundle(bundle: Bundle) -> Build:
+    """Of a bundle's members.
+
+    Raises:
+        BundleError: they are no register map or description.
+    """
+    content = [bundle.members.get(name) for name in (CSR_JSON, SOC_JSON)]
+    try:
+        return _build(bundle.fingerprint, *content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{bundle.path} describes its build wrongly: {error}") from error
+
+
+def build_of_files(fingerprint: int, csr_json: Path | None, soc_json: Path | None) -> Build:
+    """Of a simulator's files, where it names some."""
+    content = [path.read_bytes() if path else None for path in (csr_json, soc_json)]
+    return _build(fingerprint, *content)
+
+
+def _build(fingerprint: int, csr_json: bytes | None, soc_json: bytes | None) -> Build:
+    registers: dict[str, int] = {}
+    if csr_json:
+        items = json.loads(csr_json)["csr_registers"].items()
+        registers = {name: int(item["addr"]) for name, item in items}
+    description: dict[str, Any] = json.loads(soc_json) if soc_json else {}
+    dram = description.get("dram", {})
+    known = all(name in dram for name in ("data_bits", "banks", "row_bytes"))
+    return Build(
+        fingerprint=fingerprint,
+        clock_hz=description.get("clock_hz"),
+        registers=registers,
+        registers_hash=hashlib.sha256(csr_json).hexdigest()[:16] if csr_json else None,
+        geometry=Geometry(dram["data_bits"], dram["banks"], dram["row_bytes"]) if known else None,
+    )

@@ -1,0 +1,1 @@
+"""Finding what is wrong with a target: comparison with the golden model, and long tests."""
