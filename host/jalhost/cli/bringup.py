@@ -68,6 +68,7 @@ def bringup(
     What DRAM holds is lost.
     """
     from jalhost.bringup.session import Request, bring_up
+    from jalhost.power.sensors import read_sensors
 
     request = Request(
         target=target or default_target(),
@@ -81,7 +82,7 @@ def bringup(
         cable_serial=serial,
     )
     printer = _Printer(quiet=as_json)
-    report = bring_up(request, lambda: open_model(model, tokenizer), say, printer)
+    report = bring_up(request, lambda: open_model(model, tokenizer), say, printer, read_sensors)
     _write_files(report, junit, html)
     if as_json:
         print(report.model_dump_json(indent=2))

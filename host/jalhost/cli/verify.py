@@ -131,16 +131,13 @@ def soak(
 
 
 def _sensors(target: "Target") -> "Sensors":
-    """What the target's sensors say, in installations that know how to read them."""
-    from importlib import import_module
+    """What the target's sensors say, by name; volts and amperes of a supply share theirs."""
+    from jalhost.power.sensors import read_sensors
 
-    try:
-        read_sensors = import_module("jalhost.power.sensors").read_sensors
-    except ModuleNotFoundError:
-        from jalhost.verify.soak import no_sensors
-
-        return no_sensors
-    return lambda: {reading.name: reading.value for reading in read_sensors(target)}
+    return lambda: {
+        f"{item.name} ({item.unit})" if item.unit in ("V", "A") else item.name: item.value
+        for item in read_sensors(target)
+    }
 
 
 def _print_soak(values: dict[str, object], as_json: bool) -> None:
