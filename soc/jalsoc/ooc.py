@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.errors import JalError
-from jalsoc.ooc_tools import Usage, place_and_route
+from jalsoc.ooc_tools import PLACERS, Usage, place_and_route
 
 ENGINE_MHZ = 75.0
 """The whole engine's bar; its units must be faster, as their neighbours will slow them down."""
@@ -54,10 +54,10 @@ def write_verilog(name: str, config: EngineConfig, folder: Path) -> tuple[Path, 
     return path, wrapper.input_bits, wrapper.output_bits
 
 
-def measure(name: str, config: EngineConfig, seed: int, folder: Path) -> Usage:
+def measure(name: str, config: EngineConfig, seed: int, placer: str, folder: Path) -> Usage:
     """Area and clock of a unit, its wrapper not counted."""
     verilog, input_bits, output_bits = write_verilog(name, config, folder / name.replace(":", "-"))
-    usage = place_and_route(verilog, TOP, seed)
+    usage = place_and_route(verilog, TOP, seed, placer)
     return dataclasses.replace(
         usage,
         luts=usage.luts - output_bits,
@@ -98,6 +98,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--lanes", type=int, default=16, help="bytes in an engine word (16)")
     parser.add_argument("--config", default="{}", help="fields of EngineConfig as JSON")
     parser.add_argument("--seed", type=int, default=1, help="seed of the placer (1)")
+    parser.add_argument("--placer", choices=PLACERS, help="heap, or static for the standard engine")
     parser.add_argument("--path", action="store_true", help="print the slowest path as well")
     options = parser.parse_args(arguments)
     options.names = options.unit + ["engine"] * (options.engine or not options.unit)
@@ -114,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{'of 85F':>7} {'latches':>7}", flush=True)
         for name in options.names:
             config = dataclasses.replace(ENGINES.get(name, EngineConfig()), **changes)
-            usage = measure(name, config, options.seed, build_folder())
+            placer = options.placer or PLACERS[name == "standard"]
+            usage = measure(name, config, options.seed, placer, build_folder())
             print(render(name, usage), flush=True)
             if options.path:
                 print("\n".join(usage.critical_path))

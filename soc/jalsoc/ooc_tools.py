@@ -16,6 +16,9 @@ from jalsoc.dsp_registers import pack_file
 TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
 
+PLACERS = ("heap", "static")
+"""Of nextpnr; the wires of the second are a third shorter where a design is crowded."""
+
 DENSITY = 0.5
 """Share of a region's cells that nextpnr fills at most. Around block RAM and multipliers wires are
 crowded at its default of 0.9."""
@@ -96,7 +99,7 @@ def run_tool(
         raise BuildError(f"{Path(command[0]).name} failed: {errors[0]}", hint=f"see {log}")
 
 
-def place_and_route(verilog: Path, top: str, seed: int) -> Usage:
+def place_and_route(verilog: Path, top: str, seed: int, placer: str = PLACERS[0]) -> Usage:
     """Synthesises, places and routes ``top`` for an LFE5U-85F of speed grade 6.
 
     All files are written beside the Verilog.
@@ -121,7 +124,9 @@ def place_and_route(verilog: Path, top: str, seed: int) -> Usage:
     logger.info("registers of multipliers: %s", pack_file(netlist, top))
     (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
     options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
-    options += f" --placer-heap-beta {DENSITY}"
+    options += f" --placer {placer}"
+    if placer == "heap":
+        options += f" --placer-heap-beta {DENSITY}"
     files = f"--json {stem}.json --lpf {stem}.lpf --report {stem}.report.json"
     logger.info("nextpnr: %s", verilog)
     run_tool(

@@ -229,7 +229,7 @@ def test_a_unit_goes_through_the_real_tools() -> None:
         find_tool("yosys"), find_tool("nextpnr-ecp5")
     except EnvironmentProblem as problem:
         pytest.skip(str(problem))
-    usage = ooc.measure("fifo", EngineConfig(), seed=1, folder=ooc.build_folder())
+    usage = ooc.measure("fifo", EngineConfig(), seed=1, placer="heap", folder=ooc.build_folder())
     # 128 bits in RAMs of 36, a register per bit, and little else: the wrapper is not counted.
     assert usage.block_rams == 4
     assert 128 < usage.flip_flops < 200
