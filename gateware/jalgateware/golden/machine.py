@@ -71,6 +71,9 @@ class Machine:
         self.query: Integers = self.x
         self.rope: tuple[Integers, Integers] = (self.x, self.x)
         self.norm = (UNIT_MANTISSA, 0)
+        self.biases = self.gains = self.x
+        self.biased_rows = 0
+        """Biases that have been used."""
 
     def step(
         self, token: int, position: int, sampling: Sampling | None, sequence: int = 0
@@ -94,6 +97,10 @@ class Machine:
                 self._set_residual(self._embedding(item, token))
             elif item.opcode is Opcode.ROPE:
                 self.rope = self._rotation(item, position)
+            elif item.opcode is Opcode.BIASES:
+                self.biases, self.biased_rows = self._table(item), 0
+            elif item.opcode is Opcode.GAINS:
+                self.gains = self._table(item)
             elif item.opcode is Opcode.ATTEND:
                 self.buffers[Source.H] = quantise(self._attend(item, position, sequence))
             elif item.opcode is Opcode.MATVEC:
@@ -141,6 +148,10 @@ class Machine:
         used = row[: self.registers[Register.HEAD_DIM]].astype(np.int64)
         return used[0::2], used[1::2]
 
+    def _table(self, item: Instruction) -> Integers:
+        """A table's entries (words * lanes / 4,), those that fill up its last word included."""
+        return self._bytes(item.base, item.words).view("<i4").astype(np.int64)
+
     def _set_residual(self, x: Integers) -> None:
         self.x = x
         self.buffers[Source.X] = quantise(x)
@@ -149,14 +160,24 @@ class Machine:
         self.norm = (mantissa, exponent - RSQRT_SHIFT)
 
     def _matvec(self, index: int, item: Instruction) -> Integers:
-        """Rows (rows,) VECTOR of a matrix-vector product, scaled by 1/rms where asked."""
+        """Rows (rows,) VECTOR of a matrix-vector product: scaled by 1/rms, with biases, or as
+        heads of the length 1 times their gains, where asked."""
         if index not in self._weights:
             tape = self._bytes(item.base, item.words)
             matrix = from_tape(tape, self.config, item.rows, item.blocks, item.format)
             self._weights[index] = matrix.weights()
         total = dot_rows(self._weights[index], self.buffers[item.source], item.fraction, self.tally)
         mantissa, shift = self.norm if item.norm else (UNIT_MANTISSA, -ACCUMULATOR_SHIFT)
-        return scale_output(total, mantissa, item.fraction + shift, self.tally)
+        rows = scale_output(total, mantissa, item.fraction + shift, self.tally)
+        if item.bias:
+            first, self.biased_rows = self.biased_rows, self.biased_rows + item.rows
+            rows = vector.add_bias(rows, self.biases[first : self.biased_rows], self.tally)
+        if item.head_norm:
+            length = self.registers[Register.HEAD_DIM]
+            first = length if item.destination is Destination.KEY else 0
+            gains, epsilon = self.gains[first:][:length], self.registers[Register.HEAD_EPSILON]
+            rows = vector.normalise_heads(rows, gains, epsilon, self.tally)
+        return rows
 
     def _region(self, kv_base: int, sequence: int) -> npt.NDArray[np.int16]:
         """Keys or values of a layer and sequence: (kv_heads, context, head_dim) KV."""

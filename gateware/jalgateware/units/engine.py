@@ -10,7 +10,7 @@ from migen import Array, Cat, If, Mux, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
-from jalgateware.contract.isa import Destination, EngineError, Register
+from jalgateware.contract.isa import Destination, EngineError, Opcode, Register
 from jalgateware.contract.mailbox import STREAM_SHIFT
 from jalgateware.units.attention import Attention
 from jalgateware.units.engine_registers import EVENT_BITS, EngineRegisters
@@ -170,6 +170,7 @@ class Datapath(LiteXModule):
         self.comb += [
             loader.start_embed.eq(sequencer.start_embed),
             loader.start_rope.eq(sequencer.start_rope),
+            loader.start_table.eq(sequencer.start_table),
             *_each(loader.tokens, self.tokens),
             loader.blocks.eq(current["blocks"]),
             loader.words.eq(current["words"]),
@@ -185,6 +186,19 @@ class Datapath(LiteXModule):
             vector.sine.eq(loader.sine),
             vector.head_dim.eq(registers[Register.HEAD_DIM]),
         ]
+        opcode, tables = current["opcode"], []
+        if vector.biases:
+            tables.append((vector.biases, opcode == Opcode.BIASES))
+            self.comb += vector.biases.start.eq(sequencer.start_table & tables[-1][1])
+        if vector.head_norm:
+            tables.append((vector.head_norm, opcode == Opcode.GAINS))
+            self.comb += vector.head_norm.epsilon.eq(registers[Register.HEAD_EPSILON])
+        for unit, wanted in tables:
+            self.comb += [
+                unit.write.eq(loader.table_valid & wanted),
+                unit.table_index.eq(loader.table_index),
+                unit.table_value.eq(loader.table_value),
+            ]
 
     def _attend(
         self, current: dict[str, Signal], registers: dict[Register, Signal], writer: KVWriter

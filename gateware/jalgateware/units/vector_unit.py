@@ -1,5 +1,8 @@
 """From finished rows to their use: scaling, then residual, SwiGLU, rotary, cache or sampler."""
 
+from functools import reduce
+from operator import add
+
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal
@@ -13,16 +16,22 @@ from jalgateware.contract.formats import (
     VECTOR,
 )
 from jalgateware.contract.isa import FIELDS, Destination, Format
+from jalgateware.units.biases import Biases
 from jalgateware.units.fifo import NEVER_COLLIDES
+from jalgateware.units.head_norm import HeadNorm
 from jalgateware.units.lanes import entry_rows
 from jalgateware.units.norm import Norm
 from jalgateware.units.pipeline import delayed, fits
+from jalgateware.units.residual import Residual
 from jalgateware.units.rotary import Rotary
 from jalgateware.units.scaler import SHIFT_BITS, Scaler
 from jalgateware.units.swiglu import SwiGlu
 
 ATTENTION = max(Destination) + 1
 """Tag of attention results on their way through the scaler."""
+
+HEAD = ATTENTION + 1
+"""Tag of rows whose head is normalised before they go where their instruction sends them."""
 
 TAG_BITS = 3
 INDEX_BITS = FIELDS["rows"][1]
@@ -36,7 +45,7 @@ COMMANDS = 8
 def command_layout() -> list[tuple[str, int]]:
     """Fields of an instruction that the vector unit needs."""
     names = ("destination", "norm", "format", "fraction", "out_shift", "rows", "kv_base")
-    return [(name, FIELDS[name][1]) for name in names]
+    return [(name, FIELDS[name][1]) for name in (*names, "bias", "head_norm")]
 
 
 class VectorUnit(LiteXModule):
@@ -62,12 +71,18 @@ class VectorUnit(LiteXModule):
     def __init__(self, config: EngineConfig) -> None:
         self._inputs(config)
         self._outputs(config)
-        self.norm = Norm(config.tokens)
+        self.norm = Norm(config.tokens, heads=config.qk_norm)
         self.comb += self.norm.last_row.eq(self.last_row)
         self.scaler = Scaler()
+        self.residual = Residual(config, INDEX_BITS)
+        self.biases = Biases(config) if config.qkv_bias else None
+        self.head_norm = HeadNorm(config) if config.qk_norm else None
+        self.leave, self.head_room = Signal(), Signal(reset=1)
         self._drain(config)
         self._tags()
-        self._residual(config)
+        if self.head_norm:
+            self._normalise_heads(self.head_norm, config)
+        self._residual()
         self._activate()
         self._rotate(config)
         self._finish()
@@ -124,10 +139,13 @@ class VectorUnit(LiteXModule):
         self.queue = queue = stream.SyncFIFO(self.command.description, COMMANDS)
         self.comb += self.command.connect(queue.sink)
         self.active, self.kind = Signal(), Signal(TAG_BITS)
+        self.draining = Signal()
+        self.bias, self.heads = Signal(), Signal()
         norm, fraction = Signal(), Signal(FIELDS["fraction"][1])
         self.out_shift = Signal(FIELDS["out_shift"][1])
         rows, packed = Signal(INDEX_BITS), Signal()
-        go, last = Signal(), Signal()
+        self.go = go = Signal()
+        last = Signal()
         attention = self.attention
         self._walk(config, go, last, packed)
         self.comb += [
@@ -136,14 +154,16 @@ class VectorUnit(LiteXModule):
             go.eq(
                 self.active
                 & self.rows.valid
-                & ~attention.valid
+                & ~(attention.valid | self.leave)
                 & (self.norm.valid | ~norm)
                 & self.kv_room
+                & (self.head_room | ~self.heads)
             ),
-            queue.source.ready.eq(~self.active),
+            queue.source.ready.eq(~(self.active | self.draining)),
         ]
         # Earlier rows may still need 1/rms when the lanes begin with a matrix that replaces x.
-        taken = queue.source.valid & queue.source.ready
+        self.taken = taken = Signal()
+        self.comb += taken.eq(queue.source.valid & queue.source.ready)
         self.comb += self.norm.invalidate.eq(
             self.embed_start | (taken & (queue.source.destination == Destination.RESIDUAL))
         )
@@ -158,6 +178,8 @@ class VectorUnit(LiteXModule):
             taken,
             self.active.eq(1),
             self.kind.eq(queue.source.destination),
+            self.bias.eq(queue.source.bias),
+            self.heads.eq(queue.source.head_norm),
             norm.eq(queue.source.norm),
             packed.eq(queue.source.format == Format.MXFP4),
             fraction.eq(queue.source.fraction),
@@ -204,7 +226,7 @@ class VectorUnit(LiteXModule):
             go,
             *step,
             If(entry_end, lane.eq(0)),
-            If(matrix_end, self.active.eq(0)),
+            If(matrix_end, self.active.eq(0), self.draining.eq(self.heads)),
         )
 
     def _enter(
@@ -232,12 +254,14 @@ class VectorUnit(LiteXModule):
             ),
             attention_shift.eq(attention.shift),
         ]
+        self.enter_biased = Signal()
         self.sync += [
             self.enter.eq(go | attention.valid),
             self.enter_kind.eq(Mux(attention.valid, ATTENTION, self.kind)),
             self.enter_index.eq(self._index),
             self.enter_row.eq(Mux(attention.valid, attention.row, self._row)),
             self.enter_last.eq(Mux(attention.valid, attention.last, last)),
+            self.enter_biased.eq(go & self.bias),
             If(
                 attention.valid,
                 scaler.accumulator.eq(attention.accumulator),
@@ -251,18 +275,51 @@ class VectorUnit(LiteXModule):
                 scaler.shift.eq(row_shift),
             ),
         ]
+        if self.head_norm:
+            self._enter_again(self.head_norm)
         self.comb += scaler.valid.eq(self.enter)
+
+    def _enter_again(self, heads: HeadNorm) -> None:
+        """Rows whose head is normalised go through the scaler twice."""
+        scaler = self.scaler
+        self.sync += [
+            If(self.go & self.heads, self.enter_kind.eq(HEAD)),
+            If(
+                heads.leave,
+                self.enter.eq(1),
+                self.enter_kind.eq(self.kind),
+                self.enter_index.eq(heads.leave_index),
+                self.enter_row.eq(heads.leave_row),
+                scaler.accumulator.eq(heads.leave_value),
+                scaler.mantissa.eq(heads.factor),
+                scaler.shift.eq(heads.shift),
+            ),
+        ]
 
     def _tags(self) -> None:
         """What belongs to a result, beside it."""
         wait = Scaler.LATENCY
         self.tag_kind = delayed(self, self.enter_kind, wait)
-        self.tag_early = delayed(self, self.enter_index, wait - 1)
+        earlier, row_earlier = (
+            delayed(self, tag, wait - 2) for tag in (self.enter_index, self.enter_row)
+        )
+        self.tag_early = delayed(self, earlier, 1)
         self.tag_index = delayed(self, self.tag_early, 1)
-        self.tag_row_early = delayed(self, self.enter_row, wait - 1)
+        self.tag_row_early = delayed(self, row_earlier, 1)
         self.tag_row = delayed(self, self.tag_row_early, 1)
         self.tag_last = delayed(self, self.enter_last, wait)
         self.tag_shift = delayed(self, self.out_shift, wait + 1)
+        # The results, with biases.
+        self.row_value = self.scaler.result
+        if self.biases:
+            self.row_value = self.biases.result
+            self.comb += [
+                self.biases.early_valid.eq(delayed(self, self.enter_biased, wait - Biases.AHEAD)),
+                self.biases.early_odd.eq(earlier[0]),
+                self.biases.early_row.eq(row_earlier),
+                self.biases.last_row.eq(self.last_row),
+                self.biases.value.eq(self.scaler.result),
+            ]
 
     def _is(self, *kinds: int) -> Signal:
         """The scaler's result is of one of these kinds."""
@@ -271,43 +328,45 @@ class VectorUnit(LiteXModule):
             self.comb += If(self.tag_kind == kind, chosen.eq(self.scaler.result_valid))
         return chosen
 
-    def _residual(self, config: EngineConfig) -> None:
-        """X += row, saturated; or x = embedding. The new element goes on to the quantiser."""
-        bits = (config.max_dim - 1).bit_length()
-        depth = config.max_dim if config.tokens == 1 else config.tokens << bits
-        memory = Memory(VECTOR.bits, depth)
-        memory.attr = {NEVER_COLLIDES}
-        write = memory.get_port(write_capable=True, mode=READ_FIRST)
-        read = memory.get_port(mode=READ_FIRST)
-        self.specials += memory, write, read
-        valid = self._is(Destination.RESIDUAL)
-        total = Signal((VECTOR.bits + 1, True))
-        old = Signal((VECTOR.bits, True))
+    def _normalise_heads(self, heads: HeadNorm, config: EngineConfig) -> None:
+        """Rows wait until their head is complete. New ones go first, as the lanes wait for them."""
+        norm, take = self.norm, self.kv_room & ~self.go
+        if config.kv_lanes == 1:
+            # Each row is a word of the cache: fewer rows on their way than ``kv_room`` allows for.
+            take = take & ~delayed(self, heads.issue, 1)
         self.comb += [
-            read.adr.eq(Cat(self.tag_early[:bits], self.tag_row_early)),
-            old.eq(read.dat_r),
+            heads.admit.eq(self.go & self.heads),
+            heads.value.eq(self.row_value),
+            heads.valid.eq(self._is(HEAD)),
+            heads.take.eq(take),
+            heads.start.eq(self.taken),
+            heads.key.eq(self.kind == Destination.KEY),
+            heads.head_dim.eq(self.head_dim),
+            heads.last_row.eq(self.last_row),
+            norm.head_sum.eq(heads.sum),
+            norm.head_sum_valid.eq(heads.sum_valid),
+            heads.mantissa.eq(norm.root.mantissa),
+            heads.k.eq(norm.root.k),
+            heads.root_valid.eq(norm.head_valid),
+            self.leave.eq(heads.leave),
+            self.head_room.eq(heads.room),
         ]
-        over = ~fits(total, VECTOR.bits)
-        self.x_valid, self.x_last = Signal(), Signal()
-        self.x_value = Signal((VECTOR.bits, True))
-        self.x_saturated = Signal()
-        index, self.x_row = Signal(max=config.max_dim), Signal.like(self.last_row)
-        added, was_valid = delayed(self, self.tag_index, 1), delayed(self, valid, 1)
-        self.sync += [
-            total.eq(self.scaler.result + old),
-            self.x_valid.eq(was_valid | self.embed_valid),
-            self.x_last.eq(Mux(self.embed_valid, self.embed_last, delayed(self, self.tag_last, 1))),
-            self.x_saturated.eq(was_valid & over),
-            index.eq(Mux(self.embed_valid, self.embed_index, added)),
-            self.x_row.eq(Mux(self.embed_valid, self.embed_row, delayed(self, self.tag_row, 1))),
-            self.x_value.eq(total),
-            If(over, self.x_value.eq(Mux(total[-1], VECTOR.minimum, VECTOR.maximum))),
-            If(self.embed_valid, self.x_value.eq(self.embed_value)),
-        ]
+        self.sync += If(heads.empty & ~self.active, self.draining.eq(0))
+
+    def _residual(self) -> None:
+        """Rows or embeddings to the residual vectors."""
+        residual = self.residual
         self.comb += [
-            write.adr.eq(Cat(index, self.x_row)),
-            write.dat_w.eq(self.x_value),
-            write.we.eq(self.x_valid),
+            residual.early_index.eq(self.tag_early),
+            residual.early_token.eq(self.tag_row_early),
+            residual.row.eq(self.scaler.result),
+            residual.row_last.eq(self.tag_last),
+            residual.row_valid.eq(self._is(Destination.RESIDUAL)),
+            residual.embed_value.eq(self.embed_value),
+            residual.embed_index.eq(self.embed_index),
+            residual.embed_token.eq(self.embed_row),
+            residual.embed_last.eq(self.embed_last),
+            residual.embed_valid.eq(self.embed_valid),
         ]
 
     def _activate(self) -> None:
@@ -322,15 +381,16 @@ class VectorUnit(LiteXModule):
         ]
         self.swiglu_last = delayed(self, self.tag_last, SwiGlu.LATENCY)
         swiglu_row = delayed(self, self.tag_row, SwiGlu.LATENCY)
+        residual = self.residual
         # The three sources never meet: each waits for the vector that the one before completes.
         self.sync += [
-            self.vector_valid.eq(self.x_valid | swiglu.result_valid | self.attended),
-            self.vector_buffer.eq(~self.x_valid),
+            self.vector_valid.eq(residual.valid | swiglu.result_valid | self.attended),
+            self.vector_buffer.eq(~residual.valid),
             If(
-                self.x_valid,
-                self.vector_value.eq(self.x_value),
-                self.vector_row.eq(self.x_row),
-                self.vector_last.eq(self.x_last),
+                residual.valid,
+                self.vector_value.eq(residual.value),
+                self.vector_row.eq(residual.token),
+                self.vector_last.eq(residual.last),
             )
             .Elif(
                 swiglu.result_valid,
@@ -352,7 +412,7 @@ class VectorUnit(LiteXModule):
         kind = Signal(TAG_BITS)
         self.sync += If(valid, kind.eq(self.tag_kind))
         self.comb += [
-            rotary.value.eq(self.scaler.result),
+            rotary.value.eq(self.row_value),
             rotary.index.eq(self.tag_index),
             rotary.row.eq(self.tag_row),
             rotary.last_row.eq(self.last_row),
@@ -379,14 +439,14 @@ class VectorUnit(LiteXModule):
 
     def _finish(self) -> None:
         """Counts what saturated, and tells when the last row has arrived where it goes."""
-        self.comb += self.saturated.eq(
-            self.scaler.saturated + self.x_saturated + self.swiglu.saturated + self.rotary.saturated
-        )
+        units = [self.scaler, self.residual, self.swiglu, self.rotary]
+        units += [self.biases] if self.biases else []
+        self.comb += self.saturated.eq(reduce(add, [unit.saturated for unit in units]))
         way = 1 + Scaler.LATENCY + Rotary.LATENCY + 2
         left = Signal(max=way + 1)
         self.sync += [
             If(left != 0, left.eq(left - 1)),
-            If(self.active | self.attention.valid, left.eq(way)),
+            If(self.active | self.draining | self.attention.valid, left.eq(way)),
         ]
         self.comb += self.quiet.eq(
             ~(self.command.valid | self.queue.source.valid | self.active) & (left == 0)
