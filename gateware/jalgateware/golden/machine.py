@@ -97,10 +97,8 @@ class Machine:
                 self._set_residual(self._embedding(item, token))
             elif item.opcode is Opcode.ROPE:
                 self.rope = self._rotation(item, position)
-            elif item.opcode is Opcode.BIASES:
-                self.biases, self.biased_rows = self._table(item), 0
-            elif item.opcode is Opcode.GAINS:
-                self.gains = self._table(item)
+            elif item.opcode in (Opcode.BIASES, Opcode.GAINS):
+                self._load_table(item)
             elif item.opcode is Opcode.ATTEND:
                 self.buffers[Source.H] = quantise(self._attend(item, position, sequence))
             elif item.opcode is Opcode.MATVEC:
@@ -148,9 +146,13 @@ class Machine:
         used = row[: self.registers[Register.HEAD_DIM]].astype(np.int64)
         return used[0::2], used[1::2]
 
-    def _table(self, item: Instruction) -> Integers:
-        """A table's entries (words * lanes / 4,), those that fill up its last word included."""
-        return self._bytes(item.base, item.words).view("<i4").astype(np.int64)
+    def _load_table(self, item: Instruction) -> None:
+        """Entries (words * lanes / 4,), those that fill up the last word included."""
+        entries = self._bytes(item.base, item.words).view("<i4").astype(np.int64)
+        if item.opcode is Opcode.BIASES:
+            self.biases, self.biased_rows = entries, 0
+        else:
+            self.gains = entries
 
     def _set_residual(self, x: Integers) -> None:
         self.x = x
@@ -160,8 +162,10 @@ class Machine:
         self.norm = (mantissa, exponent - RSQRT_SHIFT)
 
     def _matvec(self, index: int, item: Instruction) -> Integers:
-        """Rows (rows,) VECTOR of a matrix-vector product: scaled by 1/rms, with biases, or as
-        heads of the length 1 times their gains, where asked."""
+        """Rows (rows,) VECTOR of a matrix-vector product, with all that stands directly behind it.
+
+        That is, where asked: 1/rms, biases, and the norm over each head.
+        """
         if index not in self._weights:
             tape = self._bytes(item.base, item.words)
             matrix = from_tape(tape, self.config, item.rows, item.blocks, item.format)

@@ -16,10 +16,10 @@ class Biases(LiteXModule):
 
     Interface: ``early_valid``, ``early_odd``, ``early_row``: a row that has a bias will be here in
     ``AHEAD`` cycles, in pairs, each for all token rows up to ``last_row``; ``value`` {VECTOR} ->
-    ``result`` {VECTOR} in the same cycle, ``saturated`` with it in the next one. ``write``, ``table_index``,
-    ``table_value`` {VECTOR}: the table, not while rows take from it; ``start`` (pulse): the next
-    bias is the first one. Latency: none. Throughput: one row per cycle. Overflow: saturates. Golden
-    model: :func:`jalgateware.golden.vector.add_bias`.
+    ``result`` {VECTOR} in the same cycle. ``write``, ``table_index``, ``table_value`` {VECTOR}: the
+    table, not while rows take from it; ``start`` (pulse): the next bias is the first one. Latency:
+    none. Throughput: one row per cycle. Overflow: saturates; ``saturated`` is high in the cycle
+    behind such a row. Golden model: :func:`jalgateware.golden.vector.add_bias`.
     """
 
     AHEAD = 2

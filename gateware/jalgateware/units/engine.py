@@ -19,14 +19,15 @@ from jalgateware.units.kv_writer import KVWriter
 from jalgateware.units.lanes import Lanes
 from jalgateware.units.lanes import command_layout as lanes_layout
 from jalgateware.units.loader import Loader
+from jalgateware.units.pipeline import delayed
 from jalgateware.units.quantiser import Quantiser
 from jalgateware.units.reader import ADDRESS_BITS
+from jalgateware.units.row_entry import command_layout as vector_layout
 from jalgateware.units.row_packer import RowPacker
 from jalgateware.units.sampler import Sampler
 from jalgateware.units.sequencer import Sequencer
 from jalgateware.units.token_loop import OUTPUT_DEPTH, PROMPT_DEPTH, STREAM_BITS, TokenLoop
 from jalgateware.units.vector_unit import VectorUnit
-from jalgateware.units.vector_unit import command_layout as vector_layout
 
 
 class Datapath(LiteXModule):
@@ -186,19 +187,15 @@ class Datapath(LiteXModule):
             vector.sine.eq(loader.sine),
             vector.head_dim.eq(registers[Register.HEAD_DIM]),
         ]
-        opcode, tables = current["opcode"], []
-        if vector.biases:
-            tables.append((vector.biases, opcode == Opcode.BIASES))
-            self.comb += vector.biases.start.eq(sequencer.start_table & tables[-1][1])
-        if vector.head_norm:
-            tables.append((vector.head_norm, opcode == Opcode.GAINS))
-            self.comb += vector.head_norm.epsilon.eq(registers[Register.HEAD_EPSILON])
-        for unit, wanted in tables:
-            self.comb += [
-                unit.write.eq(loader.table_valid & wanted),
-                unit.table_index.eq(loader.table_index),
-                unit.table_value.eq(loader.table_value),
-            ]
+        biases = current["opcode"] == Opcode.BIASES
+        self.comb += [
+            vector.table_index.eq(loader.table_index),
+            vector.table_value.eq(loader.table_value),
+            vector.bias_write.eq(loader.table_valid & biases),
+            vector.gain_write.eq(loader.table_valid & ~biases),
+            vector.bias_start.eq(sequencer.start_table & biases),
+            vector.head_epsilon.eq(registers[Register.HEAD_EPSILON]),
+        ]
 
     def _attend(
         self, current: dict[str, Signal], registers: dict[Register, Signal], writer: KVWriter
@@ -340,7 +337,7 @@ class Engine(LiteXModule):
         self.sync += [
             If(registers.start | registers.reset, done.eq(0)),
             If(registers.stop, done.eq(1)),
-            If(was_running(self, loop.running) & ~loop.running, done.eq(1)),
+            If(delayed(self, loop.running, 1) & ~loop.running, done.eq(1)),
         ]
         self.comb += [
             registers.busy.eq(loop.running | ~fetch.idle | ~writer.idle),
@@ -401,10 +398,3 @@ class Engine(LiteXModule):
             self.registers.events["saturations"].eq(data.saturated),
             self.registers.events["tokens"].eq(data.pass_done),
         ]
-
-
-def was_running(module: LiteXModule, running: Signal) -> Signal:
-    """``running`` of the cycle before."""
-    before = Signal()
-    module.sync += before.eq(running)
-    return before

@@ -127,14 +127,15 @@ class HeadNorm(LiteXModule):
     ``y = value / sqrt(epsilon + sum of value**2) * gain``: here only the scaler's operands for it.
     Two heads of all token rows have room: while one leaves, the next one arrives.
 
-    Interface: ``room``: a row may enter the scaler, ``admit``: it does; ``value``, ``valid`` {VECTOR}: it
-    arrives; heads in order, each row as in :class:`HeadWalk`. ``sum``, ``sum_valid`` -> ``mantissa``,
-    ``k``, ``root_valid``: a reciprocal root of its own, results in order. ``take``: a row may leave, as it will
-    ``DELAY`` cycles later, with ``leave`` high: ``leave_value`` {VECTOR}, ``factor`` {MANTISSA},
-    ``shift``, ``leave_index``, ``leave_row``. ``start`` (pulse): a matrix begins; ``key``: it is one of keys.
-    ``empty``: all rows have left. ``write``, ``table_index``, ``table_value``: the table of
-    gains. ``head_dim``, ``epsilon``, ``last_row``: constant. Latency: the root's plus
-    ``HeadSums.LATENCY`` and ``DELAY`` from a head's last row. Throughput: one row per cycle.
+    Interface: ``room``: a row may enter the scaler, ``admit``: it does; ``value``, ``valid``
+    {VECTOR}: it arrives; heads in order, rows as :class:`HeadWalk` counts them. ``sum``,
+    ``sum_valid`` -> ``mantissa``, ``k``, ``root_valid``: a reciprocal root, results in order.
+    ``take``: a row may leave, and does so ``DELAY`` cycles later, where one is ready (``issue``):
+    ``leave`` with ``leave_value`` {VECTOR}, ``factor`` {MANTISSA}, ``shift``, ``leave_index``,
+    ``leave_row``. ``start`` (pulse): a matrix begins; ``key``: it is one of keys. ``empty``: all
+    rows have left. ``write``, ``table_index``, ``table_value``: the table of gains. ``head_dim``,
+    ``epsilon``, ``last_row``: constant. Latency: from a head's last row the root's, plus
+    ``HeadSums.LATENCY`` and ``DELAY`` and 1. Throughput: one row per cycle.
     Overflow: none. Golden model: :func:`jalgateware.golden.vector.normalise_heads`.
     """
 

@@ -15,7 +15,7 @@ class Residual(LiteXModule):
     Interface: ``early_index``, ``early_token``: row of the matrix and token row, a cycle ahead of
     ``row`` {VECTOR}, ``row_last``, ``row_valid``; ``embed_value`` {VECTOR}, ``embed_index``,
     ``embed_token``, ``embed_last``, ``embed_valid``: elements of a new vector -> ``value``
-    {VECTOR}, ``token``, ``last``, ``valid``; valid-only. Latency: ``LATENCY`` cycles, an embedding's
+    {VECTOR}, ``token``, ``last``, ``valid``; valid-only. Latency: ``LATENCY`` cycles, of embeddings
     1. Throughput: one element per cycle. Overflow: saturates; ``saturated`` is high with such an
     element. Golden model: ``Machine._deliver`` in :mod:`jalgateware.golden.machine`.
     """

@@ -15,8 +15,8 @@ class Sequencer(LiteXModule):
 
     A MATVEC only occupies the sequencer until the lanes take it, so the next one is at hand when
     they finish; what depends on its rows waits in the units (for blocks of activations, for 1/rms).
-    EMBED, ROPE, BIASES and GAINS hold it until their words have arrived, ATTEND waits until the vector unit is
-    quiet and holds it until all heads have left.
+    EMBED, ROPE, BIASES and GAINS hold it until their words have arrived, ATTEND waits until the
+    vector unit is quiet and holds it until all heads have left.
 
     Interface: ``instructions``: stream of instruction fields; ``sink`` {data}: their words ->
     ``lanes``, ``loader``, ``attention``: the same words; ``matvec`` (pulse-like valid/ready for

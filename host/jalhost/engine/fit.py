@@ -52,9 +52,7 @@ class Fit:
         return asdict(self) | {"fits": self.fits, "provenance": "estimated"}
 
 
-def fit(
-    plan: Plan, config: EngineConfig, board: Mapping[str, Any]
-) -> Fit:
+def fit(plan: Plan, config: EngineConfig, board: Mapping[str, Any]) -> Fit:
     """Compares a model with a board.
 
     Args:

@@ -92,7 +92,7 @@ class Architecture:
         return self.layers * layer + tables + self.dim
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, for metadata; those of parts that not every model has where there are some."""
+        """All fields, for metadata; those of parts that not every model has only if it has them."""
         data = asdict(self)
         parts = {name: data.pop(name) for name in ("rope_divisors", "qkv_bias", "qk_norm")}
         parts["rope_divisors"] = list(parts["rope_divisors"])

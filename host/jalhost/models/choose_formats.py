@@ -16,15 +16,16 @@ from jalgateware.contract.isa import Format
 from jalgateware.golden.mx import encode
 from jalhost.errors import UsageError
 from jalhost.models.architecture import Floats, Model
-from jalhost.models.convert import assemble
 from jalhost.models.checkpoint import as_checkpoint
 from jalhost.models.constants import fold_constants
+from jalhost.models.convert import assemble
 from jalhost.models.folding import fold
 from jalhost.models.image import GEOMETRY
 from jalhost.models.plan import CLASSIFIER, Formats, Plan, free_matrices
 from jalhost.models.quality import Quality, log_softmax, measure_program, sample_texts
 from jalhost.models.reference import forward
 from jalhost.models.tokenizer import BOS
+from jalhost.models.unfold import unfold
 
 Report = Callable[[str], None]
 

@@ -22,7 +22,7 @@ ENTRY_BYTES = TABLE_ENTRY_BITS // 8
 
 @dataclass(frozen=True)
 class LayerConstants:
-    """A layer's biases (rows,) of queries, keys and values, and gains (2 * head_dim,) of both norms.
+    """A layer's biases (rows,) of queries, keys and values, and both norms' gains (2 * head_dim,).
 
     Both with what :mod:`jalhost.models.folding` puts into them; empty in models without them.
     """

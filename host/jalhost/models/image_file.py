@@ -3,9 +3,9 @@
 A safetensors file with the tensors ``program`` (instructions, 4) uint32, ``rope`` (context,
 head_dim) int16, ``tape`` (bytes,) uint8 - the matrices as the engine reads them with
 ``GEOMETRY.lanes`` -, the tokenizer, and optionally ``drafts`` (entries,) uint32, with which the
-drafter starts, and ``constants`` (layers, entries) int32, biases and gains. One metadata entry, ``jalhost``, holds a JSON object with
-its own SHA-256: format and version, name, source, the compiler's plan, special tokens, and a
-SHA-256 for each tensor.
+drafter starts, and ``constants`` (layers, entries) int32, biases and gains. One metadata entry,
+``jalhost``, holds a JSON object with its own SHA-256: format and version, name, source, the
+compiler's plan, special tokens, and a SHA-256 for each tensor.
 """
 
 import hashlib

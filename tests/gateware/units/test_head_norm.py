@@ -5,8 +5,6 @@ from collections import deque
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import GAIN, VECTOR
@@ -14,7 +12,7 @@ from jalgateware.golden.blocks import scale_output
 from jalgateware.golden.functions import rsqrt
 from jalgateware.golden.rounding import Integers
 from jalgateware.golden.vector import normalise_heads
-from jalgateware.units.head_norm import HeadNorm, HeadSums
+from jalgateware.units.head_norm import HeadNorm
 from jaltest.gateware import Clock, Process, simulate
 
 WAY = 9
