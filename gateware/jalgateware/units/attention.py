@@ -1,7 +1,5 @@
 """Grouped-query attention over the KV cache of a layer."""
 
-from typing import Any
-
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import FSM, Array, Cat, If, Mux, NextState, NextValue, Signal, log2_int
@@ -299,19 +297,24 @@ class Attention(LiteXModule):
 
     def _leave(self) -> None:
         """Behind a value pass: what to fold, and who leaves."""
-        fold, leave = self.fold, self.leave
-        summed = _signal(self, self.issued_all & self.is_value)
-        done = delayed(self, summed, PRODUCTS + ValueSums.LATENCY)
+        fold, leave, members = self.fold, self.leave, self.members
+        # A cycle behind, as it hangs on the word from DRAM; ``members`` are still the turn's.
+        summed = Signal()
+        self.sync += summed.eq(self.issued_all & self.is_value)
+        done = delayed(self, summed, PRODUCTS + ValueSums.LATENCY - 1)
+        last_part = Signal.like(fold.last_part)
+        self.sync += last_part.eq(Mux(self.place < PLACES, self.place, PLACES - 1))
+        turn = delayed(self, self.turn, 1)
         self.sync += If(
             summed,
-            fold.first_step.eq(self.members.first_step),
-            fold.last_step.eq(self.members.last_step),
-            fold.last_part.eq(Mux(self.place < PLACES, self.place, PLACES - 1)),
-            leave.first.eq(self.members.first),
-            leave.last.eq(self.members.last),
-            leave.first_row.eq(self.turn),
-            leave.last_head.eq(self.last_head),
-            leave.last_turn.eq(self.last_turn),
+            fold.first_step.eq(members.first_step),
+            fold.last_step.eq(members.last_step),
+            fold.last_part.eq(last_part),
+            leave.first.eq(members.first),
+            leave.last.eq(members.last),
+            leave.first_row.eq(turn),
+            leave.last_head.eq(delayed(self, self.last_head, 1)),
+            leave.last_turn.eq(delayed(self, self.last_turn, 1)),
         )
         self.comb += [
             fold.start.eq(done),
@@ -334,10 +337,3 @@ class Attention(LiteXModule):
             ],
             *[unit.total_step.eq(leave.total_step) for unit in self.softmaxes],
         ]
-
-
-def _signal(module: LiteXModule, value: Any) -> Signal:
-    """A bit with a name."""
-    signal = Signal()
-    module.comb += signal.eq(value)
-    return signal

@@ -75,12 +75,16 @@ class Datapath(LiteXModule):
         self.attention = attention = Attention(config, packer)
         self.sampler = sampler = Sampler(config)
         # Whether a word can go is known late, and the FIFO that it comes from is far away.
-        self.skid = skid = stream.Buffer(words.description, pipe_valid=True, pipe_ready=True)
+        # Ready is a register towards the FIFO, valid and data are registers towards the units.
+        self.skid = skid = stream.PipeReady(words.description)
+        self.word = word = stream.PipeValid(words.description)
+        word.source.data.reset_less = True
         current = sequencer.current
         self.comb += [
             instructions.connect(sequencer.instructions),
             words.connect(skid.sink),
-            skid.source.connect(sequencer.sink),
+            skid.source.connect(word.sink),
+            word.source.connect(sequencer.sink),
             sequencer.lanes.connect(lanes.sink),
             sequencer.loader.connect(loader.sink),
             sequencer.attention.connect(attention.sink),
