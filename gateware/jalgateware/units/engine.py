@@ -115,11 +115,8 @@ class Datapath(LiteXModule):
             *_each(sampler.seeds, self.seeds),
             *_each(sampler.positions, self.positions),
             sampler.inverse_temperature.eq(self.inverse_temperature),
-            sampler.valid.eq(vector.logit_valid),
             sampler.logit.eq(vector.logit_value),
-            sampler.index.eq(vector.logit_index),
-            sampler.row.eq(vector.logit_row),
-            sampler.last.eq(vector.logit_last),
+            *_same(sampler, vector, "logit", "valid", "index", "row", "last"),
             sequencer.sampled.eq(sampled),
             self.saturated.eq(vector.saturated + lanes.saturated + attention.saturated),
         ]
@@ -170,8 +167,9 @@ class Datapath(LiteXModule):
         ]
 
     def _tables(self, current: dict[str, Signal], registers: dict[Register, Signal]) -> None:
-        """Embedding row and rotary angles."""
+        """Embedding row, rotary angles, and the layer's tables."""
         loader, vector, sequencer = self.loader, self.vector, self.sequencer
+        biases = current["opcode"] == Opcode.BIASES
         self.comb += [
             loader.start_embed.eq(sequencer.start_embed),
             loader.start_rope.eq(sequencer.start_rope),
@@ -190,9 +188,6 @@ class Datapath(LiteXModule):
             vector.cosine.eq(loader.cosine),
             vector.sine.eq(loader.sine),
             vector.head_dim.eq(registers[Register.HEAD_DIM]),
-        ]
-        biases = current["opcode"] == Opcode.BIASES
-        self.comb += [
             vector.table_index.eq(loader.table_index),
             vector.table_value.eq(loader.table_value),
             vector.bias_write.eq(loader.table_valid & biases),
@@ -207,11 +202,7 @@ class Datapath(LiteXModule):
         """Queries, keys and values to attention; keys and values to DRAM as well."""
         attention, vector, packer = self.attention, self.vector, self.packer
         self.comb += [
-            packer.valid.eq(vector.kv_valid),
-            packer.kind.eq(vector.kv_kind),
-            packer.index.eq(vector.kv_index),
-            packer.row.eq(vector.kv_row),
-            packer.data.eq(vector.kv_data),
+            *_same(packer, vector, "kv", "valid", "kind", "index", "row", "data"),
             packer.head_dim.eq(registers[Register.HEAD_DIM]),
             packer.group.eq(registers[Register.GROUP]),
             attention.start.eq(self.sequencer.start_attention),
@@ -241,6 +232,11 @@ class Datapath(LiteXModule):
 def _each(targets: Sequence[Signal], sources: Sequence[Signal]) -> list[Any]:
     """Assigns signal by signal."""
     return [target.eq(source) for target, source in zip(targets, sources, strict=True)]
+
+
+def _same(sink: Any, source: Any, prefix: str, *names: str) -> list[Any]:
+    """Assigns a unit's signals, those of the source behind a prefix."""
+    return [getattr(sink, name).eq(getattr(source, f"{prefix}_{name}")) for name in names]
 
 
 class Engine(LiteXModule):

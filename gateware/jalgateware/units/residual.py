@@ -12,14 +12,15 @@ from jalgateware.units.pipeline import delayed, fits
 class Residual(LiteXModule):
     """``x += row``, saturated; or ``x = embedding``. The new element goes on to the quantiser.
 
-    Interface: ``early_index``, ``early_token``: row of the matrix and token row, a cycle ahead of
-    ``row`` {VECTOR}, ``row_last``, ``row_valid``; ``embed_value`` {VECTOR}, ``embed_index``,
+    Interface: ``early_index``, ``early_token``: row of the matrix and token row, ``AHEAD`` cycles
+    before ``row`` {VECTOR}, ``row_last``, ``row_valid``; ``embed_value`` {VECTOR}, ``embed_index``,
     ``embed_token``, ``embed_last``, ``embed_valid``: elements of a new vector -> ``value``
     {VECTOR}, ``token``, ``last``, ``valid``; valid-only. Latency: ``LATENCY`` cycles, of embeddings
     1. Throughput: one element per cycle. Overflow: saturates; ``saturated`` is high with such an
     element. Golden model: ``Machine._deliver`` in :mod:`jalgateware.golden.machine`.
     """
 
+    AHEAD = 2
     LATENCY = 2
 
     def __init__(self, config: EngineConfig, index_bits: int) -> None:
@@ -46,22 +47,23 @@ class Residual(LiteXModule):
         read = memory.get_port(mode=READ_FIRST)
         self.specials += memory, write, read
         total = Signal((VECTOR.bits + 1, True))
-        old = Signal((VECTOR.bits, True))
-        self.comb += [
-            read.adr.eq(Cat(self.early_index[:bits], self.early_token)),
-            old.eq(read.dat_r),
-        ]
+        old = Signal((VECTOR.bits, True), reset_less=True)
+        self.comb += read.adr.eq(Cat(self.early_index[:bits], self.early_token))
         over = ~fits(total, VECTOR.bits)
         index = Signal(max=config.max_dim)
-        added, was_valid = delayed(self, self.early_index, 2), delayed(self, self.row_valid, 1)
+        added = delayed(self, self.early_index, self.AHEAD + 1)
+        token = delayed(self, self.early_token, self.AHEAD + 1)
+        was_valid = delayed(self, self.row_valid, 1)
         embed = self.embed_valid
         self.sync += [
+            # Block RAM outputs are slow: a register of their own.
+            old.eq(read.dat_r),
             total.eq(self.row + old),
             self.valid.eq(was_valid | embed),
             self.last.eq(Mux(embed, self.embed_last, delayed(self, self.row_last, 1))),
             self.saturated.eq(was_valid & over),
             index.eq(Mux(embed, self.embed_index, added)),
-            self.token.eq(Mux(embed, self.embed_token, delayed(self, self.early_token, 2))),
+            self.token.eq(Mux(embed, self.embed_token, token)),
             self.value.eq(total),
             If(over, self.value.eq(Mux(total[-1], VECTOR.minimum, VECTOR.maximum))),
             If(embed, self.value.eq(self.embed_value)),

@@ -112,13 +112,11 @@ class VectorUnit(LiteXModule):
         """What belongs to a result, beside it."""
         wait, enter = Scaler.LATENCY, self.entry.enter
         self.tag_kind = delayed(self, enter.kind, wait)
-        self.tag_earlier, self.tag_row_earlier = (
+        self.tag_early, self.tag_row_early = (
             delayed(self, tag, wait - 2) for tag in (enter.index, enter.row)
         )
-        self.tag_early = delayed(self, self.tag_earlier, 1)
-        self.tag_index = delayed(self, self.tag_early, 1)
-        self.tag_row_early = delayed(self, self.tag_row_earlier, 1)
-        self.tag_row = delayed(self, self.tag_row_early, 1)
+        self.tag_index = delayed(self, self.tag_early, 2)
+        self.tag_row = delayed(self, self.tag_row_early, 2)
         self.tag_last = delayed(self, enter.last, wait)
         self.tag_shift = delayed(self, self.entry.out_shift, wait + 1)
         self.row_value = self.scaler.result
@@ -136,8 +134,8 @@ class VectorUnit(LiteXModule):
         early = delayed(self, self.entry.enter.biased, Scaler.LATENCY - Biases.AHEAD)
         self.comb += [
             biases.early_valid.eq(early),
-            biases.early_odd.eq(self.tag_earlier[0]),
-            biases.early_row.eq(self.tag_row_earlier),
+            biases.early_odd.eq(self.tag_early[0]),
+            biases.early_row.eq(self.tag_row_early),
             biases.last_row.eq(self.last_row),
             biases.value.eq(self.scaler.result),
             biases.table_index.eq(self.table_index),
