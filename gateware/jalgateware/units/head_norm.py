@@ -55,16 +55,20 @@ class HeadSums(LiteXModule):
         value = registered(self, self.value, 1)
         lower, upper = Signal((HALF + 1, True)), Signal((HALF, True))
         self.comb += [lower.eq(value[:HALF]), upper.eq(value[HALF:])]
-        squares, mixed = Signal(4 * HALF, reset_less=True), Signal((2 * HALF + 1, True))
-        mixed.reset_less = True
-        square = Signal(4 * HALF - 1, reset_less=True)
+        # Each a signal of its own: Verilator 5.006 gets a register wrong whose parts are assigned
+        # signed products (the upper part becomes the lower one's sign).
+        low, high = (Signal(2 * HALF, reset_less=True) for _ in range(2))
+        mixed = Signal((2 * HALF + 1, True), reset_less=True)
+        rest = Signal(HALF + 1, reset_less=True)
+        upper_part = Signal(3 * HALF - 2, reset_less=True)
         self.sync += [
-            squares[: 2 * HALF].eq(lower * lower),
-            squares[2 * HALF :].eq(upper * upper),
+            low.eq(lower * lower),
+            high.eq(upper * upper),
             mixed.eq(upper * lower),
-            square[: HALF + 1].eq(squares),
-            square[HALF + 1 :].eq(squares[HALF + 1 :] + mixed),
+            rest.eq(low),
+            upper_part.eq(Cat(low[HALF + 1 :], high) + mixed),
         ]
+        square = Cat(rest, upper_part)
         # Stage 4: to the token row's sum. An odd row's is that of the cycle before, and so is an
         # even one's where there is but one token row.
         valid, odd, first = (delayed(self, flag, 3) for flag in (self.valid, self.odd, self.first))
