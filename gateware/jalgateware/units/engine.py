@@ -316,7 +316,6 @@ class Engine(LiteXModule):
                 loop.drafter.table_address.eq(registers.draft_address),
                 loop.drafter.table_data.eq(registers.draft_data),
             ]
-        # A pass.
         self.comb += [
             loop.start.eq(registers.start),
             loop.first_position.eq(registers.position),

@@ -2,6 +2,7 @@
 
 from functools import reduce
 from operator import add
+from typing import Any
 
 from litex.gen import LiteXModule
 from migen import If, Signal
@@ -249,7 +250,7 @@ class VectorUnit(LiteXModule):
 
     def _finish(self) -> None:
         """Counts what saturated, and tells when the last row has arrived where it goes."""
-        units = [self.scaler, self.residual, self.swiglu, self.rotary]
+        units: list[Any] = [self.scaler, self.residual, self.swiglu, self.rotary]
         units += [self.biases] if self.biases else []
         self.comb += self.saturated.eq(reduce(add, [unit.saturated for unit in units]))
         way = 1 + Scaler.LATENCY + Rotary.LATENCY + 2

@@ -29,6 +29,7 @@ from jalhost.errors import ModelError
 from jalhost.models.architecture import Architecture, Model
 from jalhost.models.checkpoint import as_checkpoint
 from jalhost.models.constants import (
+    NO_CONSTANTS,
     Entries,
     LayerConstants,
     constant_rows,
@@ -85,8 +86,7 @@ def shifts_of_norms(
     a: Architecture, norms: Sequence[Norms], constants: LayerConstants | None = None
 ) -> LayerShifts:
     """The same from the lengths themselves; a rotated pair is bounded by both rows."""
-    none = np.zeros(0, dtype=np.float32)
-    constants = constants or LayerConstants(none, none)
+    constants = constants or NO_CONSTANTS
     query, key, value = (
         (lengths, abs(constants.bias(a, name)).astype(np.float64))
         for lengths, name in zip(norms, ("query", "key", "value"), strict=True)
@@ -355,7 +355,8 @@ def _layer_program(
 ) -> list[Instruction]:
     keys = 2 * index * place.value_offset
     values = keys + place.value_offset
-    head = {"norm": 1, "bias": int(a.qkv_bias), "head_norm": int(a.qk_norm)}
+    row = {"norm": 1, "bias": int(a.qkv_bias)}
+    head = row | {"head_norm": int(a.qk_norm)}
     dropped = [NORMED_SHIFT] * 2 if a.qk_norm else [shifts.query, shifts.key]
 
     def matvec(name: str, destination: Destination, **extra: Any) -> Instruction:
@@ -365,13 +366,7 @@ def _layer_program(
         *_table_program(a, place, index),
         matvec("query", Destination.QUERY, out_shift=dropped[0], **head),
         matvec("key", Destination.KEY, out_shift=dropped[1], kv_base=keys, **head),
-        matvec(
-            "value",
-            Destination.VALUE,
-            out_shift=shifts.value,
-            kv_base=values,
-            **head | {"head_norm": 0},
-        ),
+        matvec("value", Destination.VALUE, out_shift=shifts.value, kv_base=values, **row),
         Instruction(Opcode.ATTEND, kv_base=keys, out_shift=shifts.score, fraction=shifts.value),
         matvec("output", Destination.RESIDUAL, source=Source.H),
         matvec("gate_up", Destination.SWIGLU, norm=1),

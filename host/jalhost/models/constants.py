@@ -42,6 +42,9 @@ class LayerConstants:
         return self.gains[: a.head_dim] if name == "query" else self.gains[a.head_dim :]
 
 
+NO_CONSTANTS = LayerConstants(np.zeros(0, np.float32), np.zeros(0, np.float32))
+
+
 def counts(a: Architecture) -> tuple[int, int]:
     """Biases and gains of a layer."""
     biases = (a.heads + 2 * a.kv_heads) * a.head_dim if a.qkv_bias else 0
@@ -59,7 +62,7 @@ def fold_constants(checkpoint: Checkpoint) -> list[LayerConstants]:
 
 def _fold_layer(checkpoint: Checkpoint, index: int) -> LayerConstants:
     a = checkpoint.architecture
-    none = np.zeros(0, dtype=np.float32)
+    none = NO_CONSTANTS.biases
     biases = [_bias(checkpoint, index, name) for name in ("query", "key", "value")]
     gains = [none, none]
     if a.qk_norm:
