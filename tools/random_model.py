@@ -135,7 +135,8 @@ def random_image(
 
     def shifts() -> Iterator[LayerShifts]:
         for layer in range(a.layers):
-            yield layer_shifts(*(matrix(f"{layer}.{kind}") for kind in ("query", "key", "value")))
+            kinds = ("query", "key", "value")
+            yield layer_shifts(a, [matrix(f"{layer}.{kind}") for kind in kinds])
 
     plan = Plan(a, tuple(shifts()), without_mxint8(formats))
     executable = lay_out(plan, map(matrix, shapes), rope_table(a), GEOMETRY)

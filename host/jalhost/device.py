@@ -8,7 +8,7 @@ from typing import Any
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.image_header import Word
-from jalgateware.contract.isa import Format
+from jalgateware.contract.isa import Format, Option
 from jalgateware.contract.mailbox import (
     COUNTERS,
     LIMITS,
@@ -382,13 +382,20 @@ def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> Engi
     sizes: dict[str, Any] = {f"max_{name}": limits[name] for name in LIMITS}
     # Of no concern to a host, but there are no more than groups and rows have queries.
     sizes["attention_slots"] = min(EngineConfig.attention_slots, limits["group"] * rows)
-    mxfp4 = bool(formats >> Format.MXFP4 & 1)
+    has = {bit: bool(formats >> bit & 1) for bit in (*Format, *Option)}
     try:
-        return EngineConfig(lanes=lanes, tokens=rows, mxfp4=mxfp4, **sizes)
+        return EngineConfig(
+            lanes=lanes,
+            tokens=rows,
+            mxfp4=has[Format.MXFP4],
+            qkv_bias=has[Option.QKV_BIAS],
+            qk_norm=has[Option.QK_NORM],
+            **sizes,
+        )
     except ValueError as error:
         raise DeviceError(f"the device reports an impossible engine: {error}") from error
 
 
 def _formats(bits: int) -> str:
-    """Names of formats, by their bits."""
-    return ", ".join(item.name for item in Format if bits >> item & 1)
+    """Names of formats and options, by their bits."""
+    return ", ".join(item.name for item in (*Format, *Option) if bits >> item & 1)

@@ -68,8 +68,7 @@ class FakeDevice(Bridge):
         self.put(Field.BOOTS, self.get(Field.BOOTS) + 1)
         flags = self.simulated << Flag.SIMULATED | self.tunable << Flag.TUNABLE
         self.put(Field.FLAGS, flags, self.config.lanes, 16)
-        formats = 1 << isa.Format.MXINT8 | self.config.mxfp4 << isa.Format.MXFP4
-        self.put(Field.TOKEN_ROWS, self.config.tokens, formats)
+        self.put(Field.TOKEN_ROWS, self.config.tokens, self.config.abilities)
         self.put(Field.LIMITS, *limits)
         self.put(Field.STATE, State.READY)
         self.put(Field.RUN_RESULT, Result.OK)

@@ -84,10 +84,11 @@ class Bench:
         self.architecture = a
         sizes = {"read_ports": 2, "max_context": 16, "max_kv_heads": 4} | sizes
         self.config = config = EngineConfig(lanes, **sizes)
-        plan, matrices = quantise_model(amplified(tiny_model(a, seed + 1), gain), formats)
+        model = amplified(tiny_model(a, seed + 1), gain)
+        plan, matrices, entries = quantise_model(model, formats)
         self.place = layout(a, config, formats)
         self.program = compile_program(plan, config)
-        tape = build_tape(plan, matrices, rope_table(a), config)
+        tape = build_tape(plan, matrices, rope_table(a), config, entries)
         self.goldens = [
             Machine(config, tape, self.program, a.context) for _ in range(config.tokens)
         ]

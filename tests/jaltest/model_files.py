@@ -1,6 +1,7 @@
 """Model files by independent writers: gguf-py for GGUF, safetensors' package for folders."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ GGUF_NAMES = {
     "down": "ffn_down.weight",
 }
 
+GGUF_CONSTANTS = {
+    "query_bias": "attn_q.bias",
+    "key_bias": "attn_k.bias",
+    "value_bias": "attn_v.bias",
+    "query_norm": "attn_q_norm.weight",
+    "key_norm": "attn_k_norm.weight",
+}
+
 SIZES = Architecture(
     dim=256, hidden=512, layers=2, heads=4, kv_heads=2, head_dim=64, vocabulary=600, context=256,
     tied=False,
@@ -62,15 +71,36 @@ def gguf_tensors(model: Model) -> dict[str, Floats]:
         named["output.weight"] = model.classifier
     for index, layer in enumerate(model.layers):
         named |= {f"blk.{index}.{name}": getattr(layer, key) for key, name in GGUF_NAMES.items()}
+        for key, name in GGUF_CONSTANTS.items():
+            if (values := getattr(layer, key)) is not None:
+                named[f"blk.{index}.{name}"] = values
     return named
 
 
-def write_gguf(model: Model, path: Path, kind: str = "F32", size: int = 600) -> None:
-    """Writes a model of the architecture llama; matrices are of the type ``kind``.
+def half_split(model: Model) -> Model:
+    """The model with the rows of queries and keys as files of qwen2 and qwen3 have them."""
+    a = model.architecture
+    heads = {"query": a.heads, "key": a.kv_heads, "query_bias": a.heads, "key_bias": a.kv_heads}
+    heads |= {"query_norm": 1, "key_norm": 1}
+
+    def layer_of(layer: Layer) -> Layer:
+        return replace(layer, **{
+            key: in_halves(values.reshape(values.shape[0], -1), count).reshape(values.shape)
+            for key, count in heads.items() if (values := getattr(layer, key)) is not None
+        })  # fmt: skip
+
+    return replace(model, layers=[layer_of(layer) for layer in model.layers])
+
+
+def write_gguf(
+    model: Model, path: Path, kind: str = "F32", size: int = 600, family: str = "llama"
+) -> None:
+    """Writes a model; matrices are of the type ``kind``.
 
     Tensors of types that gguf-py cannot make from numbers are random blocks.
     """
-    writer = gguf_writer(path)
+    writer = gguf_writer(path, family)
+    model = model if family == "llama" else half_split(model)
     add_sizes(writer, model.architecture)
     tokenizer = byte_level_tokenizer("llama-bpe", size)
     add_byte_level(writer, tokenizer, "llama-bpe", bos=True)

@@ -79,7 +79,7 @@ class Walk:
         if item.opcode is Opcode.ROPE:
             starts = [TAPE_BASE + item.base + position * item.words for position in now.positions]
             return [address for start in starts for address in range(start, start + item.words)]
-        if item.opcode is Opcode.MATVEC:
+        if item.opcode in (Opcode.MATVEC, Opcode.BIASES, Opcode.GAINS):
             return list(range(TAPE_BASE + item.base, TAPE_BASE + item.base + item.words))
         if item.opcode is Opcode.ATTEND:
             # Rows of one sequence go through its cache together, up to the first one's position.
@@ -130,6 +130,10 @@ def random_program(config: EngineConfig, seed: int) -> list[Instruction]:
     program.append(Instruction(Opcode.EMBED, blocks=blocks, base=pick.randrange(1 << 16)))
     program.append(Instruction(Opcode.ROPE, words=pick.randint(1, 5), base=pick.randrange(1 << 16)))
     for _ in range(2):
+        for opcode, known in ((Opcode.BIASES, config.qkv_bias), (Opcode.GAINS, config.qk_norm)):
+            if known:
+                base = pick.randrange(1 << 16)
+                program.append(Instruction(opcode, words=pick.randint(1, 9), base=base))
         program.append(matrix(config, pick, Destination.QUERY))
         program.append(
             Instruction(Opcode.ATTEND, kv_base=pick.randrange(1 << 12), out_shift=9, fraction=3)

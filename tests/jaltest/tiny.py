@@ -60,12 +60,26 @@ def tiny_model(architecture: Architecture = ARCHITECTURE, seed: int = 1) -> Mode
             gate=matrix(a.hidden, a.dim),
             up=matrix(a.hidden, a.dim),
             down=matrix(a.dim, a.hidden),
+            **tiny_constants(a, random),
         )
 
     embedding = random.normal(0, 0.2, (a.vocabulary, a.dim)).astype(np.float32)
     classifier = embedding if a.tied else matrix(a.vocabulary, a.dim)
     layers = [layer() for _ in range(a.layers)]
     return Model(a, embedding, layers, gain(), classifier, "random")
+
+
+def tiny_constants(a: Architecture, random: np.random.Generator) -> dict[str, Floats]:
+    """A layer's biases, some of keys as large as Qwen2's, and gains of heads, some negative."""
+    found: dict[str, Floats] = {}
+    if a.qkv_bias:
+        for name, heads in (("query", a.heads), ("key", a.kv_heads), ("value", a.kv_heads)):
+            found[f"{name}_bias"] = random.normal(0, 1, heads * a.head_dim).astype(np.float32)
+        found["key_bias"][::7] *= 50
+    if a.qk_norm:
+        for name in ("query_norm", "key_norm"):
+            found[name] = random.normal(1, 0.7, a.head_dim).astype(np.float32)
+    return found
 
 
 def tiny_image(

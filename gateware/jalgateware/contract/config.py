@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from jalgateware.contract.formats import BLOCK, MAX_BLOCKS
+from jalgateware.contract.isa import Format, Option
 
 MAX_TOKENS = 4
 """Most token rows that share a weight."""
@@ -17,6 +18,8 @@ class EngineConfig:
     ``lanes`` is the width of an engine word in bytes: MXINT8 weights consumed per cycle, and the
     width of the engine's DRAM ports. ``tokens`` (T) is the number of token rows that share each
     weight: of one sequence, or of as many sequences. ``mxfp4``: the lanes take MXFP4 matrices, too.
+    ``qkv_bias``: rows of queries, keys and values may have biases. ``qk_norm``: heads of queries
+    and keys may have an RMSNorm of their own.
 
     Raises:
         ValueError: a size is out of range; the message carries the offending value.
@@ -25,6 +28,8 @@ class EngineConfig:
     lanes: int = 16
     tokens: int = 1
     mxfp4: bool = False
+    qkv_bias: bool = False
+    qk_norm: bool = False
     max_dim: int = 512
     max_hidden: int = 2048
     max_heads: int = 16
@@ -82,11 +87,27 @@ class EngineConfig:
         """16-bit keys or values in one engine word."""
         return self.lanes // 2
 
+    @property
+    def abilities(self) -> int:
+        """Formats of matrices and options: the bits of Format and Option in the contract's isa."""
+        flags = {
+            Format.MXINT8: True,
+            Format.MXFP4: self.mxfp4,
+            Option.QKV_BIAS: self.qkv_bias,
+            Option.QK_NORM: self.qk_norm,
+        }
+        return sum(1 << bit for bit, there in flags.items() if there)
+
+    @property
+    def bias_rows(self) -> int:
+        """Most rows of a layer's queries, keys and values together that have biases."""
+        return 1 << (self.max_hidden - 1).bit_length()
+
     def fingerprint(self) -> str:
         """SHA-256 over all parameters, as 64 hexadecimal digits."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-STANDARD = EngineConfig(tokens=4, mxfp4=True, attention_slots=4)
+STANDARD = EngineConfig(tokens=4, mxfp4=True, attention_slots=4, qkv_bias=True, qk_norm=True)
 """What an FPGA of 150 multipliers takes; emulator and simulator have it where nothing is said."""

@@ -100,6 +100,20 @@ MANTISSA = Fixed(bits=17, fraction=16, signed=False)
 KV = Fixed(bits=16, fraction=0)
 """Keys, values and queries; instructions carry the binary point, fixed per layer at conversion."""
 
+TABLE_ENTRY_BITS = 32
+"""Of an entry in the tables of biases (a VECTOR) and of gains (a GAIN in its lower bits)."""
+
+GAIN = Fixed(bits=16, fraction=13, signed=False)
+"""What a row of a head is multiplied by once the head has the length 1. sqrt(head_dim), and the
+power of two that makes the most of 16 bits, are in it since conversion; its sign is in the matrix.
+"""
+
+NORMED = Fixed(bits=KV.bits + 4, fraction=VECTOR.fraction)
+"""A row of such a head as VECTOR, below 8: a length of 1 times a GAIN."""
+
+NORMED_SHIFT = NORMED.bits - KV.bits
+"""The ``out_shift`` that makes KVs of NORMED rows."""
+
 ROTATION = Fixed(bits=16, fraction=14)
 """Cosine and sine of a rotary angle."""
 

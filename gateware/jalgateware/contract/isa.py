@@ -31,6 +31,12 @@ class Opcode(IntEnum):
     """Attention over a layer's KV cache (kv_base, out_shift: of scores, fraction: of values)."""
     END = 6
     """End of the token: emits the sampled token; the next pass starts at instruction ``base``."""
+    BIASES = 7
+    """Reads the table of biases, 32 bits each (base, words): the rows of MATVECs with ``bias`` take
+    them in order, from the first one on."""
+    GAINS = 8
+    """Reads the table of gains, 32 bits each (base, words): those of a query's head, then those of
+    a key's."""
 
 
 class Destination(IntEnum):
@@ -68,6 +74,15 @@ class Format(IntEnum):
     """E2M1: sign, two bits of exponent, one of mantissa."""
 
 
+class Option(IntEnum):
+    """What only some gateware can, as bits above those of Format: a program needs it or not."""
+
+    QKV_BIAS = 8
+    """BIASES, and MATVECs with ``bias``."""
+    QK_NORM = 9
+    """GAINS, and MATVECs with ``head_norm``."""
+
+
 class Register(IntEnum):
     """Registers written by SET; they hold what is constant for a model."""
 
@@ -87,6 +102,8 @@ class Register(IntEnum):
     """RMSNorm's epsilon times dim, in units of 2**-32."""
     SEQUENCE_STRIDE = 7
     """Engine words from one sequence's KV cache to the next one's."""
+    HEAD_EPSILON = 8
+    """Epsilon of the heads' RMSNorm times HEAD_DIM, in units of 2**-32."""
 
 
 FIELDS: dict[str, tuple[int, int]] = {
@@ -100,6 +117,8 @@ FIELDS: dict[str, tuple[int, int]] = {
     "fraction": (11, 5),
     "out_shift": (16, 5),
     "blocks": (21, 9),
+    "bias": (30, 1),
+    "head_norm": (31, 1),
     "rows": (32, 18),
     "words": (50, 24),
     "base": (74, 28),
@@ -115,7 +134,8 @@ class Instruction:
     ``norm``: multiply the rows by 1/rms of the residual vector. ``sampled_only``: skipped unless
     the pass samples. ``format``: of the matrix (:class:`Format`). ``fraction``: fraction bits of
     the accumulator. ``blocks``: blocks of 32
-    columns in a row. ``words``: engine words to fetch.
+    columns in a row. ``bias``: add the table's next biases to the rows. ``head_norm``: then divide
+    each head by its length and multiply it by the table's gains. ``words``: engine words to fetch.
     """
 
     opcode: Opcode
@@ -127,6 +147,8 @@ class Instruction:
     fraction: int = 0
     out_shift: int = 0
     blocks: int = 0
+    bias: int = 0
+    head_norm: int = 0
     rows: int = 0
     words: int = 0
     base: int = 0

@@ -72,6 +72,9 @@ class Machine:
         self.query: Integers = self.x
         self.rope: tuple[Integers, Integers] = (self.x, self.x)
         self.norm = (UNIT_MANTISSA, 0)
+        self.biases = self.gains = self.x
+        self.biased_rows = 0
+        """Biases that have been used."""
 
     def patch(self, program: list[Instruction], memory: Bytes, kept: int = 0) -> None:
         """Goes on with another program, from its start; the state stays as it is.
@@ -111,6 +114,8 @@ class Machine:
                 self._set_residual(self._embedding(item, token))
             elif item.opcode is Opcode.ROPE:
                 self.rope = self._rotation(item, position)
+            elif item.opcode in (Opcode.BIASES, Opcode.GAINS):
+                self._load_table(item)
             elif item.opcode is Opcode.ATTEND:
                 self.buffers[Source.H] = quantise(self._attend(item, position, sequence))
             elif item.opcode is Opcode.MATVEC:
@@ -158,6 +163,14 @@ class Machine:
         used = row[: self.registers[Register.HEAD_DIM]].astype(np.int64)
         return used[0::2], used[1::2]
 
+    def _load_table(self, item: Instruction) -> None:
+        """Entries (words * lanes / 4,), those that fill up the last word included."""
+        entries = self._bytes(item.base, item.words).view("<i4").astype(np.int64)
+        if item.opcode is Opcode.BIASES:
+            self.biases, self.biased_rows = entries, 0
+        else:
+            self.gains = entries
+
     def _set_residual(self, x: Integers) -> None:
         self.x = x
         self.buffers[Source.X] = quantise(x)
@@ -166,14 +179,26 @@ class Machine:
         self.norm = (mantissa, exponent - RSQRT_SHIFT)
 
     def _matvec(self, index: int, item: Instruction) -> Integers:
-        """Rows (rows,) VECTOR of a matrix-vector product, scaled by 1/rms where asked."""
+        """Rows (rows,) VECTOR of a matrix-vector product, with all that stands directly behind it.
+
+        That is, where asked: 1/rms, biases, and the norm over each head.
+        """
         if index not in self._weights:
             tape = self._bytes(item.base, item.words)
             matrix = from_tape(tape, self.config, item.rows, item.blocks, item.format)
             self._weights[index] = matrix.weights()
         total = self.multiply(self._weights[index], self.buffers[item.source], item.fraction)
         mantissa, shift = self.norm if item.norm else (UNIT_MANTISSA, -ACCUMULATOR_SHIFT)
-        return scale_output(total, mantissa, item.fraction + shift, self.tally)
+        rows = scale_output(total, mantissa, item.fraction + shift, self.tally)
+        if item.bias:
+            first, self.biased_rows = self.biased_rows, self.biased_rows + item.rows
+            rows = vector.add_bias(rows, self.biases[first : self.biased_rows], self.tally)
+        if item.head_norm:
+            length = self.registers[Register.HEAD_DIM]
+            first = length if item.destination is Destination.KEY else 0
+            gains, epsilon = self.gains[first:][:length], self.registers[Register.HEAD_EPSILON]
+            rows = vector.normalise_heads(rows, gains, epsilon, self.tally)
+        return rows
 
     def multiply(self, weights: Weights, activations: Activations, fraction: int) -> Integers:
         """What the lanes do; models of faulty lanes do it otherwise."""

@@ -2,9 +2,37 @@
 
 import numpy as np
 
-from jalgateware.contract.formats import KV, ROTATION, SIGMOID, VECTOR
-from jalgateware.golden.functions import sigmoid
+from jalgateware.contract.formats import GAIN, GUARD_BITS, KV, MANTISSA, ROTATION, SIGMOID, VECTOR
+from jalgateware.golden.blocks import scale_output
+from jalgateware.golden.functions import rsqrt, sigmoid
 from jalgateware.golden.rounding import Integers, Tally, rounding_shift, saturate
+
+HEAD_NORM_SHIFT = MANTISSA.fraction + GUARD_BITS + VECTOR.fraction - GAIN.fraction - 1
+"""From rsqrt's exponent to the scaler's shift, of heads that are normalised."""
+
+
+def add_bias(rows: Integers, biases: Integers, tally: Tally | None = None) -> Integers:
+    """Rows (rows,) VECTOR with their biases (rows,) VECTOR."""
+    return saturate(rows + biases, VECTOR, tally)
+
+
+def normalise_heads(
+    rows: Integers, gains: Integers, epsilon: int, tally: Tally | None = None
+) -> Integers:
+    """Heads divided by their length and multiplied by the gains.
+
+    Args:
+        rows: (heads * head_dim,) VECTOR.
+        gains: (head_dim,) GAIN.
+        epsilon: what is added to a head's sum of squares, in units of 2**-32.
+        tally: counts saturations.
+    """
+    heads = rows.reshape(-1, len(gains))
+    # Squares of up to 64 bits: Python's integers hold their sums.
+    roots = [rsqrt(sum(item * item for item in head) + epsilon) for head in heads.tolist()]
+    mantissas, exponents = np.array(roots, dtype=np.int64).T[:, :, None]
+    factors = rounding_shift(mantissas * gains, MANTISSA.fraction)
+    return scale_output(heads, factors, exponents - HEAD_NORM_SHIFT, tally).reshape(-1)
 
 
 def rotate(

@@ -10,7 +10,7 @@ from migen import Array, Cat, If, Mux, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
-from jalgateware.contract.isa import Destination, EngineError, Register
+from jalgateware.contract.isa import Destination, EngineError, Opcode, Register
 from jalgateware.contract.mailbox import STREAM_SHIFT
 from jalgateware.units.attention import Attention
 from jalgateware.units.engine_registers import EVENT_BITS, EngineRegisters
@@ -19,14 +19,15 @@ from jalgateware.units.kv_writer import KVWriter
 from jalgateware.units.lanes import Lanes
 from jalgateware.units.lanes import command_layout as lanes_layout
 from jalgateware.units.loader import Loader
+from jalgateware.units.pipeline import delayed
 from jalgateware.units.quantiser import Quantiser
 from jalgateware.units.reader import ADDRESS_BITS
+from jalgateware.units.row_entry import command_layout as vector_layout
 from jalgateware.units.row_packer import RowPacker
 from jalgateware.units.sampler import Sampler
 from jalgateware.units.sequencer import Sequencer
 from jalgateware.units.token_loop import OUTPUT_DEPTH, PROMPT_DEPTH, STREAM_BITS, TokenLoop
 from jalgateware.units.vector_unit import VectorUnit
-from jalgateware.units.vector_unit import command_layout as vector_layout
 
 
 class Datapath(LiteXModule):
@@ -111,11 +112,8 @@ class Datapath(LiteXModule):
             *_each(sampler.seeds, self.seeds),
             *_each(sampler.positions, self.positions),
             sampler.inverse_temperature.eq(self.inverse_temperature),
-            sampler.valid.eq(vector.logit_valid),
             sampler.logit.eq(vector.logit_value),
-            sampler.index.eq(vector.logit_index),
-            sampler.row.eq(vector.logit_row),
-            sampler.last.eq(vector.logit_last),
+            *_same(sampler, vector, "logit", "valid", "index", "row", "last"),
             sequencer.sampled.eq(sampled),
         ]
         self.sync += self.saturated.eq(vector.saturated + lanes.saturated + attention.saturated)
@@ -166,11 +164,13 @@ class Datapath(LiteXModule):
         ]
 
     def _tables(self, current: dict[str, Signal], registers: dict[Register, Signal]) -> None:
-        """Embedding row and rotary angles."""
+        """Embedding row, rotary angles, and the layer's tables."""
         loader, vector, sequencer = self.loader, self.vector, self.sequencer
+        biases = current["opcode"] == Opcode.BIASES
         self.comb += [
             loader.start_embed.eq(sequencer.start_embed),
             loader.start_rope.eq(sequencer.start_rope),
+            loader.start_table.eq(sequencer.start_table),
             *_each(loader.tokens, self.tokens),
             loader.blocks.eq(current["blocks"]),
             loader.words.eq(current["words"]),
@@ -185,6 +185,12 @@ class Datapath(LiteXModule):
             vector.cosine.eq(loader.cosine),
             vector.sine.eq(loader.sine),
             vector.head_dim.eq(registers[Register.HEAD_DIM]),
+            vector.table_index.eq(loader.table_index),
+            vector.table_value.eq(loader.table_value),
+            vector.bias_write.eq(loader.table_valid & biases),
+            vector.gain_write.eq(loader.table_valid & ~biases),
+            vector.bias_start.eq(sequencer.start_table & biases),
+            vector.head_epsilon.eq(registers[Register.HEAD_EPSILON]),
         ]
 
     def _attend(
@@ -193,11 +199,7 @@ class Datapath(LiteXModule):
         """Queries, keys and values to attention; keys and values to DRAM as well."""
         attention, vector, packer = self.attention, self.vector, self.packer
         self.comb += [
-            packer.valid.eq(vector.kv_valid),
-            packer.kind.eq(vector.kv_kind),
-            packer.index.eq(vector.kv_index),
-            packer.row.eq(vector.kv_row),
-            packer.data.eq(vector.kv_data),
+            *_same(packer, vector, "kv", "valid", "kind", "index", "row", "data"),
             packer.head_dim.eq(registers[Register.HEAD_DIM]),
             packer.group.eq(registers[Register.GROUP]),
             attention.start.eq(self.sequencer.start_attention),
@@ -227,6 +229,11 @@ class Datapath(LiteXModule):
 def _each(targets: Sequence[Signal], sources: Sequence[Signal]) -> list[Any]:
     """Assigns signal by signal."""
     return [target.eq(source) for target, source in zip(targets, sources, strict=True)]
+
+
+def _same(sink: Any, source: Any, prefix: str, *names: str) -> list[Any]:
+    """Assigns a unit's signals, those of the source behind a prefix."""
+    return [getattr(sink, name).eq(getattr(source, f"{prefix}_{name}")) for name in names]
 
 
 class Engine(LiteXModule):
@@ -306,7 +313,6 @@ class Engine(LiteXModule):
                 loop.drafter.table_address.eq(registers.draft_address),
                 loop.drafter.table_data.eq(registers.draft_data),
             ]
-        # A pass.
         self.comb += [
             loop.start.eq(registers.start),
             loop.first_position.eq(registers.position),
@@ -327,7 +333,7 @@ class Engine(LiteXModule):
         self.sync += [
             If(registers.start | registers.reset, done.eq(0)),
             If(registers.stop, done.eq(1)),
-            If(was_running(self, loop.running) & ~loop.running, done.eq(1)),
+            If(delayed(self, loop.running, 1) & ~loop.running, done.eq(1)),
         ]
         self.comb += [
             registers.busy.eq(loop.running | ~fetch.idle | ~writer.idle),
@@ -388,10 +394,3 @@ class Engine(LiteXModule):
             self.registers.events["saturations"].eq(data.saturated),
             self.registers.events["tokens"].eq(data.pass_done),
         ]
-
-
-def was_running(module: LiteXModule, running: Signal) -> Signal:
-    """``running`` of the cycle before."""
-    before = Signal()
-    module.sync += before.eq(running)
-    return before

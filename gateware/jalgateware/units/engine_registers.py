@@ -204,7 +204,7 @@ class EngineRegisters(LiteXModule):
             "max_instructions": (config.max_instructions, "Longest program."),
             "lanes": (config.lanes, "Bytes of an engine word."),
             "token_rows": (config.tokens, "Token rows that share a weight."),
-            "formats": (1 | config.mxfp4 << 1, "Formats of matrices, as bits of the ISA's Format."),
+            "formats": (config.abilities, "Formats of matrices and options, as bits of the ISA's."),
             "isa_version": (VERSION, "Version of the instruction set."),
         }
         for name, (value, text) in limits.items():

@@ -95,7 +95,7 @@ class Fetch(LiteXModule):
             ),
         ]
         self._pass()
-        self._walk()
+        self._walk(config)
 
     def _pass(self) -> None:
         """What is constant during a pass, and where the program starts."""
@@ -121,10 +121,13 @@ class Fetch(LiteXModule):
             for register, signal in self.registers.items()
         ]
 
-    def _walk(self) -> None:
+    def _walk(self, config: EngineConfig) -> None:
         """Read, decode, hand over, and wait until all reads of the instruction are decided on."""
         field, opcode = self.program.field, self.program.field["opcode"]
         hand_over = [int(item) for item in Opcode if item not in (Opcode.SET, Opcode.MATVEC)]
+        for item, known in ((Opcode.BIASES, config.qkv_bias), (Opcode.GAINS, config.qk_norm)):
+            if not known:
+                hand_over.remove(item)
         next_instruction = [self._advance.eq(1), NextState("READ")]
         self.walker = walker = ResetInserter()(FSM(reset_state="IDLE"))
         self.comb += [

@@ -10,12 +10,14 @@ from jalgateware.contract.formats import (
     ROTATION,
     SCALE,
     SCALE_BIAS,
+    TABLE_ENTRY_BITS,
     TOKEN_BITS,
     VECTOR,
     WEIGHT,
 )
 from jalgateware.contract.isa import FIELDS
 from jalgateware.units.fifo import NEVER_COLLIDES
+from jalgateware.units.head_norm import gain_address_bits
 from jalgateware.units.pipeline import delayed
 
 SMALLEST_EXPONENT = -9
@@ -59,14 +61,29 @@ class Dequantiser(LiteXModule):
         self.sync += [wide.eq(element << amount), self.value.eq((kept + 1) >> 1)]
 
 
+def table_entries(config: EngineConfig) -> int:
+    """Entries of the largest table that BIASES or GAINS may bring."""
+    biases = config.bias_rows if config.qkv_bias else 0
+    return max(biases, 1 << gain_address_bits(config) if config.qk_norm else 0)
+
+
+def table_words(config: EngineConfig) -> int:
+    """Engine words of as many entries."""
+    return table_entries(config) * TABLE_ENTRY_BITS // config.word_bits
+
+
 class Loader(LiteXModule):
-    """Executes EMBED and ROPE: unpacks their words, one element per cycle, token row by token row.
+    """Executes EMBED, ROPE, BIASES and GAINS: unpacks their words, one element per cycle.
+
+    Words of EMBED and ROPE come token row by token row.
 
     Interface: ``start_embed`` with ``tokens``, ``blocks``; ``start_rope`` with ``words``,
     ``head_dim``; ``last_row``: the last token row in use; ``busy``; ``sink`` {data}: the
     instruction's words, for EMBED a word of scales before the words of each block; EMBED's elements
     leave as ``value`` {VECTOR}, ``index``, ``row``, ``last``, ``valid`` (valid-only); ROPE's stay
-    in a table: ``pair``, ``pair_row`` -> ``cosine``, ``sine`` {ROTATION} one cycle later. Latency:
+    in a table: ``pair``, ``pair_row`` -> ``cosine``, ``sine`` {ROTATION} one cycle later. With
+    ``start_table`` and ``words``, the entries of BIASES and GAINS leave as ``table_value`` (two
+    elements), ``table_index``, ``table_valid`` (valid-only). Latency:
     ``Dequantiser.LATENCY`` + 1 cycles from a word to its first element. Throughput: one element per
     cycle. Overflow: none. Golden model: ``Machine._embedding``, ``Machine._rotation`` in
     :mod:`jalgateware.golden.machine`.
@@ -75,10 +92,11 @@ class Loader(LiteXModule):
     def __init__(self, config: EngineConfig) -> None:
         self.start_embed = Signal()
         self.start_rope = Signal()
+        self.start_table = Signal()
         self.tokens = [Signal(TOKEN_BITS) for _ in range(config.tokens)]
         self.last_row = Signal(max=max(2, config.tokens))
         self.blocks = Signal(FIELDS["blocks"][1])
-        self.words = Signal(8)
+        self.words = Signal(max(8, table_words(config).bit_length()))
         self.head_dim = Signal(max=config.max_head_dim + 1)
         self.busy = Signal()
         self.sink = stream.Endpoint([("data", config.word_bits)])
@@ -91,8 +109,13 @@ class Loader(LiteXModule):
         self.pair_row = Signal.like(self.last_row)
         self.cosine = Signal((ROTATION.bits, True))
         self.sine = Signal((ROTATION.bits, True))
+        self.table_index = Signal(max=max(2, table_entries(config)))
+        self.table_value = Signal(TABLE_ENTRY_BITS)
+        self.table_valid = Signal()
 
         # # #
+
+        self._table = Signal()
 
         self._unpack(config)
 
@@ -101,7 +124,7 @@ class Loader(LiteXModule):
         embed, need_scale = Signal(), Signal()
         word, left = Signal(config.word_bits), Signal(max=max(BLOCK, config.kv_lanes) + 1)
         taken = Signal()
-        chunks, more = Signal(max=max(512, BLOCK * 2)), Signal()
+        chunks, more = Signal(max(9, len(self.words))), Signal()
         # Whether at most one element is left.
         room = Signal(reset=1)
         scale, member = Signal(SCALE.bits), Signal(max=config.lanes)
@@ -151,7 +174,11 @@ class Loader(LiteXModule):
                         chunks == 1,
                         word_last.eq(1),
                         more.eq(0),
-                        If(row != self.last_row, begin.eq(1), row.eq(row + 1)),
+                        If(
+                            (row != self.last_row) & ~self._table,
+                            begin.eq(1),
+                            row.eq(row + 1),
+                        ),
                     ),
                 ),
             ),
@@ -163,8 +190,13 @@ class Loader(LiteXModule):
                 chunks.eq(Mux(embed, self.blocks, self.words)),
                 member.eq(self._first_member),
             ),
-            If(self.start_embed | self.start_rope, embed.eq(self.start_embed), row.eq(0)),
-            If(self.start_embed | self.start_rope, begin.eq(1)),
+            If(
+                self.start_embed | self.start_rope | self.start_table,
+                embed.eq(self.start_embed),
+                self._table.eq(self.start_table),
+                row.eq(0),
+                begin.eq(1),
+            ),
         ]
         last = (left == 1) & word_last
         self._deliver(config, embed & element_done, word, scale, last)
@@ -204,7 +236,7 @@ class Loader(LiteXModule):
         ]
 
     def _store(self, config: EngineConfig, valid: Signal, word: Signal, last: Signal) -> None:
-        """Rotary table: cosine and sine of a pair in one entry."""
+        """Rotary table: cosine and sine of a pair in one entry; or another table's entries."""
         pairs = max(2, config.max_head_dim // 2)
         depth = pairs if config.tokens == 1 else config.tokens << (pairs - 1).bit_length()
         table = Memory(2 * ROTATION.bits, depth)
@@ -212,16 +244,20 @@ class Loader(LiteXModule):
         write = table.get_port(write_capable=True, mode=READ_FIRST)
         read = table.get_port(mode=READ_FIRST)
         self.specials += table, write, read
-        position = Signal(max=max(2 * config.max_head_dim, 2 * config.kv_lanes))
+        most = max(2 * config.max_head_dim, 2 * config.kv_lanes, 2 * table_entries(config))
+        position = Signal(max=most)
         cosine = Signal(ROTATION.bits)
         self.sync += [
             If(valid, position.eq(position + 1), cosine.eq(word[: ROTATION.bits])),
-            If((valid & last) | self.start_rope, position.eq(0)),
+            If((valid & last) | self.start_rope | self.start_table, position.eq(0)),
         ]
         self.comb += [
             write.adr.eq(Cat(position[1 : 1 + len(self.pair)], self._leaving)),
             write.dat_w.eq(Cat(cosine, word[: ROTATION.bits])),
-            write.we.eq(valid & position[0] & (position < self.head_dim)),
+            write.we.eq(valid & position[0] & (position < self.head_dim) & ~self._table),
+            self.table_index.eq(position >> 1),
+            self.table_value.eq(write.dat_w),
+            self.table_valid.eq(valid & position[0] & self._table),
             read.adr.eq(Cat(self.pair, self.pair_row)),
             self.cosine.eq(read.dat_r[: ROTATION.bits]),
             self.sine.eq(read.dat_r[ROTATION.bits :]),

@@ -11,6 +11,9 @@ from jalgateware.units.reader import ADDRESS_BITS, WORDS_BITS
 
 REGISTER_BITS = FIELDS["base"][1]
 
+AS_THEY_ARE = (Opcode.MATVEC, Opcode.BIASES, Opcode.GAINS)
+"""Instructions that read the same words whatever the tokens and their positions."""
+
 
 class ReadCommands(LiteXModule):
     """Computes which words an instruction needs, in order.
@@ -18,7 +21,7 @@ class ReadCommands(LiteXModule):
     ======  ===================================================================================
     EMBED   per block of the token's row: 1 word of scales, then ``words_per_block`` of elements
     ROPE    ``words`` from ``base + position * words``
-    MATVEC  ``words`` from ``base``
+    MATVEC  ``words`` from ``base``; BIASES and GAINS likewise
     ATTEND  per key/value head ``position * HEAD_WORDS`` words of keys, then as many of values
     ======  ===================================================================================
 
@@ -158,7 +161,7 @@ class ReadCommands(LiteXModule):
                 self.start,
                 self._add.eq(1),
                 NextState("ROW"),
-                If(field["opcode"] == Opcode.MATVEC, NextState("COMMAND")),
+                *[If(field["opcode"] == item, NextState("COMMAND")) for item in AS_THEY_ARE],
                 If(field["opcode"] == Opcode.END, NextState("IDLE")),
             ),
         )

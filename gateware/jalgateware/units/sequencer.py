@@ -16,13 +16,14 @@ class Sequencer(LiteXModule):
 
     A MATVEC only occupies the sequencer until the lanes take it, so the next one is at hand when
     they finish; what depends on its rows waits in the units (for blocks of activations, for 1/rms).
-    EMBED and ROPE hold it until their words have arrived, ATTEND waits until the vector unit is
-    quiet and holds it until all heads have left.
+    EMBED, ROPE, BIASES and GAINS hold it until their words have arrived, ATTEND waits until the
+    vector unit is quiet and holds it until all heads have left.
 
     Interface: ``instructions``: stream of instruction fields; ``sink`` {data}: their words ->
     ``lanes``, ``loader``, ``attention``: the same words, for the one that is ready, which none is
     but between its start and its end; ``matvec`` (pulse-like valid/ready for
-    lanes and vector unit together); ``start_embed``, ``start_rope``, ``start_attention`` (pulses);
+    lanes and vector unit together); ``start_embed``, ``start_rope``, ``start_table``,
+    ``start_attention`` (pulses);
     ``*_busy``, ``quiet``, ``norm_valid`` from the units; ``invalidate`` with
     ``invalidate_buffer``: this activation buffer is about to be replaced; ``pass_done`` (pulse) at
     END once everything is quiet and, where the pass sampled, ``sampled``. Latency: 2 cycles per
@@ -40,6 +41,7 @@ class Sequencer(LiteXModule):
         self.matvec_ready = Signal()
         self.start_embed = Signal()
         self.start_rope = Signal()
+        self.start_table = Signal()
         self.start_attention = Signal()
         self.lanes_busy = Signal()
         self.loader_busy = Signal()
@@ -74,6 +76,8 @@ class Sequencer(LiteXModule):
                     {
                         int(Opcode.EMBED): NextState("LOAD"),
                         int(Opcode.ROPE): NextState("LOAD"),
+                        int(Opcode.BIASES): NextState("LOAD"),
+                        int(Opcode.GAINS): NextState("LOAD"),
                         int(Opcode.MATVEC): NextState("MATVEC"),
                         int(Opcode.ATTEND): NextState("ATTEND"),
                         int(Opcode.END): NextState("END"),
@@ -83,13 +87,14 @@ class Sequencer(LiteXModule):
             ),
         )
         # Words go one way at a time: the lanes finish theirs before another unit's begin.
-        embed = current["opcode"] == Opcode.EMBED
+        embed, rope = (current["opcode"] == opcode for opcode in (Opcode.EMBED, Opcode.ROPE))
         fsm.act(
             "LOAD",
             If(
                 ~self.lanes_busy,
                 self.start_embed.eq(embed),
-                self.start_rope.eq(~embed),
+                self.start_rope.eq(rope),
+                self.start_table.eq(~(embed | rope)),
                 self.invalidate.eq(embed),
                 self.invalidate_buffer.eq(Source.X),
                 NextState("LOADING"),

@@ -1,42 +1,25 @@
 """From finished rows to their use: scaling, then residual, SwiGLU, rotary, cache or sampler."""
 
+from functools import reduce
+from operator import add
+from typing import Any
+
 from litex.gen import LiteXModule
-from litex.soc.interconnect import stream
-from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal
+from migen import If, Signal
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import (
-    ACCUMULATOR,
-    GUARD_BITS,
-    KV,
-    MANTISSA,
-    VECTOR,
-)
-from jalgateware.contract.isa import FIELDS, Destination, Format
-from jalgateware.units.fifo import NEVER_COLLIDES
-from jalgateware.units.lanes import entry_rows
+from jalgateware.contract.formats import KV, TABLE_ENTRY_BITS, VECTOR
+from jalgateware.contract.isa import Destination
+from jalgateware.units.biases import Biases
+from jalgateware.units.head_norm import HeadNorm
+from jalgateware.units.loader import table_entries
 from jalgateware.units.norm import Norm
-from jalgateware.units.pipeline import delayed, fits
+from jalgateware.units.pipeline import delayed
+from jalgateware.units.residual import Residual
 from jalgateware.units.rotary import Rotary
-from jalgateware.units.scaler import SHIFT_BITS, Scaler
+from jalgateware.units.row_entry import ATTENTION, HEAD, INDEX_BITS, TAG_BITS, RowEntry
+from jalgateware.units.scaler import Scaler
 from jalgateware.units.swiglu import SwiGlu
-
-ATTENTION = max(Destination) + 1
-"""Tag of attention results on their way through the scaler."""
-
-TAG_BITS = 3
-INDEX_BITS = FIELDS["rows"][1]
-ACCUMULATOR_SHIFT = VECTOR.fraction + GUARD_BITS
-"""Fraction bits that the scaler expects of an accumulator without shift."""
-
-COMMANDS = 8
-"""Matrices whose rows have not all arrived yet."""
-
-
-def command_layout() -> list[tuple[str, int]]:
-    """Fields of an instruction that the vector unit needs."""
-    names = ("destination", "norm", "format", "fraction", "out_shift", "rows", "kv_base")
-    return [(name, FIELDS[name][1]) for name in names]
 
 
 class VectorUnit(LiteXModule):
@@ -49,8 +32,10 @@ class VectorUnit(LiteXModule):
     {accumulators}: entries of finished rows; ``last_row``: the last token row in use;
     ``attention`` {accumulator, mantissa, shift, row, last}: results of all heads; ``embed_*``:
     elements of a new residual vector (valid-only); ``pair``, ``pair_row`` -> ``cosine``, ``sine``;
-    ``head_dim``, ``epsilon``: constant for a model; ``norm``: see
-    :class:`~jalgateware.units.norm.Norm`; ``kv_room``: the cache writer takes rows. Leaves:
+    ``head_dim``, ``epsilon``, ``head_epsilon``: constant for a model; ``norm``: see
+    :class:`~jalgateware.units.norm.Norm`; ``kv_room``: the cache writer takes rows;
+    ``table_index``, ``table_value`` with ``bias_write`` or ``gain_write``: the layer's tables,
+    ``bias_start`` (pulse): other biases come. Leaves:
     ``vector_*`` {value, row, buffer, last, valid}: elements for the quantisers; ``key_base``,
     ``value_base`` and ``kv_*`` {data, index, row, valid} with ``kv_kind`` {Destination}: rows of
     queries, keys and values; ``logit_*``. ``row`` is the token row. ``quiet``: nothing is on its
@@ -62,29 +47,32 @@ class VectorUnit(LiteXModule):
     def __init__(self, config: EngineConfig) -> None:
         self._inputs(config)
         self._outputs(config)
-        self.norm = Norm(config.tokens)
+        self.norm = Norm(config.tokens, heads=config.qk_norm)
         self.comb += self.norm.last_row.eq(self.last_row)
         self.scaler = Scaler()
-        self._drain(config)
+        self.residual = Residual(config, INDEX_BITS)
+        self.biases = Biases(config) if config.qkv_bias else None
+        self.head_norm = HeadNorm(config) if config.qk_norm else None
+        self.entry = RowEntry(config, self.norm, self.scaler, self.head_norm)
+        self.command, self.rows = self.entry.command, self.entry.rows
+        self.attention, self.kv_room = self.entry.attention, self.entry.kv_room
+        self.key_base, self.value_base = self.entry.key_base, self.entry.value_base
+        self.comb += [
+            self.entry.last_row.eq(self.last_row),
+            self.entry.embed_start.eq(self.embed_start),
+        ]
         self._tags()
-        self._residual(config)
+        if self.biases:
+            self._add_biases(self.biases)
+        if self.head_norm:
+            self._normalise_heads(self.head_norm)
+        self._residual()
         self._activate()
         self._rotate(config)
         self._finish()
 
     def _inputs(self, config: EngineConfig) -> None:
-        self.command = stream.Endpoint(command_layout())
-        width = ACCUMULATOR.bits * entry_rows(config) * config.tokens
-        self.rows = stream.Endpoint([("accumulators", width)])
         self.last_row = Signal(max=max(2, config.tokens))
-        self.attention = stream.Endpoint(
-            [
-                ("accumulator", (ACCUMULATOR.bits, True)),
-                ("mantissa", MANTISSA.bits),
-                ("shift", (7, True)),
-                ("row", len(self.last_row)),
-            ]
-        )
         self.embed_start = Signal()
         self.embed_value = Signal((VECTOR.bits, True))
         self.embed_index = Signal(max=config.max_dim)
@@ -94,7 +82,11 @@ class VectorUnit(LiteXModule):
         self.cosine = Signal((16, True))
         self.sine = Signal((16, True))
         self.head_dim = Signal(max=config.max_head_dim + 1)
-        self.kv_room = Signal()
+        self.table_index = Signal(max=max(2, table_entries(config)))
+        self.table_value = Signal(TABLE_ENTRY_BITS)
+        self.bias_write, self.bias_start = Signal(), Signal()
+        self.gain_write = Signal()
+        self.head_epsilon = Signal(32)
 
     def _outputs(self, config: EngineConfig) -> None:
         self.pair = Signal(max=max(2, config.max_head_dim // 2))
@@ -104,8 +96,6 @@ class VectorUnit(LiteXModule):
         self.vector_buffer = Signal()
         self.vector_last = Signal()
         self.vector_valid = Signal()
-        self.key_base = Signal(FIELDS["kv_base"][1], reset_less=True)
-        self.value_base = Signal(FIELDS["kv_base"][1], reset_less=True)
         self.kv_kind = Signal(TAG_BITS)
         self.kv_data = Signal((KV.bits, True))
         self.kv_index = Signal(INDEX_BITS)
@@ -119,150 +109,18 @@ class VectorUnit(LiteXModule):
         self.saturated = Signal(3)
         self.quiet = Signal()
 
-    def _drain(self, config: EngineConfig) -> None:
-        """Decides what enters the scaler: attention results as they come, else the next row."""
-        self.queue = queue = stream.SyncFIFO(self.command.description, COMMANDS)
-        self.comb += self.command.connect(queue.sink)
-        self.active, self.kind = Signal(), Signal(TAG_BITS)
-        norm, fraction = Signal(), Signal(FIELDS["fraction"][1])
-        self.out_shift = Signal(FIELDS["out_shift"][1])
-        last_index, packed = Signal(INDEX_BITS), Signal()
-        go, last = Signal(), Signal()
-        attention = self.attention
-        self._walk(config, go, last, packed)
-        self.comb += [
-            attention.ready.eq(1),
-            last.eq(self._index == last_index),
-            go.eq(
-                self.active
-                & self.rows.valid
-                & ~attention.valid
-                & (self.norm.valid | ~norm)
-                & self.kv_room
-            ),
-            queue.source.ready.eq(~self.active),
-        ]
-        # Earlier rows may still need 1/rms when the lanes begin with a matrix that replaces x.
-        taken = queue.source.valid & queue.source.ready
-        self.comb += self.norm.invalidate.eq(
-            self.embed_start | (taken & (queue.source.destination == Destination.RESIDUAL))
-        )
-        # One register each: a layer's keys are still on their way when its values begin.
-        places = ((Destination.KEY, self.key_base), (Destination.VALUE, self.value_base))
-        for kind, base in places:
-            self.sync += If(
-                taken & (queue.source.destination == kind),
-                base.eq(queue.source.kv_base),
-            )
-        self.sync += If(
-            taken,
-            self.active.eq(1),
-            self.kind.eq(queue.source.destination),
-            norm.eq(queue.source.norm),
-            packed.eq(queue.source.format == Format.MXFP4),
-            fraction.eq(queue.source.fraction),
-            self.out_shift.eq(queue.source.out_shift),
-            last_index.eq(queue.source.rows - 1),
-            self._index.eq(0),
-            self._lane.eq(0),
-        )
-        self._enter(config, go, last, norm, fraction)
-
-    def _walk(self, config: EngineConfig, go: Signal, last: Signal, packed: Signal) -> None:
-        """Which element of an entry is next: row ``_index``, the ``_lane``-th of its entry."""
-        most, tokens = entry_rows(config), config.tokens
-        self._index, self._lane = Signal(INDEX_BITS), Signal(max=max(2, most))
-        self._row = row = Signal.like(self.last_row)
-        index, lane = self._index, self._lane
-        plain = config.rows_parallel if tokens == 1 else max(2, config.rows_parallel)
-        final = Signal.like(lane)
-        self.comb += final.eq(Mux(packed, most - 1, plain - 1) if config.mxfp4 else plain - 1)
-        entry_end, row_end, matrix_end = Signal(), Signal(), Signal()
-        if tokens == 1:
-            self.comb += [row_end.eq(1), entry_end.eq(last | (lane == final))]
-            step = [index.eq(index + 1), lane.eq(lane + 1)]
-        else:
-            # The second row of a pair, or a row without a second one.
-            second, last_row = Signal(), Signal()
-            self.comb += [
-                second.eq(lane[0] | last),
-                last_row.eq(row == self.last_row),
-                row_end.eq(second & last_row),
-                entry_end.eq(row_end & (last | (lane == final))),
-            ]
-            step = [
-                If(~second | last_row, index.eq(index + 1), lane.eq(lane + 1)).Else(
-                    index[0].eq(0), lane[0].eq(0)
-                ),
-                If(second, row.eq(row + 1), If(last_row, row.eq(0))),
-            ]
-        self.comb += [
-            matrix_end.eq(last & row_end),
-            self.rows.ready.eq(go & entry_end),
-        ]
-        self.sync += If(
-            go,
-            *step,
-            If(entry_end, lane.eq(0)),
-            If(matrix_end, self.active.eq(0)),
-        )
-
-    def _enter(
-        self, config: EngineConfig, go: Signal, last: Signal, norm: Signal, fraction: Signal
-    ) -> None:
-        """The scaler's operands: of the row whose turn it is, or of attention."""
-        tokens, scaler, attention = config.tokens, self.scaler, self.attention
-        parts = [
-            self.rows.accumulators[ACCUMULATOR.bits * i : ACCUMULATOR.bits * (i + 1)]
-            for i in range(entry_rows(config) * tokens)
-        ]
-        rows = []
-        for i in range(entry_rows(config)):
-            chosen = Signal(ACCUMULATOR.bits)
-            self.comb += chosen.eq(Array(parts[tokens * i : tokens * (i + 1)])[self._row])
-            rows.append(chosen)
-        # The operands are registered: row FIFO and norm are far apart.
-        self.enter, self.enter_kind = Signal(), Signal(TAG_BITS)
-        self.enter_index, self.enter_last = Signal(INDEX_BITS), Signal()
-        self.enter_row = Signal.like(self.last_row)
-        row_shift, attention_shift = Signal((SHIFT_BITS, True)), Signal((SHIFT_BITS, True))
-        self.comb += [
-            If(norm, row_shift.eq(fraction + self.norm.shifts[self._row])).Else(
-                row_shift.eq(fraction - ACCUMULATOR_SHIFT)
-            ),
-            attention_shift.eq(attention.shift),
-        ]
-        self.sync += [
-            self.enter.eq(go | attention.valid),
-            self.enter_kind.eq(Mux(attention.valid, ATTENTION, self.kind)),
-            self.enter_index.eq(self._index),
-            self.enter_row.eq(Mux(attention.valid, attention.row, self._row)),
-            self.enter_last.eq(Mux(attention.valid, attention.last, last)),
-            If(
-                attention.valid,
-                scaler.accumulator.eq(attention.accumulator),
-                scaler.mantissa.eq(attention.mantissa),
-                scaler.shift.eq(attention_shift),
-            ).Else(
-                scaler.accumulator.eq(Array(rows)[self._lane]),
-                scaler.mantissa.eq(
-                    Mux(norm, self.norm.mantissas[self._row], 1 << MANTISSA.fraction)
-                ),
-                scaler.shift.eq(row_shift),
-            ),
-        ]
-        self.comb += scaler.valid.eq(self.enter)
-
     def _tags(self) -> None:
         """What belongs to a result, beside it."""
-        wait = Scaler.LATENCY
-        self.tag_kind = delayed(self, self.enter_kind, wait)
-        self.tag_early = delayed(self, self.enter_index, wait - 1)
-        self.tag_index = delayed(self, self.tag_early, 1)
-        self.tag_row_early = delayed(self, self.enter_row, wait - 1)
-        self.tag_row = delayed(self, self.tag_row_early, 1)
-        self.tag_last = delayed(self, self.enter_last, wait)
-        self.tag_shift = delayed(self, self.out_shift, wait + 1)
+        wait, enter = Scaler.LATENCY, self.entry.enter
+        self.tag_kind = delayed(self, enter.kind, wait)
+        self.tag_early, self.tag_row_early = (
+            delayed(self, tag, wait - 2) for tag in (enter.index, enter.row)
+        )
+        self.tag_index = delayed(self, self.tag_early, 2)
+        self.tag_row = delayed(self, self.tag_row_early, 2)
+        self.tag_last = delayed(self, enter.last, wait)
+        self.tag_shift = delayed(self, self.entry.out_shift, wait + 1)
+        self.row_value = self.scaler.result
 
     def _is(self, *kinds: int) -> Signal:
         """The scaler's result is of one of these kinds."""
@@ -271,43 +129,55 @@ class VectorUnit(LiteXModule):
             self.comb += If(self.tag_kind == kind, chosen.eq(self.scaler.result_valid))
         return chosen
 
-    def _residual(self, config: EngineConfig) -> None:
-        """X += row, saturated; or x = embedding. The new element goes on to the quantiser."""
-        bits = (config.max_dim - 1).bit_length()
-        depth = config.max_dim if config.tokens == 1 else config.tokens << bits
-        memory = Memory(VECTOR.bits, depth)
-        memory.attr = {NEVER_COLLIDES}
-        write = memory.get_port(write_capable=True, mode=READ_FIRST)
-        read = memory.get_port(mode=READ_FIRST)
-        self.specials += memory, write, read
-        valid = self._is(Destination.RESIDUAL)
-        total = Signal((VECTOR.bits + 1, True))
-        old = Signal((VECTOR.bits, True))
+    def _add_biases(self, biases: Biases) -> None:
+        """Rows that have none pass as they are."""
+        self.row_value = biases.result
+        early = delayed(self, self.entry.enter.biased, Scaler.LATENCY - Biases.AHEAD)
         self.comb += [
-            read.adr.eq(Cat(self.tag_early[:bits], self.tag_row_early)),
-            old.eq(read.dat_r),
+            biases.early_valid.eq(early),
+            biases.early_odd.eq(self.tag_early[0]),
+            biases.early_row.eq(self.tag_row_early),
+            biases.last_row.eq(self.last_row),
+            biases.value.eq(self.scaler.result),
+            biases.table_index.eq(self.table_index),
+            biases.table_value.eq(self.table_value),
+            biases.write.eq(self.bias_write),
+            biases.start.eq(self.bias_start),
         ]
-        over = ~fits(total, VECTOR.bits)
-        self.x_valid, self.x_last = Signal(), Signal()
-        self.x_value = Signal((VECTOR.bits, True))
-        self.x_saturated = Signal()
-        index, self.x_row = Signal(max=config.max_dim), Signal.like(self.last_row)
-        added, was_valid = delayed(self, self.tag_index, 1), delayed(self, valid, 1)
-        self.sync += [
-            total.eq(self.scaler.result + old),
-            self.x_valid.eq(was_valid | self.embed_valid),
-            self.x_last.eq(Mux(self.embed_valid, self.embed_last, delayed(self, self.tag_last, 1))),
-            self.x_saturated.eq(was_valid & over),
-            index.eq(Mux(self.embed_valid, self.embed_index, added)),
-            self.x_row.eq(Mux(self.embed_valid, self.embed_row, delayed(self, self.tag_row, 1))),
-            self.x_value.eq(total),
-            If(over, self.x_value.eq(Mux(total[-1], VECTOR.minimum, VECTOR.maximum))),
-            If(self.embed_valid, self.x_value.eq(self.embed_value)),
-        ]
+
+    def _normalise_heads(self, heads: HeadNorm) -> None:
+        """Rows wait until their head is complete, then go through the scaler again."""
+        norm = self.norm
         self.comb += [
-            write.adr.eq(Cat(index, self.x_row)),
-            write.dat_w.eq(self.x_value),
-            write.we.eq(self.x_valid),
+            heads.value.eq(self.row_value),
+            heads.valid.eq(self._is(HEAD)),
+            heads.head_dim.eq(self.head_dim),
+            heads.last_row.eq(self.last_row),
+            heads.epsilon.eq(self.head_epsilon),
+            norm.head_sum.eq(heads.sum),
+            norm.head_sum_valid.eq(heads.sum_valid),
+            heads.mantissa.eq(norm.root.mantissa),
+            heads.k.eq(norm.root.k),
+            heads.root_valid.eq(norm.head_valid),
+            heads.table_index.eq(self.table_index),
+            heads.table_value.eq(self.table_value),
+            heads.write.eq(self.gain_write),
+        ]
+
+    def _residual(self) -> None:
+        """Rows or embeddings to the residual vectors."""
+        residual = self.residual
+        self.comb += [
+            residual.early_index.eq(self.tag_early),
+            residual.early_token.eq(self.tag_row_early),
+            residual.row.eq(self.scaler.result),
+            residual.row_last.eq(self.tag_last),
+            residual.row_valid.eq(self._is(Destination.RESIDUAL)),
+            residual.embed_value.eq(self.embed_value),
+            residual.embed_index.eq(self.embed_index),
+            residual.embed_token.eq(self.embed_row),
+            residual.embed_last.eq(self.embed_last),
+            residual.embed_valid.eq(self.embed_valid),
         ]
 
     def _activate(self) -> None:
@@ -322,15 +192,16 @@ class VectorUnit(LiteXModule):
         ]
         self.swiglu_last = delayed(self, self.tag_last, SwiGlu.LATENCY)
         swiglu_row = delayed(self, self.tag_row, SwiGlu.LATENCY)
+        residual = self.residual
         # The three sources never meet: each waits for the vector that the one before completes.
         self.sync += [
-            self.vector_valid.eq(self.x_valid | swiglu.result_valid | self.attended),
-            self.vector_buffer.eq(~self.x_valid),
+            self.vector_valid.eq(residual.valid | swiglu.result_valid | self.attended),
+            self.vector_buffer.eq(~residual.valid),
             If(
-                self.x_valid,
-                self.vector_value.eq(self.x_value),
-                self.vector_row.eq(self.x_row),
-                self.vector_last.eq(self.x_last),
+                residual.valid,
+                self.vector_value.eq(residual.value),
+                self.vector_row.eq(residual.token),
+                self.vector_last.eq(residual.last),
             )
             .Elif(
                 swiglu.result_valid,
@@ -352,7 +223,7 @@ class VectorUnit(LiteXModule):
         kind = Signal(TAG_BITS)
         self.sync += If(valid, kind.eq(self.tag_kind))
         self.comb += [
-            rotary.value.eq(self.scaler.result),
+            rotary.value.eq(self.row_value),
             rotary.index.eq(self.tag_index),
             rotary.row.eq(self.tag_row),
             rotary.last_row.eq(self.last_row),
@@ -379,15 +250,13 @@ class VectorUnit(LiteXModule):
 
     def _finish(self) -> None:
         """Counts what saturated, and tells when the last row has arrived where it goes."""
-        self.comb += self.saturated.eq(
-            self.scaler.saturated + self.x_saturated + self.swiglu.saturated + self.rotary.saturated
-        )
+        units: list[Any] = [self.scaler, self.residual, self.swiglu, self.rotary]
+        units += [self.biases] if self.biases else []
+        self.comb += self.saturated.eq(reduce(add, [unit.saturated for unit in units]))
         way = 1 + Scaler.LATENCY + Rotary.LATENCY + 3
         left = Signal(max=way + 1)
         self.sync += [
             If(left != 0, left.eq(left - 1)),
-            If(self.active | self.attention.valid, left.eq(way)),
+            If(self.entry.active | self.attention.valid, left.eq(way)),
         ]
-        self.sync += self.quiet.eq(
-            ~(self.command.valid | self.queue.source.valid | self.active) & (left == 0)
-        )
+        self.sync += self.quiet.eq(~(self.entry.waiting | self.entry.active) & (left == 0))

@@ -107,8 +107,8 @@ def fit(
         if chosen.system:
             raise UsageError(f"a board has its own {' and '.join(chosen.system)}")
         config = engine_config(chosen.engine, config)
-    plan, obstacles = _plan(model, context, weights)
-    result = compare(plan, config, boards[board], obstacles)
+    plan = _plan(model, context, weights)
+    result = compare(plan, config, boards[board])
     if as_json:
         print(json.dumps(result.as_dict(), indent=2))
     else:
@@ -118,7 +118,7 @@ def fit(
         raise ModelError(f"{model} does not fit {board}: {first}")
 
 
-def _plan(model: Path, context: int | None, weights: str | None) -> "tuple[Plan, list[str]]":
+def _plan(model: Path, context: int | None, weights: str | None) -> "Plan":
     from jalgateware.contract.isa import Format
     from jalhost.models.image_file import is_image, load_image
     from jalhost.models.plan import Plan, uniform_formats, without_mxint8
@@ -131,14 +131,14 @@ def _plan(model: Path, context: int | None, weights: str | None) -> "tuple[Plan,
             raise UsageError(
                 f"{model} is converted already", "--context and --weights are for model files"
             )
-        return load_image(path).plan, []
+        return load_image(path).plan
     names = {form.name.lower(): form for form in Format}
     if weights is not None and weights.lower() not in names:
         raise UsageError(f"--weights is {' or '.join(names)}, not {weights!r}")
     checkpoint = open_checkpoint(path).with_context(context, MOST_CONTEXT)
     form = names[(weights or "mxint8").lower()]
     formats = uniform_formats(checkpoint.architecture, form, form)
-    return Plan(checkpoint.architecture, (), without_mxint8(formats)), checkpoint.obstacles()
+    return Plan(checkpoint.architecture, (), without_mxint8(formats))
 
 
 def _rows(result: "Fit", plan: "Plan") -> list[tuple[str, str]]:

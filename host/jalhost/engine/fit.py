@@ -1,6 +1,6 @@
 """Whether a model fits a board, what would change that, and how fast it could be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from jalgateware.contract.image_header import CHUNK_BYTES, PAGE_BYTES, header_by
 from jalgateware.contract.isa import INSTRUCTION_WORDS, Format
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.errors import ModelError
-from jalhost.models.compiler import layout, needs, program_length
+from jalhost.models.compiler import OPTIONS, layout, needs, program_length
 from jalhost.models.plan import LayerShifts, Plan
 from jalhost.models.stream import program_words
 
@@ -52,23 +52,20 @@ class Fit:
         return asdict(self) | {"fits": self.fits, "provenance": "estimated"}
 
 
-def fit(
-    plan: Plan, config: EngineConfig, board: Mapping[str, Any], obstacles: Sequence[str] = ()
-) -> Fit:
+def fit(plan: Plan, config: EngineConfig, board: Mapping[str, Any]) -> Fit:
     """Compares a model with a board.
 
     Args:
         plan: the model's sizes and formats.
         config: the board's engine, or one that could be built for it.
         board: facts as ``python -m jalboards list`` has them.
-        obstacles: what of the model no engine has a place for.
     """
     image, cache = memory(plan, config)
     dram = int(board["dram"]["bytes"])
     problems = [*_limits(plan, config)]
     if IMAGE_OFFSET + image + cache > dram:
         problems.append(_memory_problem(plan, config, dram))
-    found = [*obstacles, *_fields(plan)]
+    found = _fields(plan)
     weights, peak = plan.weight_bytes(), float(board["peak_bytes_per_s"])
     last = plan.architecture.context - 1
     rates = tuple(peak / (weights + plan.token_bytes(position)) for position in (0, last))
@@ -97,10 +94,14 @@ def _limits(plan: Plan, config: EngineConfig) -> list[Problem]:
     for item in needs(a):
         limit = int(getattr(config, item.field))
         if item.value > limit:
-            change = f"gateware with {item.field}={_next_size(item.field, item.value)}"
+            field = "max_hidden" if item.field == "bias_rows" else item.field
+            change = f"gateware with {field}={_next_size(field, item.value)}"
             if item.field == "max_context":
                 change = f"--context {limit} at conversion, or {change}"
             found.append(Problem(item.name, item.value, limit, change))
+    for name, what in OPTIONS.items():
+        if getattr(a, name) and not getattr(config, name):
+            found.append(Problem(what, 1, 0, f"gateware with {name}=true"))
     if Format.MXFP4 in plan.formats.values() and not config.mxfp4:
         change = "--weights mxint8 at conversion, or gateware with mxfp4=true"
         found.append(Problem("formats of matrices", 2, 1, change))

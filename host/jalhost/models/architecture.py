@@ -17,7 +17,9 @@ class Architecture:
     """Sizes and constants of a Llama-family decoder. ``context`` is in tokens.
 
     ``rope_divisors``: what slows each rotated pair down, for models whose context was extended
-    (:mod:`jalhost.models.rope`); empty where nothing does.
+    (:mod:`jalhost.models.rope`); empty where nothing does. ``qkv_bias``: rows of queries, keys or
+    values have biases other than 0. ``qk_norm``: an RMSNorm stands behind each query's and key's
+    head.
     """
 
     dim: int
@@ -32,6 +34,8 @@ class Architecture:
     epsilon: float = 1e-5
     tied: bool = True
     rope_divisors: tuple[float, ...] = ()
+    qkv_bias: bool = False
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what no Llama-family model can be.
@@ -88,10 +92,11 @@ class Architecture:
         return self.layers * layer + tables + self.dim
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, for metadata; ``rope_divisors`` where there are some."""
+        """All fields, for metadata; those of parts that not every model has only if it has them."""
         data = asdict(self)
-        divisors = data.pop("rope_divisors")
-        return data | ({"rope_divisors": list(divisors)} if divisors else {})
+        parts = {name: data.pop(name) for name in ("rope_divisors", "qkv_bias", "qk_norm")}
+        parts["rope_divisors"] = list(parts["rope_divisors"])
+        return data | {name: part for name, part in parts.items() if part}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Architecture":
@@ -110,7 +115,7 @@ class Layer:
     """Tensors of one decoder layer; matrices are (outputs, inputs).
 
     Biases of query, key and value, and the gains of norms over each query's and key's head
-    (head_dim,), are None in models without them. The engine has neither.
+    (head_dim,), are None in models without them.
     """
 
     attention_norm: Floats

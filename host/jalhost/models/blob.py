@@ -49,6 +49,7 @@ def build_blob(image: Image, config: EngineConfig) -> Blob:
         ModelError: the gateware's limits are too small for the model, or the program is damaged.
     """
     a, executable = image.plan.architecture, prepare(image, config)
+    options = a.qkv_bias << isa.Option.QKV_BIAS | a.qk_norm << isa.Option.QK_NORM
     words = [isa.encode(item) for item in executable.program]
     program = _pad(np.array(words, dtype="<u4").tobytes())
     entries = () if image.drafts is None else image.drafts
@@ -78,7 +79,7 @@ def build_blob(image: Image, config: EngineConfig) -> Blob:
         head_dim=a.head_dim,
         drafts_offset=start + len(program),
         draft_words=len(entries),
-        formats=sum({1 << item.format for item in executable.program}),
+        formats=sum({1 << item.format for item in executable.program}) | options,
     )
     return Blob(header, header.pack() + payload)
 

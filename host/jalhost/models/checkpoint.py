@@ -14,12 +14,6 @@ NORMS = ("attention_norm", "ffn_norm")
 BIASES = ("query_bias", "key_bias", "value_bias")
 HEAD_NORMS = ("query_norm", "key_norm")
 
-OBSTACLES = {
-    BIASES: "the engine's query, key and value rows have no bias",
-    HEAD_NORMS: "the engine does not normalise the heads of queries and keys",
-}
-"""Parts of a layer that the gateware has no place for, and why."""
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -37,6 +31,9 @@ class Checkpoint:
     def __post_init__(self) -> None:
         """Refuses tensors that are missing or of another shape than the architecture's.
 
+        Which parts there are besides goes into the architecture: biases that are all 0 do nothing,
+        so they are none.
+
         Raises:
             ModelError: names the tensor.
         """
@@ -53,6 +50,21 @@ class Checkpoint:
             for part, width in widths.items():
                 if f"{index}.{part}" in self.tensors:
                     self._check_shape(f"{index}.{part}", (1, width))
+        norms = self._count(HEAD_NORMS)
+        if norms not in (0, a.layers * len(HEAD_NORMS)):
+            raise ModelError(f"{self.source} normalises the heads of some layers only")
+        biases = any(
+            read_all(self.tensors[name]).any()
+            for name in (f"{index}.{part}" for index in range(a.layers) for part in BIASES)
+            if name in self.tensors
+        )
+        parts = {"qkv_bias": biases, "qk_norm": norms > 0}
+        object.__setattr__(self, "architecture", replace(a, **parts))
+
+    def _count(self, parts: tuple[str, ...]) -> int:
+        """How many of these parts there are, in all layers."""
+        layers = range(self.architecture.layers)
+        return sum(f"{index}.{part}" in self.tensors for index in layers for part in parts)
 
     def _check_shape(self, part: str, shape: tuple[int, int]) -> None:
         if self.tensors[part].shape != shape:
@@ -72,22 +84,6 @@ class Checkpoint:
         if wanted > own:
             raise ModelError(f"a context of {wanted} is asked for, the model has {own}")
         return replace(self, architecture=replace(self.architecture, context=wanted))
-
-    def obstacles(self) -> list[str]:
-        """What of the model the engine has no place for, a line each.
-
-        A bias whose values are all 0 does nothing, so it is none.
-        """
-        return [
-            reason
-            for parts, reason in OBSTACLES.items()
-            if any(self._matters(f"{index}.{part}") for part in parts
-                   for index in range(self.architecture.layers))
-        ]  # fmt: skip
-
-    def _matters(self, part: str) -> bool:
-        rows = self.tensors.get(part)
-        return rows is not None and (not part.endswith("_bias") or bool(read_all(rows).any()))
 
     def load(self) -> Model:
         """All tensors in memory.

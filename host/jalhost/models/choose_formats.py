@@ -16,13 +16,16 @@ from jalgateware.contract.isa import Format
 from jalgateware.golden.mx import encode
 from jalhost.errors import UsageError
 from jalhost.models.architecture import Floats, Model
+from jalhost.models.checkpoint import as_checkpoint
+from jalhost.models.constants import fold_constants
 from jalhost.models.convert import assemble
-from jalhost.models.folding import fold, unfold
+from jalhost.models.folding import fold
 from jalhost.models.image import GEOMETRY
 from jalhost.models.plan import CLASSIFIER, Formats, Plan, free_matrices
 from jalhost.models.quality import Quality, log_softmax, measure_program, sample_texts
 from jalhost.models.reference import forward
 from jalhost.models.tokenizer import BOS
+from jalhost.models.unfold import unfold
 
 Report = Callable[[str], None]
 
@@ -75,6 +78,7 @@ class _Yardstick:
     def __init__(self, model: Model, report: Report, start: int) -> None:
         a = model.architecture
         self._model = model
+        self._constants = fold_constants(as_checkpoint(model))
         self._report = report
         report("sampling the text to measure on")
         self._texts = sample_texts(model, start=start)
@@ -87,7 +91,7 @@ class _Yardstick:
 
     def divergence(self, matrices: Mapping[str, Floats]) -> float:
         """Mean KL divergence of the float32 reference with these (folded) matrices."""
-        rounded = unfold(self._model.architecture, matrices)
+        rounded = unfold(self._model.architecture, matrices, self._constants)
         parts = []
         for tokens, expected in self._expected:
             actual = log_softmax(forward(rounded, tokens))

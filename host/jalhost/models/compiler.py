@@ -2,11 +2,11 @@
 
 Keys, values and queries get one binary point per layer. It follows from a bound, not from a trial:
 behind an RMSNorm the input has length sqrt(dim), so |w . x| <= ||w|| sqrt(dim) (Cauchy-Schwarz) and
-nothing can saturate.
+nothing can saturate. Biases come on top; of a head that is normalised, the gains tell.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import BLOCK, KV, ROTATION, VECTOR
+from jalgateware.contract.formats import BLOCK, KV, NORMED_SHIFT, ROTATION, VECTOR
 from jalgateware.contract.isa import (
     Destination,
     Format,
@@ -27,6 +27,17 @@ from jalgateware.contract.isa import (
 from jalgateware.golden.mx import BlockMatrix, Bytes, encode, to_tape
 from jalhost.errors import ModelError
 from jalhost.models.architecture import Architecture, Model
+from jalhost.models.checkpoint import as_checkpoint
+from jalhost.models.constants import (
+    NO_CONSTANTS,
+    Entries,
+    LayerConstants,
+    constant_rows,
+    counts,
+    fold_constants,
+    table_words,
+    to_entries,
+)
 from jalhost.models.folding import fold
 from jalhost.models.plan import (
     CLASSIFIER,
@@ -64,15 +75,50 @@ def row_norms(matrix: BlockMatrix) -> Norms:
     return np.asarray(norms, dtype=np.float64)
 
 
-def layer_shifts(query: BlockMatrix, key: BlockMatrix, value: BlockMatrix) -> LayerShifts:
-    """Binary points of a layer from its rows' lengths; a rotated pair is bounded by both rows."""
-    return shifts_of_norms(*map(row_norms, (query, key, value)))
+def layer_shifts(
+    a: Architecture, matrices: Sequence[BlockMatrix], constants: LayerConstants | None = None
+) -> LayerShifts:
+    """Binary points of a layer from the lengths of its query, key and value rows."""
+    return shifts_of_norms(a, [row_norms(item) for item in matrices], constants)
 
 
-def shifts_of_norms(query: Norms, key: Norms, value: Norms) -> LayerShifts:
-    """The same from the lengths of all rows."""
-    pairs = [np.hypot(norms[0::2], norms[1::2]).max() for norms in (query, key)]
-    return LayerShifts(_shift(pairs[0]), _shift(pairs[1]), _shift(value.max()))
+def shifts_of_norms(
+    a: Architecture, norms: Sequence[Norms], constants: LayerConstants | None = None
+) -> LayerShifts:
+    """The same from the lengths themselves; a rotated pair is bounded by both rows."""
+    constants = constants or NO_CONSTANTS
+    query, key, value = (
+        (lengths, abs(constants.bias(a, name)).astype(np.float64))
+        for lengths, name in zip(norms, ("query", "key", "value"), strict=True)
+    )
+    pairs = gain_shifts(a, constants)
+    if not a.qk_norm:
+        pairs = (_shift(_pairs(*query)), _shift(_pairs(*key)))
+    return LayerShifts(*pairs, _shift(float((value[0] + value[1]).max())))
+
+
+def _pairs(*parts: Norms) -> float:
+    """Bound on the length of any pair of rows whose parts have these bounds."""
+    return float(sum(np.hypot(part[0::2], part[1::2]) for part in parts).max())
+
+
+def gain_shifts(a: Architecture, constants: LayerConstants) -> tuple[int, int]:
+    """Binary points of queries and keys whose heads are normalised; 0 without norms."""
+    if not a.qk_norm:
+        return 0, 0
+    bounds = [float(constants.head_gains(a, name).max()) for name in ("query", "key")]
+    return _shift(bounds[0]), _shift(bounds[1])
+
+
+def table_entries(a: Architecture, constants: Sequence[LayerConstants]) -> Entries | None:
+    """What the tables of biases and gains hold; None without any.
+
+    Raises:
+        ModelError: a bias is beyond what rows can be.
+    """
+    if not any(counts(a)):
+        return None
+    return to_entries(a, constants, [gain_shifts(a, layer) for layer in constants])
 
 
 def check_scores(index: int, shifts: LayerShifts) -> None:
@@ -85,8 +131,10 @@ def check_scores(index: int, shifts: LayerShifts) -> None:
         raise ModelError(f"layer {index}: queries and keys are too large for 16-bit scores")
 
 
-def quantise_model(model: Model, formats: Formats = MXINT8_ONLY) -> tuple[Plan, list[BlockMatrix]]:
-    """Encodes all matrices (in tape order) and fixes the binary points.
+def quantise_model(
+    model: Model, formats: Formats = MXINT8_ONLY
+) -> tuple[Plan, list[BlockMatrix], Entries | None]:
+    """Encodes all matrices (in tape order) and tables, and fixes the binary points.
 
     Raises:
         ModelError: values are not finite, or a layer's queries and keys are too large for the
@@ -99,12 +147,15 @@ def quantise_model(model: Model, formats: Formats = MXINT8_ONLY) -> tuple[Plan, 
             raise ModelError(f"the model's matrix {name} has values that are not finite")
         matrices.append(encode(matrix, formats.get(name, Format.MXINT8)))
     by_name = dict(zip(names, matrices, strict=True))
+    checkpoint = as_checkpoint(model)
+    a, constants = checkpoint.architecture, fold_constants(checkpoint)
     shifts = []
-    for index in range(model.architecture.layers):
-        item = layer_shifts(*(by_name[f"{index}.{part}"] for part in ("query", "key", "value")))
-        check_scores(index, item)
-        shifts.append(item)
-    return Plan(model.architecture, tuple(shifts), without_mxint8(formats)), matrices
+    for index, layer in enumerate(constants):
+        parts = [by_name[f"{index}.{part}"] for part in ("query", "key", "value")]
+        shifts.append(layer_shifts(a, parts, layer))
+        check_scores(index, shifts[-1])
+    plan = Plan(a, tuple(shifts), without_mxint8(formats))
+    return plan, matrices, table_entries(a, constants)
 
 
 def rope_table(a: Architecture) -> npt.NDArray[np.int16]:
@@ -122,12 +173,29 @@ def rope_rows(rope: npt.NDArray[np.int16], config: EngineConfig) -> Bytes:
     return rows
 
 
+def all_tables(
+    a: Architecture,
+    rope: npt.NDArray[np.int16],
+    entries: Entries | None,
+    config: EngineConfig,
+) -> Bytes:
+    """The tape region's start (bytes,): the rotary table, then the layers' tables."""
+    tables = (rope_rows(rope, config), constant_rows(a, entries, config))
+    return np.concatenate([table.reshape(-1) for table in tables])
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where everything lies for one gateware geometry. Addresses and sizes in engine words."""
 
     rope_words: int
     """Words per position in the rotary table, which starts the tape region."""
+    tables: int
+    """Address of the layers' tables, which follow: ``bias_words`` and ``gain_words`` of each."""
+    bias_words: int
+    gain_words: int
+    first_matrix: int
+    """Address of the matrices, which follow."""
     matrices: dict[str, tuple[MatrixShape, int]]
     """Shape and address of each matrix."""
     tape_words: int
@@ -140,7 +208,8 @@ class Layout:
 def layout(a: Architecture, config: EngineConfig, formats: Formats = MXINT8_ONLY) -> Layout:
     """Places rotary table, matrices and KV cache for a gateware."""
     rope_words = -(-a.head_dim * 2 // config.lanes)
-    position = a.context * rope_words
+    tables, words = a.context * rope_words, table_words(a, config)
+    position = first = tables + a.layers * sum(words)
     places = {}
     for shape in matrix_shapes(a, formats):
         places[shape.name] = (shape, position)
@@ -148,7 +217,10 @@ def layout(a: Architecture, config: EngineConfig, formats: Formats = MXINT8_ONLY
     head_words = -(-a.head_dim * KV.bits // config.word_bits)
     stride = head_words * a.context
     offset = stride * a.kv_heads
-    return Layout(rope_words, places, position, head_words, stride, offset, 2 * offset * a.layers)
+    kv_words = 2 * offset * a.layers
+    return Layout(
+        rope_words, tables, *words, first, places, position, head_words, stride, offset, kv_words
+    )
 
 
 @dataclass(frozen=True)
@@ -172,7 +244,15 @@ def needs(a: Architecture) -> tuple[Need, ...]:
         Need("head size", a.head_dim, "max_head_dim"),
         Need("context", a.context, "max_context"),
         Need("program length", program_length(a), "max_instructions"),
+        Need("number of biases in a layer", counts(a)[0], "bias_rows"),
     )
+
+
+OPTIONS = {
+    "qkv_bias": "biases on queries, keys and values",
+    "qk_norm": "norms over the heads of queries and keys",
+}
+"""Parts that a model may have and only some gateware can: the same name in both."""
 
 
 def check_limits(plan: Plan, config: EngineConfig) -> None:
@@ -191,6 +271,12 @@ def check_limits(plan: Plan, config: EngineConfig) -> None:
             )
     if a.dim % BLOCK:
         raise ModelError(f"the model's dim is {a.dim}, the engine needs a multiple of {BLOCK}")
+    for name, what in OPTIONS.items():
+        if getattr(a, name) and not getattr(config, name):
+            raise ModelError(
+                f"the model has {what}, this gateware has none",
+                f"build gateware with {name} (--gateware {name}=true)",
+            )
     if Format.MXFP4 in plan.formats.values() and not config.mxfp4:
         raise ModelError(
             "the model has MXFP4 matrices, this gateware takes MXINT8 only",
@@ -200,7 +286,8 @@ def check_limits(plan: Plan, config: EngineConfig) -> None:
 
 def program_length(a: Architecture) -> int:
     """Instructions of a model's program."""
-    return len(Register) + 2 + 7 * a.layers + 2
+    registers = len(Register) - (not a.qk_norm)
+    return registers + 2 + (7 + a.qkv_bias + a.qk_norm) * a.layers + 2
 
 
 def compile_program(plan: Plan, config: EngineConfig) -> list[Instruction]:
@@ -216,6 +303,8 @@ def compile_program(plan: Plan, config: EngineConfig) -> list[Instruction]:
         Register.EPSILON: max(1, round(a.dim * a.epsilon * 2**32)),
         Register.SEQUENCE_STRIDE: place.kv_words,
     }
+    if a.qk_norm:
+        registers[Register.HEAD_EPSILON] = max(1, round(a.head_dim * a.epsilon * 2**32))
     program = [set_register(register, value) for register, value in registers.items()]
     start = len(program)
     shape, address = place.matrices[EMBEDDING]
@@ -224,7 +313,7 @@ def compile_program(plan: Plan, config: EngineConfig) -> list[Instruction]:
         Instruction(Opcode.ROPE, base=0, words=place.rope_words),
     ]
     for index, shifts in enumerate(plan.shifts):
-        program += _layer_program(place, config, index, shifts)
+        program += _layer_program(a, place, config, index, shifts)
     program += [
         _matvec(place, config, CLASSIFIER, Destination.LOGITS, norm=1, sampled_only=1),
         Instruction(Opcode.END, base=start),
@@ -249,19 +338,35 @@ def _matvec(
     )
 
 
+def _table_program(a: Architecture, place: Layout, index: int) -> list[Instruction]:
+    """Brings a layer's tables."""
+    biases = place.tables + index * (place.bias_words + place.gain_words)
+    gains = biases + place.bias_words
+    program = []
+    if a.qkv_bias:
+        program.append(Instruction(Opcode.BIASES, base=biases, words=place.bias_words))
+    if a.qk_norm:
+        program.append(Instruction(Opcode.GAINS, base=gains, words=place.gain_words))
+    return program
+
+
 def _layer_program(
-    place: Layout, config: EngineConfig, index: int, shifts: LayerShifts
+    a: Architecture, place: Layout, config: EngineConfig, index: int, shifts: LayerShifts
 ) -> list[Instruction]:
     keys = 2 * index * place.value_offset
     values = keys + place.value_offset
+    row = {"norm": 1, "bias": int(a.qkv_bias)}
+    head = row | {"head_norm": int(a.qk_norm)}
+    dropped = [NORMED_SHIFT] * 2 if a.qk_norm else [shifts.query, shifts.key]
 
     def matvec(name: str, destination: Destination, **extra: Any) -> Instruction:
         return _matvec(place, config, f"{index}.{name}", destination, **extra)
 
     return [
-        matvec("query", Destination.QUERY, norm=1, out_shift=shifts.query),
-        matvec("key", Destination.KEY, norm=1, out_shift=shifts.key, kv_base=keys),
-        matvec("value", Destination.VALUE, norm=1, out_shift=shifts.value, kv_base=values),
+        *_table_program(a, place, index),
+        matvec("query", Destination.QUERY, out_shift=dropped[0], **head),
+        matvec("key", Destination.KEY, out_shift=dropped[1], kv_base=keys, **head),
+        matvec("value", Destination.VALUE, out_shift=shifts.value, kv_base=values, **row),
         Instruction(Opcode.ATTEND, kv_base=keys, out_shift=shifts.score, fraction=shifts.value),
         matvec("output", Destination.RESIDUAL, source=Source.H),
         matvec("gate_up", Destination.SWIGLU, norm=1),
@@ -270,16 +375,20 @@ def _layer_program(
 
 
 def build_tape(
-    plan: Plan, matrices: Iterable[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
+    plan: Plan,
+    matrices: Iterable[BlockMatrix],
+    rope: npt.NDArray[np.int16],
+    config: EngineConfig,
+    entries: Entries | None = None,
 ) -> Bytes:
-    """The tape region (tape_words * lanes,) bytes: rotary table, then the matrices, in tape order.
+    """The tape region (tape_words * lanes,) bytes: tables, then the matrices, in tape order.
 
     Takes one matrix after the other, so they need not all be in memory.
     """
     place = layout(plan.architecture, config, plan.formats)
     tape = np.zeros(place.tape_words * config.lanes, dtype=np.uint8)
-    rows = rope_rows(rope, config)
-    tape[: rows.size] = rows.reshape(-1)
+    rows = all_tables(plan.architecture, rope, entries, config)
+    tape[: rows.size] = rows
     for (_, address), matrix in zip(place.matrices.values(), matrices, strict=True):
         words = to_tape(matrix, config)
         tape[address * config.lanes : address * config.lanes + len(words)] = words

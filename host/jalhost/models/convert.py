@@ -14,14 +14,15 @@ from jalgateware.golden.mx import BlockMatrix, Bytes, from_tape
 from jalhost.errors import ModelError
 from jalhost.models.architecture import Model
 from jalhost.models.compiler import (
+    all_tables,
     build_tape,
     check_limits,
     compile_program,
     layout,
     quantise_model,
-    rope_rows,
     rope_table,
 )
+from jalhost.models.constants import Entries
 from jalhost.models.image import GEOMETRY, Image
 from jalhost.models.plan import MXINT8_ONLY, Formats, Plan
 from jalhost.models.tokenizer import Codec
@@ -46,8 +47,10 @@ def convert(model: Model, tokenizer: Codec, name: str, formats: Formats = MXINT8
         raise ModelError(
             f"the tokenizer has {len(tokenizer.pieces)} tokens, the model has {a.vocabulary}"
         )
-    plan, executable = assemble(model, formats, GEOMETRY)
-    return make_image(plan, executable, tokenizer, name, model.source)
+    plan, encoded, entries = quantise_model(model, formats)
+    executable = lay_out(plan, encoded, rope_table(a), GEOMETRY, entries)
+    image = make_image(plan, executable, tokenizer, name, model.source)
+    return replace(image, constants=entries)
 
 
 def make_image(
@@ -55,7 +58,7 @@ def make_image(
 ) -> Image:
     """An image of a model that is laid out for GEOMETRY."""
     a = plan.architecture
-    start = a.context * layout(a, GEOMETRY).rope_words * GEOMETRY.lanes
+    start = layout(a, GEOMETRY).first_matrix * GEOMETRY.lanes
     program = [isa.encode(item) for item in executable.program]
     return Image(
         name=name,
@@ -74,16 +77,20 @@ def assemble(model: Model, formats: Formats, config: EngineConfig) -> tuple[Plan
     Raises:
         ModelError: the engine cannot run the model.
     """
-    plan, matrices = quantise_model(model, formats)
-    return plan, lay_out(plan, matrices, rope_table(model.architecture), config)
+    plan, matrices, entries = quantise_model(model, formats)
+    return plan, lay_out(plan, matrices, rope_table(model.architecture), config, entries)
 
 
 def lay_out(
-    plan: Plan, matrices: Iterable[BlockMatrix], rope: npt.NDArray[np.int16], config: EngineConfig
+    plan: Plan,
+    matrices: Iterable[BlockMatrix],
+    rope: npt.NDArray[np.int16],
+    config: EngineConfig,
+    entries: Entries | None = None,
 ) -> Executable:
     """Program and tape for a gateware; as :func:`build_tape`."""
     program = compile_program(plan, config)
-    return Executable(program, build_tape(plan, matrices, rope, config))
+    return Executable(program, build_tape(plan, matrices, rope, config, entries))
 
 
 def prepare(image: Image, config: EngineConfig) -> Executable:
@@ -94,21 +101,20 @@ def prepare(image: Image, config: EngineConfig) -> Executable:
     """
     check_limits(image.plan, config)
     if config.lanes != GEOMETRY.lanes:
-        return lay_out(image.plan, matrices(image), image.rope, config)
+        return lay_out(image.plan, matrices(image), image.rope, config, image.constants)
     try:
         program = [isa.decode(tuple(words)) for words in image.program.tolist()]
     except ValueError as error:
         raise ModelError(f"the image's program is damaged: {error}") from error
-    rope = rope_rows(image.rope, config)
-    return Executable(program, np.concatenate([rope.reshape(-1), image.tape]))
+    tables = all_tables(image.plan.architecture, image.rope, image.constants, config)
+    return Executable(program, np.concatenate([tables, image.tape]))
 
 
 def matrices(image: Image) -> Iterator[BlockMatrix]:
     """The image's matrices in tape order."""
     place = layout(image.plan.architecture, GEOMETRY, image.plan.formats)
-    start = image.plan.architecture.context * place.rope_words
     for shape, address in place.matrices.values():
-        tape = image.tape[(address - start) * GEOMETRY.lanes :]
+        tape = image.tape[(address - place.first_matrix) * GEOMETRY.lanes :]
         yield from_tape(tape, GEOMETRY, shape.rows, shape.blocks, shape.form)
 
 

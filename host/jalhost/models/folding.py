@@ -1,18 +1,18 @@
-"""What conversion folds into the weights, matrix by matrix, and how to take it out again.
+"""What conversion folds into the weights, matrix by matrix.
 
 All exact in real arithmetic: the RMSNorm gains and sqrt(dim) go into the matrices behind a norm (so
 the engine multiplies by 1/||x||), log2(e) / sqrt(head_dim) into the query matrix (so softmax works
-on powers of two). Gate and up rows alternate, so that SwiGLU streams.
+on powers of two) and into the queries' biases, or, where heads are normalised, into their gains.
+Signs of such gains go into the matrix. Gate and up rows alternate, so that SwiGLU streams.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from jalhost.errors import ModelError
-from jalhost.models.architecture import Architecture, Floats, Layer, Model
+from jalhost.models.architecture import Architecture, Floats, Model
 from jalhost.models.checkpoint import Checkpoint, as_checkpoint
 from jalhost.models.plan import CLASSIFIER, EMBEDDING
 from jalhost.models.tensors import Rows
@@ -23,11 +23,13 @@ class Folded:
     """A matrix of the tape, made of a checkpoint's rows as they are read.
 
     ``sources`` take turns, row by row; ``factors`` scale columns (columns,), or all, in turn.
+    ``signs``: of the rows (rows,), where some change theirs.
     """
 
     name: str
     sources: tuple[Rows, ...]
     factors: tuple[Floats | np.float32, ...] = ()
+    signs: Floats | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -53,7 +55,7 @@ class Folded:
             values = np.stack(parts, axis=1).reshape(stop - start, -1)
         for factor in self.factors:
             values = values * factor
-        return values
+        return values if self.signs is None else values * self.signs[start:stop, None]
 
 
 def fold_checkpoint(checkpoint: Checkpoint) -> Iterator[Folded]:
@@ -63,11 +65,8 @@ def fold_checkpoint(checkpoint: Checkpoint) -> Iterator[Folded]:
     gain is in it.
 
     Raises:
-        ModelError: the model has parts that the engine has no place for, or the file cannot be
-        read.
+        ModelError: the file cannot be read.
     """
-    if obstacles := checkpoint.obstacles():
-        raise ModelError(f"{checkpoint.source} cannot run on the engine: {'; '.join(obstacles)}")
     a, tensors = checkpoint.architecture, checkpoint.tensors
     root = math.sqrt(a.dim)
 
@@ -78,11 +77,11 @@ def fold_checkpoint(checkpoint: Checkpoint) -> Iterator[Folded]:
     for index in range(a.layers):
 
         def folded(name: str, *factors: Floats | np.float32, index: int = index) -> Folded:
-            parts = name.split("_")
-            return Folded(f"{index}.{name}", tuple(tensors[f"{index}.{p}"] for p in parts), factors)
+            parts = tuple(tensors[f"{index}.{part}"] for part in name.split("_"))
+            return Folded(f"{index}.{name}", parts, factors, signs_of_rows(checkpoint, index, name))
 
         attention = gains(f"{index}.attention_norm")
-        yield folded("query", attention, _score_factor(a))
+        yield folded("query", attention, *(() if a.qk_norm else (score_factor(a),)))
         yield folded("key", attention)
         yield folded("value", attention)
         yield folded("output")
@@ -96,36 +95,24 @@ def fold(model: Model) -> Iterator[tuple[str, Floats]]:
     """The matrices in tape order, by name, with norms and constants folded in.
 
     Raises:
-        ModelError: the model has parts that the engine has no place for.
+        ModelError: values of norms are not finite.
     """
     for matrix in fold_checkpoint(as_checkpoint(model)):
         yield matrix.name, matrix.read(0, matrix.shape[0])
 
 
-def _score_factor(a: Architecture) -> np.float32:
+def score_factor(a: Architecture) -> np.float32:
     """What turns a dot product of query and key into a power of two's exponent."""
     return np.float32(math.log2(math.e) / math.sqrt(a.head_dim))
 
 
-def unfold(a: Architecture, matrices: Mapping[str, Floats]) -> Model:
-    """A model that computes with folded matrices: norms without gains, constants taken out again.
-
-    ``matrices``: as of :func:`fold`, by name; columns that fill up blocks are cut off.
-    """
-    unit = np.full(a.dim, 1 / math.sqrt(a.dim), dtype=np.float32)
-    layers = [
-        Layer(
-            attention_norm=unit,
-            query=matrices[f"{index}.query"][:, : a.dim] / _score_factor(a),
-            key=matrices[f"{index}.key"][:, : a.dim],
-            value=matrices[f"{index}.value"][:, : a.dim],
-            output=matrices[f"{index}.output"][:, : a.heads * a.head_dim],
-            ffn_norm=unit,
-            gate=matrices[f"{index}.gate_up"][0::2, : a.dim],
-            up=matrices[f"{index}.gate_up"][1::2, : a.dim],
-            down=matrices[f"{index}.down"][:, : a.hidden],
-        )
-        for index in range(a.layers)
-    ]
-    embedding, classifier = (matrices[name][:, : a.dim] for name in (EMBEDDING, CLASSIFIER))
-    return Model(a, embedding, layers, unit, classifier)
+def signs_of_rows(checkpoint: Checkpoint, index: int, name: str) -> Floats | None:
+    """Signs of the gains that a matrix' rows meet (rows,), where some are negative."""
+    part = f"{index}.{name}_norm"
+    if name not in ("query", "key") or part not in checkpoint.tensors:
+        return None
+    gains = checkpoint.vector(part)
+    if not (gains < 0).any():
+        return None
+    heads = checkpoint.tensors[f"{index}.{name}"].shape[0] // len(gains)
+    return np.tile(np.where(gains < 0, -1, 1).astype(np.float32), heads)

@@ -14,6 +14,8 @@ from jalhost.models.tokenizer import BOS, EOS, Codec
 GEOMETRY = EngineConfig(
     lanes=16,
     mxfp4=True,
+    qkv_bias=True,
+    qk_norm=True,
     max_dim=BLOCK * MAX_BLOCKS,
     max_hidden=BLOCK * MAX_BLOCKS,
     max_heads=BLOCK * MAX_BLOCKS,
@@ -36,8 +38,9 @@ class Image:
     """A model ready for an engine.
 
     ``program`` (instructions, 4) uint32; ``rope`` (context, head_dim) int16; ``tape`` (bytes,)
-    uint8, the matrices without the rotary table, laid out for GEOMETRY. ``stop_tokens`` end a
-    generation. ``drafts`` (TABLE_WORDS,) uint32: the drafter's preloaded entries.
+    uint8, the matrices without the tables before them, laid out for GEOMETRY. ``stop_tokens`` end a
+    generation. ``drafts`` (TABLE_WORDS,) uint32: the drafter's preloaded entries. ``constants``
+    (layers, entries) int32: biases and gains, where the model has some.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Image:
     tokenizer: Codec
     stop_tokens: tuple[int, ...] = (BOS, EOS)
     drafts: npt.NDArray[np.uint32] | None = None
+    constants: npt.NDArray[np.int32] | None = None
 
     def tensors(self) -> Tensors:
         """What the file holds, by name."""
@@ -57,5 +61,6 @@ class Image:
             "rope": self.rope,
             "tape": self.tape,
             **({} if self.drafts is None else {"drafts": self.drafts}),
+            **({} if self.constants is None else {"constants": self.constants}),
             **self.tokenizer.tensors(),
         }

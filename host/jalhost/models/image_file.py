@@ -3,9 +3,9 @@
 A safetensors file with the tensors ``program`` (instructions, 4) uint32, ``rope`` (context,
 head_dim) int16, ``tape`` (bytes,) uint8 - the matrices as the engine reads them with
 ``GEOMETRY.lanes`` -, the tokenizer, and optionally ``drafts`` (entries,) uint32, with which the
-drafter starts. One metadata entry, ``jalhost``, holds a JSON object with
-its own SHA-256: format and version, name, source, the compiler's plan, special tokens, and a
-SHA-256 for each tensor.
+drafter starts, and ``constants`` (layers, entries) int32, biases and gains. One metadata entry,
+``jalhost``, holds a JSON object with its own SHA-256: format and version, name, source, the
+compiler's plan, special tokens, and a SHA-256 for each tensor.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ from jalgateware.contract.drafting import TABLE_WORDS
 from jalgateware.contract.image_header import CHUNK_BYTES, streamed_chunk_crcs
 from jalhost.errors import ModelError
 from jalhost.files import atomic_path
-from jalhost.models.compiler import check_limits, layout, program_length, rope_rows
+from jalhost.models.compiler import all_tables, check_limits, layout, program_length
+from jalhost.models.constants import counts
 from jalhost.models.fast_tokenizer import read_tokenizer_tensors
 from jalhost.models.image import GEOMETRY, Image, Tensors
 from jalhost.models.image_layout import (
@@ -85,9 +86,10 @@ def image_crcs(image: Image, tape: Iterable[bytes | memoryview]) -> tuple[int, .
 
     ``tape``: the image's tape in pieces, which may be elsewhere.
     """
-    rope = pieces_of(rope_rows(image.rope, GEOMETRY))
+    a = image.plan.architecture
+    tables = pieces_of(all_tables(a, image.rope, image.constants, GEOMETRY))
     drafts = () if image.drafts is None else pieces_of(image.drafts)
-    parts = (pieces_of(image.program), drafts, chain(rope, tape))
+    parts = (pieces_of(image.program), drafts, chain(tables, tape))
     return streamed_chunk_crcs(chain.from_iterable(padded(part) for part in parts))
 
 
@@ -129,6 +131,7 @@ def load_image(path: Path) -> Image:
             tokenizer=read_tokenizer_tensors(tensors, metadata.get("tokenizer")),
             stop_tokens=tuple(int(token) for token in metadata["stop_tokens"]),
             drafts=_typed(tensors["drafts"], np.uint32) if "drafts" in tensors else None,
+            constants=_typed(tensors["constants"], np.int32) if "constants" in tensors else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__} {error}") from error
@@ -196,15 +199,18 @@ def _check_header(path: Path, metadata: dict[str, Any]) -> None:
 def _check_consistency(path: Path, image: Image) -> None:
     a = image.plan.architecture
     place = layout(a, GEOMETRY, image.plan.formats)
-    rope_words = a.context * place.rope_words
     expected = {
         "program": (image.program.shape, (program_length(a), isa.INSTRUCTION_WORDS)),
         "rope": (image.rope.shape, (a.context, a.head_dim)),
-        "tape": (image.tape.shape, ((place.tape_words - rope_words) * GEOMETRY.lanes,)),
+        "tape": (image.tape.shape, ((place.tape_words - place.first_matrix) * GEOMETRY.lanes,)),
         "tokenizer.ends": ((len(image.tokenizer.pieces),), (a.vocabulary,)),
     }
     if image.drafts is not None:
         expected["drafts"] = (image.drafts.shape, (TABLE_WORDS,))
+    entries = sum(counts(a))
+    if entries or image.constants is not None:
+        found = () if image.constants is None else image.constants.shape
+        expected["constants"] = (found, (a.layers, entries))
     for name, (shape, wanted) in expected.items():
         if shape != wanted:
             raise _damaged(

@@ -29,7 +29,7 @@ TAPE = "tape"
 
 Array = npt.NDArray[np.generic]
 
-KINDS = {"uint32": "U32", "int16": "I16", "uint8": "U8", "float32": "F32"}
+KINDS = {"uint32": "U32", "int32": "I32", "int16": "I16", "uint8": "U8", "float32": "F32"}
 """NumPy's types as safetensors names them."""
 
 PIECE = 1 << 20
@@ -53,7 +53,7 @@ def tensor_specs(plan: Plan, others: Mapping[str, Array]) -> dict[str, Spec]:
     """All tensors of an image: program and tape of a plan, and those that are there already."""
     a = plan.architecture
     place = layout(a, GEOMETRY, plan.formats)
-    tape = (place.tape_words - a.context * place.rope_words) * GEOMETRY.lanes
+    tape = (place.tape_words - place.first_matrix) * GEOMETRY.lanes
     return {
         "program": Spec("uint32", (program_length(a), isa.INSTRUCTION_WORDS)),
         **{name: Spec(item.dtype.name, item.shape) for name, item in others.items()},

@@ -27,7 +27,9 @@ from jalhost.models.compiler import (
     rope_table,
     row_norms,
     shifts_of_norms,
+    table_entries,
 )
+from jalhost.models.constants import fold_constants
 from jalhost.models.folding import Folded, fold_checkpoint
 from jalhost.models.image import GEOMETRY, Image
 from jalhost.models.image_file import describe, image_crcs
@@ -112,6 +114,7 @@ class _Writer:
     ) -> None:
         self._job, self._plan, self._stream, self._path = job, plan, stream, path
         self._report = report
+        self._constants = fold_constants(job.checkpoint)
         drafts = None if job.learn_drafts is None else np.zeros(TABLE_WORDS, dtype=np.uint32)
         self._image = Image(
             name=job.name,
@@ -123,6 +126,7 @@ class _Writer:
             tokenizer=job.tokenizer,
             stop_tokens=job.stop_tokens,
             drafts=drafts,
+            constants=table_entries(plan.architecture, self._constants),
         )
         self._specs = tensor_specs(plan, self._others(self._image))
         widest = widest_metadata(describe(self._image), plan, self._specs)
@@ -170,9 +174,9 @@ class _Writer:
 
     def _shifts(self) -> list[LayerShifts]:
         found = []
-        for index in range(self._plan.architecture.layers):
-            query, key, value = (self._norms[f"{index}.{name}"] for name in NORMED)
-            found.append(shifts_of_norms(query, key, value))
+        for index, layer in enumerate(self._constants):
+            norms = [self._norms[f"{index}.{name}"] for name in NORMED]
+            found.append(shifts_of_norms(self._plan.architecture, norms, layer))
             check_scores(index, found[-1])
         return found
 

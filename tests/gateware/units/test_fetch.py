@@ -34,9 +34,15 @@ class Bench:
         stall: float = 0.2,
         ready: float = 0.8,
         tokens: int = 1,
+        **options: bool,
     ) -> None:
         self.config = EngineConfig(
-            lanes, tokens=tokens, max_instructions=32, port_fifo_words=32, port_burst_words=16
+            lanes,
+            tokens=tokens,
+            max_instructions=32,
+            port_fifo_words=32,
+            port_burst_words=16,
+            **options,
         )
         self.ports = [
             LiteDRAMNativePort("read", ADDRESS_BITS, self.config.word_bits)
@@ -145,6 +151,28 @@ def test_several_token_rows(lanes: int, tokens: int, seed: int) -> None:
         for count in {tokens, max(1, tokens - 1)}
     ]
     check_passes(bench, random_program(bench.config, seed), passes)
+
+
+@pytest.mark.parametrize("options", [{"qkv_bias": True}, {"qkv_bias": True, "qk_norm": True}])
+def test_tables_of_a_layer(options: dict[str, bool]) -> None:
+    """The same words once, however many token rows there are."""
+    bench = Bench(16, 12, tokens=3, **options)
+    passes = [Pass((9, 1, 300), (0, 1, 2)), Pass((4, 511), (5, 6), sample=False)]
+    check_passes(bench, random_program(bench.config, 12), passes)
+
+
+@pytest.mark.parametrize("opcode", [Opcode.BIASES, Opcode.GAINS])
+def test_gateware_without_tables_stops_at_their_instruction(opcode: Opcode) -> None:
+    bench = Bench()
+
+    def main() -> Process:
+        yield from bench.load([Instruction(opcode, words=1), Instruction(Opcode.END)])
+        yield from bench.begin(one(0, 0))
+        yield from wait_for(bench.unit.idle)
+        assert (yield bench.unit.illegal)
+
+    bench.run(main())
+    assert not bench.instructions.values
 
 
 @pytest.mark.parametrize("lanes", [4, 16, 64])

@@ -40,9 +40,17 @@ class Bench:
     """A loader with an embedding table of ``blocks`` blocks a row and a rotary table."""
 
     def __init__(
-        self, lanes: int, blocks: int, head_dim: int, vocabulary: int = 40, tokens: int = 1
+        self,
+        lanes: int,
+        blocks: int,
+        head_dim: int,
+        vocabulary: int = 40,
+        tokens: int = 1,
+        **options: bool,
     ) -> None:
-        self.config = EngineConfig(lanes, tokens=tokens, max_dim=256, max_head_dim=64)
+        self.config = EngineConfig(
+            lanes, tokens=tokens, max_dim=256, max_hidden=512, max_head_dim=64, **options
+        )
         self.unit = Loader(self.config)
         self.blocks, self.head_dim = blocks, head_dim
         pick = np.random.default_rng(lanes + blocks)
@@ -184,3 +192,42 @@ def test_latency_and_rate(lanes: int) -> None:
     )
     gaps = [b - a for a, b in zip(bench.arrived, bench.arrived[1:], strict=False)]
     assert gaps.count(1) == len(gaps) - 1  # one element per cycle, but for the second scale
+
+
+@pytest.mark.parametrize(("lanes", "tokens"), [(2, 1), (4, 3), (16, 4), (64, 1)])
+def test_tables_of_a_layer(lanes: int, tokens: int) -> None:
+    """Biases and gains between rotary rows, which stay; their last word may be filled up."""
+    bench = Bench(lanes, 1, 24, tokens=tokens, qkv_bias=True, qk_norm=True)
+    pick = np.random.default_rng(lanes)
+    found: list[tuple[int, int]] = []
+
+    def watch() -> Process:
+        yield "passive"
+        unit = bench.unit
+        while True:
+            if (yield unit.table_valid):
+                found.append(((yield unit.table_index), (yield unit.table_value)))
+            yield
+
+    def table(entries: int, stall: float) -> Process:
+        words = -(-4 * entries // lanes)
+        data = pick.integers(0, 256, words * lanes).astype(np.uint8)
+        yield bench.unit.words.eq(words)
+        numbers = [int.from_bytes(word.tobytes(), "little") for word in data.reshape(-1, lanes)]
+        yield from bench.load(numbers, pulse(bench.unit.start_table), stall)
+        assert found == list(enumerate(data.view("<u4").tolist()))
+        found.clear()
+
+    def main() -> Process:
+        positions = [5, 3, 60, 0][:tokens]
+        yield from bench.turn(positions, 0.3)
+        yield from table(300, 0.0)
+        yield from table(48, 0.5)
+        assert not found
+        yield from bench.check_tables(positions)
+        yield from table(bench.config.bias_rows, 0.0)
+        yield from bench.turn(positions, 0.0)
+        yield from bench.check_tables(positions)
+        assert not found
+
+    simulate(bench.unit, [bench.clock.process(), watch(), main()])

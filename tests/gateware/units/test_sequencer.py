@@ -24,6 +24,8 @@ PASS = [
     Instruction(Opcode.EMBED, blocks=2, words=4),
     Instruction(Opcode.ROPE, words=2),
     *LAYER,
+    Instruction(Opcode.BIASES, words=5),
+    Instruction(Opcode.GAINS, words=3),
     *LAYER,
     Instruction(Opcode.MATVEC, Destination.LOGITS, rows=20, words=7, norm=1, sampled_only=1),
     Instruction(Opcode.END),
@@ -74,12 +76,12 @@ class Bench:
         yield busy.eq(0)
         yield
 
-    def starter(self, name: str, starts: dict[Any, Opcode]) -> Process:
+    def starter(self, name: str, starts: dict[Any, tuple[Opcode, ...]]) -> Process:
         yield "passive"
         while True:
-            for signal, opcode in starts.items():
+            for signal, opcodes in starts.items():
                 if (yield signal):
-                    assert (yield self.unit.current["opcode"]) == opcode
+                    assert (yield self.unit.current["opcode"]) in opcodes
                     yield from self.began()
                     yield from self.serve(name, (yield self.unit.current["words"]))
             yield
@@ -141,14 +143,18 @@ class Bench:
             for _ in range(10):
                 yield
 
-        starts = {unit.start_embed: Opcode.EMBED, unit.start_rope: Opcode.ROPE}
+        starts = {
+            unit.start_embed: (Opcode.EMBED,),
+            unit.start_rope: (Opcode.ROPE,),
+            unit.start_table: (Opcode.BIASES, Opcode.GAINS),
+        }
         processes = [
             self.clock.process(),
             finish(),
             self.vector(),
             self.lanes(),
             self.starter("loader", starts),
-            self.starter("attention", {unit.start_attention: Opcode.ATTEND}),
+            self.starter("attention", {unit.start_attention: (Opcode.ATTEND,)}),
             Sender(unit.instructions, fields, values, self.stall, seed=1).process(),
             Sender(unit.sink, [unit.sink.data], range(total), self.stall, seed=2).process(),
         ]

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.formats import ACCUMULATOR, VECTOR
+from jalgateware.contract.formats import ACCUMULATOR, GAIN, VECTOR
 from jalgateware.contract.isa import Destination, Format
 from jalgateware.contract.tape import rows_together
 from jalgateware.golden import vector
@@ -24,7 +26,6 @@ EPSILON = 12345
 
 Matrix = tuple[Destination, int, int, int, int]
 """Destination, rows, whether the norm applies, fraction, out_shift."""
-
 LAYER: list[Matrix] = [
     (Destination.QUERY, 32, 1, 20, 5),
     (Destination.KEY, 16, 1, 20, 4),
@@ -33,6 +34,7 @@ LAYER: list[Matrix] = [
     (Destination.SWIGLU, 2 * HIDDEN, 1, 20, 0),
     (Destination.RESIDUAL, DIM, 0, 19, 0),
 ]
+BIASED = {item[0]: item[1] for item in LAYER[:3]}
 LOGITS: Matrix = (Destination.LOGITS, 21, 1, 20, 0)
 
 Streams = dict[str, list[list[Any]]]
@@ -51,8 +53,11 @@ class Bench:
         tokens: int = 1,
         active: int | None = None,
         mxfp4: bool = False,
+        options: tuple[str, ...] = (),
     ) -> None:
-        config = EngineConfig(lanes, tokens=tokens, mxfp4=mxfp4, max_dim=DIM, max_head_dim=16)
+        sizes: Any = {"max_dim": DIM, "max_hidden": DIM, "max_head_dim": 16}
+        flags = dict.fromkeys(options, True)
+        config = EngineConfig(lanes, tokens=tokens, mxfp4=mxfp4, **sizes, **flags)
         self.config = config
         self.active = active = active or tokens
         self.unit = VectorUnit(config)
@@ -67,6 +72,9 @@ class Bench:
         self.formats = [self.random.choice(formats) for _ in self.matrices]
         self.inputs = [self.values(active, item[1]) for item in self.matrices]
         size_of = (active, LAYER[0][1])
+        largest = VECTOR.maximum if size >= ACCUMULATOR.bits - 1 else 1 << 20
+        self.biases = self.pick.integers(-largest, largest, sum(BIASED.values()))
+        self.gains = self.pick.integers(0, GAIN.maximum + 1, 2 * HEAD_DIM)
         self.attended = [
             (self.values(*size_of), self.pick.integers(1 << 16, 1 << 17, size_of),
              self.pick.integers(-15, 32, size_of)) for _ in range(2)
@@ -83,8 +91,8 @@ class Bench:
 
     def values(self, *size: int) -> Integers:
         """Accumulators of all sizes up to ``size`` bits, with their extremes."""
-        bits = self.pick.integers(8, self.size, size)
-        values = np.floor(self.pick.uniform(-1, 1, size) * 2.0**bits).astype(np.int64)
+        scale = 2.0 ** self.pick.integers(8, self.size, size)
+        values = np.floor(self.pick.uniform(-1, 1, size) * scale).astype(np.int64)
         if self.size >= ACCUMULATOR.bits - 1:
             values[:, :2] = ACCUMULATOR.minimum, ACCUMULATOR.maximum
         return values
@@ -122,7 +130,8 @@ class Bench:
             kind, count, normed, fraction, out_shift = item
             mantissa, shift = norm if normed else (UNIT_MANTISSA, -ACCUMULATOR_SHIFT)
             y = scale_output(rows[row], mantissa, fraction + shift, tally)
-            if kind in (Destination.QUERY, Destination.KEY, Destination.VALUE):
+            if kind in BIASED:
+                y = self.golden_options(kind, y, tally)
                 if kind is Destination.VALUE:
                     narrow = vector.narrow(y, out_shift, tally)
                 else:
@@ -139,6 +148,26 @@ class Bench:
                 deliver(vector.swiglu(y, tally), 1)
             elif kind is Destination.LOGITS:
                 found["logit"] += [(int(v), i, int(i == count - 1)) for i, v in enumerate(y)]
+
+    def golden_options(self, kind: Destination, rows: Integers, tally: Tally) -> Integers:
+        """Rows with biases, and of heads that are normalised."""
+        if self.config.qkv_bias:
+            first = sum(count for other, count in BIASED.items() if other < kind)
+            rows = vector.add_bias(rows, self.biases[first:][: len(rows)], tally)
+        if not self.config.qk_norm or kind is Destination.VALUE:
+            return rows
+        gains = self.gains[HEAD_DIM if kind is Destination.KEY else 0 :][:HEAD_DIM]
+        return vector.normalise_heads(rows, gains, EPSILON, tally)
+
+    def fill_tables(self) -> Process:
+        unit = self.unit
+        for write, table in ((unit.bias_write, self.biases), (unit.gain_write, self.gains)):
+            yield write.eq(1)
+            for index, value in enumerate(table):
+                yield unit.table_index.eq(index)
+                yield unit.table_value.eq(int(value))
+                yield
+            yield write.eq(0)
 
     def embed(self) -> Process:
         unit = self.unit
@@ -165,11 +194,16 @@ class Bench:
         """As the sequencer: none behind attention before that is done."""
         command = self.unit.command
         fields = [command.destination, command.rows, command.norm, command.fraction]
-        fields += [command.out_shift, command.kv_base, command.format]
+        fields += [command.out_shift, command.kv_base, command.format, command.bias]
+        fields += [command.head_norm]
         h = 0
         for number, (kind, rows, norm, fraction, out_shift) in enumerate(self.matrices):
             place, form = kv_base(number), int(self.formats[number])
-            values = (int(kind), rows, norm, fraction, out_shift, place, form)
+            normed = self.config.qk_norm and kind in (Destination.QUERY, Destination.KEY)
+            options = int(self.config.qkv_bias and kind in BIASED), int(normed)
+            values = (int(kind), rows, norm, fraction, out_shift, place, form, *options)
+            if kind is Destination.QUERY:
+                yield from pulse(self.unit.bias_start)
             yield from Sender(command, fields, [values], self.stall / 2, seed=number).process()
             h += kind in (Destination.VALUE, Destination.SWIGLU)
             if kind is Destination.VALUE:
@@ -241,6 +275,7 @@ class Bench:
         yield unit.last_row.eq(self.active - 1)
         yield unit.head_dim.eq(HEAD_DIM)
         yield unit.norm.epsilon.eq(EPSILON)
+        yield unit.head_epsilon.eq(EPSILON)
         told = 0
         while True:
             pair, row = (yield unit.pair), (yield unit.pair_row)
@@ -287,6 +322,7 @@ class Bench:
 
         def main() -> Process:
             yield
+            yield from self.fill_tables()
             yield from self.embed()
             yield from self.commands()
             yield
@@ -330,6 +366,23 @@ def test_token_rows_and_formats(
     Bench(lanes, stall, 24, seed=tokens, tokens=tokens, active=active, mxfp4=mxfp4).check()
 
 
+@pytest.mark.parametrize("options", [("qkv_bias",), ("qk_norm",), ("qkv_bias", "qk_norm")])
+@pytest.mark.parametrize(
+    ("lanes", "tokens", "active", "stall"),
+    [(16, 1, 1, 0.0), (2, 2, 2, 0.3), (16, 4, 3, 0.0), (64, 4, 4, 0.2), (16, 4, 1, 0.0)],
+)
+def test_biases_and_norms(
+    lanes: int, tokens: int, active: int, stall: float, options: tuple[str, ...]
+) -> None:
+    Bench(lanes, stall, 36, lanes, tokens, active, mxfp4=True, options=options).check()
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 1 << 30), st.integers(1, 3), st.floats(0, 0.6), st.integers(30, 46))
+def test_biases_and_norms_of_any_rows(seed: int, active: int, stall: float, size: int) -> None:
+    Bench(16, stall, size, seed, 3, active, options=("qkv_bias", "qk_norm")).check()
+
+
 @pytest.mark.parametrize(("lanes", "tokens"), [(16, 1), (64, 1), (16, 3), (64, 4)])
 def test_one_element_per_cycle(lanes: int, tokens: int) -> None:
     bench = Bench(lanes, 0.0, 24, seed=2, tokens=tokens)
@@ -340,4 +393,6 @@ def test_one_element_per_cycle(lanes: int, tokens: int) -> None:
 
 @pytest.mark.parametrize(("lanes", "tokens"), [(16, 1), (64, 1), (16, 4)])
 def test_saturations_in_every_unit(lanes: int, tokens: int) -> None:
-    assert Bench(lanes, 0.2, size=48, seed=lanes, tokens=tokens).check() > 50
+    found = Bench(lanes, 0.2, size=48, seed=lanes, tokens=tokens).check()
+    options = ("qkv_bias", "qk_norm")
+    assert 50 < found < Bench(lanes, 0.2, 48, lanes, tokens, options=options).check()

@@ -15,6 +15,7 @@ import pytest
 from jalgateware.contract.isa import Format
 from jalhost.errors import ModelError
 from jalhost.models.architecture import Model
+from jalhost.models.compiler import check_limits
 from jalhost.models.convert import assemble, convert
 from jalhost.models.drafting import with_drafts
 from jalhost.models.image import GEOMETRY
@@ -73,7 +74,7 @@ def test_logits_of_other_weights_are_those_of_transformers(tmp_path: Path) -> No
         check_logits(tmp_path / family)
 
 
-@pytest.mark.parametrize("family", ["llama", "llama-untied"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_engine_keeps_the_perplexity(family: str) -> None:
     model = open_checkpoint(HF / family).load()
     _, executable = assemble(model, MXINT8_ONLY, GEOMETRY)
@@ -84,22 +85,17 @@ def test_engine_keeps_the_perplexity(family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "message"),
+    ("family", "option", "message"),
     [
-        (
-            "qwen2",
-            "qwen2 cannot run on the engine: the engine's query, key and value rows have no",
-        ),
-        (
-            "qwen3",
-            "qwen3 cannot run on the engine: the engine does not normalise the heads of",
-        ),
+        ("qwen2", "qkv_bias", r"biases on queries, keys and values, this gateware has none"),
+        ("qwen3", "qk_norm", r"norms over the heads of queries and keys, this gateware has none"),
     ],
 )
-def test_what_the_engine_lacks_is_named(family: str, message: str) -> None:
+def test_gateware_that_lacks_a_part_is_told(family: str, option: str, message: str) -> None:
     model = open_checkpoint(HF / family).load()
-    with pytest.raises(ModelError, match=message):
-        assemble(model, MXINT8_ONLY, GEOMETRY)
+    config = dataclasses.replace(GEOMETRY, **{option: False})
+    with pytest.raises(ModelError, match=rf"{message} \(build gateware with {option}"):
+        check_limits(assemble(model, MXINT8_ONLY, GEOMETRY)[0], config)
 
 
 def test_biases_of_zero_are_no_obstacle(tmp_path: Path) -> None:
@@ -113,7 +109,8 @@ def test_biases_of_zero_are_no_obstacle(tmp_path: Path) -> None:
         )
         for layer in model.layers
     ]
-    assemble(dataclasses.replace(model, layers=layers), MXINT8_ONLY, GEOMETRY)
+    plan, _ = assemble(dataclasses.replace(model, layers=layers), MXINT8_ONLY, GEOMETRY)
+    assert not plan.architecture.qkv_bias
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,10 +163,15 @@ def job(path: Path, form: Format, drafts: Any = None) -> Conversion:
     return Conversion(source.checkpoint, source.tokenizer, "x", formats, source.stop_tokens, drafts)
 
 
-@pytest.mark.parametrize("form", list(Format))
-@pytest.mark.parametrize("drafts", [0, 60])
-def test_streaming_gives_the_same_image(tmp_path: Path, form: Format, drafts: int) -> None:
-    write_gguf(tiny_model(SIZES), tmp_path / "x.gguf", "Q8_0")
+@pytest.mark.parametrize(
+    ("family", "part"), [("llama", None), ("qwen2", "qkv_bias"), ("qwen3", "qk_norm")]
+)
+@pytest.mark.parametrize(("form", "drafts"), [(Format.MXINT8, 0), (Format.MXFP4, 60)])
+def test_streaming_gives_the_same_image(
+    tmp_path: Path, form: Format, drafts: int, family: str, part: str | None
+) -> None:
+    a = dataclasses.replace(SIZES, **({part: True} if part else {}))
+    write_gguf(tiny_model(a), tmp_path / "x.gguf", "Q8_0", family=family)
     work = job(tmp_path / "x.gguf", form, (lambda i: with_drafts(i, drafts)) if drafts else None)
     lines: list[str] = []
     convert_to_file(work, tmp_path / "x.jal", lines.append)

@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from jalgateware.contract.isa import Format
 from jalhost.errors import ModelError, UsageError
 from jalhost.models.architecture import Architecture, Model
+from jalhost.models.checkpoint import as_checkpoint
 from jalhost.models.choose_formats import choose_for_bytes, choose_for_divergence
+from jalhost.models.constants import fold_constants
 from jalhost.models.convert import convert, needed_bytes
-from jalhost.models.folding import fold, unfold
+from jalhost.models.folding import fold
 from jalhost.models.llama2c import read_checkpoint
 from jalhost.models.plan import CLASSIFIER, Formats, Plan, free_matrices, uniform_formats
 from jalhost.models.quality import Quality, cut_text, measure, sample_texts
 from jalhost.models.reference import Reference, forward
 from jalhost.models.tokenizer import BOS, Tokenizer, read_tokenizer
+from jalhost.models.unfold import unfold
 from jaltest.tiny import ARCHITECTURE, tiny_image, tiny_model, tiny_tokenizer
 
 
@@ -141,7 +144,7 @@ def test_folded_matrices_compute_the_same() -> None:
     a = dataclasses.replace(ARCHITECTURE, hidden=41, tied=False)  # columns that fill up a block
     model, tokens = tiny_model(a), list(range(1, 40))
     padded = {name: np.pad(matrix, ((0, 0), (0, 40))) for name, matrix in fold(model)}
-    again = forward(unfold(a, padded), tokens)
+    again = forward(unfold(a, padded, fold_constants(as_checkpoint(model))), tokens)
     assert np.allclose(again, forward(model, tokens), rtol=0, atol=1e-4)
 
 
