@@ -115,7 +115,7 @@ def test_ethernet_is_shown_with_what_it_lets_in(
     line = capsys.readouterr().out.splitlines()[1]
     assert line.startswith("Ethernet 10.0.0.7 (no authentication: whoever reaches it ")
     assert json.loads(arguments.read_text(encoding="utf-8"))[-3:] == [
-        "--with-ethernet", "--ip", "10.0.0.7",
+        "--ip", "10.0.0.7", "--with-ethernet",
     ]  # fmt: skip
 
 
