@@ -13,7 +13,8 @@ from jalsoc.ooc import build_folder
 from jaltest.engine import SMALL, Bench, Run
 from jaltest.netlist import NetlistSimulator
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+# One worker, as all share a simulator that takes long to build.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("netlist")]
 
 SIZES: dict[str, Any] = {
     "max_dim": 32,

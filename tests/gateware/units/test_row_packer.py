@@ -164,8 +164,8 @@ def test_elements_become_words(shape: Shape, gaps: float) -> None:
 
     bench.run(main())
     assert bench.words == [word for kind, values in rows for word in bench.expected(kind, values)]
-    # From the cycle in which the element is there to the next one.
-    assert bench.arrived == [cycle + 1 for cycle in bench.sent]
+    # Two cycles behind the one in which the element is there.
+    assert bench.arrived == [cycle + 2 for cycle in bench.sent]
 
 
 @pytest.mark.parametrize("shape", [SHAPES[2], SHAPES[8]], ids=str)
