@@ -1,6 +1,7 @@
 """The engine with biases and with norms over heads against golden machines."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_tokens_and_cache(
     a: Architecture, lanes: int, tokens: int, options: tuple[str, ...], mxfp4: bool
 ) -> None:
     """As many texts as there are token rows."""
-    parts = dict.fromkeys(options, True)
+    parts: dict[str, Any] = dict.fromkeys(options, True)
     a = replace(a, **parts)
     formats = dict.fromkeys(free_matrices(a)[::2], Format.MXFP4) if mxfp4 else {}
     bench = Bench(a, lanes, lanes, formats=formats, tokens=tokens, mxfp4=mxfp4, **parts)
