@@ -42,7 +42,8 @@ def test_tokens_and_cache(
 
 def test_models_without_either_take_no_cycle_more() -> None:
     cycles: list[list[int]] = []
-    for options in ({}, {"qkv_bias": True, "qk_norm": True}):
+    choices: tuple[dict[str, Any], ...] = ({}, {"qkv_bias": True, "qk_norm": True})
+    for options in choices:
         bench = Bench(SMALL, 16, 3, tokens=2, **options)
         run = Run([1, 5], count=1)
         bench.go(run)
