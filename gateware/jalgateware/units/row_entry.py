@@ -53,7 +53,8 @@ class RowEntry(LiteXModule):
     def __init__(
         self, config: EngineConfig, norm: Norm, scaler: Scaler, heads: HeadNorm | None
     ) -> None:
-        self.norm, self.scaler = norm, scaler
+        # In a tuple: as attributes they would be submodules here as well.
+        self._units = norm, scaler
         self.command = stream.Endpoint(command_layout())
         width = ACCUMULATOR.bits * entry_rows(config) * config.tokens
         self.rows = stream.Endpoint([("accumulators", width)])
@@ -103,7 +104,7 @@ class RowEntry(LiteXModule):
                 self._entering
                 & self.rows.valid
                 & ~(attention.valid | self._leave)
-                & (self.norm.valid | ~norm)
+                & (self._units[0].valid | ~norm)
                 & self.kv_room
                 & (self._head_room | ~self._normed)
             ),
@@ -113,7 +114,7 @@ class RowEntry(LiteXModule):
             taken.eq(queue.source.valid & queue.source.ready),
         ]
         # Earlier rows may still need 1/rms when the lanes begin with a matrix that replaces x.
-        self.comb += self.norm.invalidate.eq(
+        self.comb += self._units[0].invalidate.eq(
             self.embed_start | (taken & (queue.source.destination == Destination.RESIDUAL))
         )
         # One register each: a layer's keys are still on their way when its values begin.
@@ -182,7 +183,7 @@ class RowEntry(LiteXModule):
         self, config: EngineConfig, go: Signal, last: Signal, norm: Signal, fraction: Signal
     ) -> None:
         """The scaler's operands: of the row whose turn it is, or of attention."""
-        tokens, scaler, attention = config.tokens, self.scaler, self.attention
+        tokens, scaler, attention = config.tokens, self._units[1], self.attention
         parts = [
             self.rows.accumulators[ACCUMULATOR.bits * i : ACCUMULATOR.bits * (i + 1)]
             for i in range(entry_rows(config) * tokens)
@@ -195,7 +196,7 @@ class RowEntry(LiteXModule):
         # The operands are registered: row FIFO and norm are far apart.
         row_shift, attention_shift = Signal((SHIFT_BITS, True)), Signal((SHIFT_BITS, True))
         self.comb += [
-            If(norm, row_shift.eq(fraction + self.norm.shifts[self._row])).Else(
+            If(norm, row_shift.eq(fraction + self._units[0].shifts[self._row])).Else(
                 row_shift.eq(fraction - ACCUMULATOR_SHIFT)
             ),
             attention_shift.eq(attention.shift),
@@ -216,7 +217,7 @@ class RowEntry(LiteXModule):
             ).Else(
                 scaler.accumulator.eq(Array(rows)[self._lane]),
                 scaler.mantissa.eq(
-                    Mux(norm, self.norm.mantissas[self._row], 1 << MANTISSA.fraction)
+                    Mux(norm, self._units[0].mantissas[self._row], 1 << MANTISSA.fraction)
                 ),
                 scaler.shift.eq(row_shift),
             ),
@@ -225,7 +226,7 @@ class RowEntry(LiteXModule):
 
     def _enter_again(self, heads: HeadNorm, config: EngineConfig) -> None:
         """Second turns. New rows go first, as the lanes wait for them, until there is no room."""
-        scaler, enter = self.scaler, self.enter
+        scaler, enter = self._units[1], self.enter
         take = self.kv_room & ~self._go
         if config.kv_lanes == 1:
             # Each row is a word of the cache: fewer rows on their way than ``kv_room`` allows for.

@@ -1,6 +1,7 @@
 """The engine with biases and with norms over heads against golden machines."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_tokens_and_cache(
     a: Architecture, lanes: int, tokens: int, options: tuple[str, ...], mxfp4: bool
 ) -> None:
     """As many texts as there are token rows."""
-    parts = dict.fromkeys(options, True)
+    parts: dict[str, Any] = dict.fromkeys(options, True)
     a = replace(a, **parts)
     formats = dict.fromkeys(free_matrices(a)[::2], Format.MXFP4) if mxfp4 else {}
     bench = Bench(a, lanes, lanes, formats=formats, tokens=tokens, mxfp4=mxfp4, **parts)
@@ -41,7 +42,8 @@ def test_tokens_and_cache(
 
 def test_models_without_either_take_no_cycle_more() -> None:
     cycles: list[list[int]] = []
-    for options in ({}, {"qkv_bias": True, "qk_norm": True}):
+    choices: tuple[dict[str, Any], ...] = ({}, {"qkv_bias": True, "qk_norm": True})
+    for options in choices:
         bench = Bench(SMALL, 16, 3, tokens=2, **options)
         run = Run([1, 5], count=1)
         bench.go(run)

@@ -106,7 +106,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("name", "code", "message"),
     [
         ("llama", 0, ""),
-        ("qwen3", 3, "does not fit ecpix5: the engine does not normalise the heads"),
+        ("qwen3", 3, "does not fit ecpix5: norms over the heads of queries and keys"),
     ],
 )
 def test_on_the_command_line(name: str, code: int, message: str) -> None:
