@@ -58,8 +58,8 @@ class Checkpoint:
             for name in (f"{index}.{part}" for index in range(a.layers) for part in BIASES)
             if name in self.tensors
         )
-        parts = {"qkv_bias": biases, "qk_norm": norms > 0}
-        object.__setattr__(self, "architecture", replace(a, **parts))
+        a = replace(a, qkv_bias=bool(biases), qk_norm=norms > 0)
+        object.__setattr__(self, "architecture", a)
 
     def _count(self, parts: tuple[str, ...]) -> int:
         """How many of these parts there are, in all layers."""

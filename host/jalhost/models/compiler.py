@@ -99,7 +99,8 @@ def shifts_of_norms(
 
 def _pairs(*parts: Norms) -> float:
     """Bound on the length of any pair of rows whose parts have these bounds."""
-    return float(sum(np.hypot(part[0::2], part[1::2]) for part in parts).max())
+    lengths = [np.hypot(part[0::2], part[1::2]) for part in parts]
+    return float(np.sum(lengths, axis=0).max())
 
 
 def gain_shifts(a: Architecture, constants: LayerConstants) -> tuple[int, int]:

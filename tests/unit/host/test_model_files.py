@@ -170,7 +170,8 @@ def job(path: Path, form: Format, drafts: Any = None) -> Conversion:
 def test_streaming_gives_the_same_image(
     tmp_path: Path, form: Format, drafts: int, family: str, part: str | None
 ) -> None:
-    a = dataclasses.replace(SIZES, **({part: True} if part else {}))
+    wanted: dict[str, Any] = {part: True} if part else {}
+    a = dataclasses.replace(SIZES, **wanted)
     write_gguf(tiny_model(a), tmp_path / "x.gguf", "Q8_0", family=family)
     work = job(tmp_path / "x.gguf", form, (lambda i: with_drafts(i, drafts)) if drafts else None)
     lines: list[str] = []
