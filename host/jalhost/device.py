@@ -384,14 +384,8 @@ def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> Engi
     sizes["attention_slots"] = min(EngineConfig.attention_slots, limits["group"] * rows)
     has = {bit: bool(formats >> bit & 1) for bit in (*Format, *Option)}
     try:
-        return EngineConfig(
-            lanes=lanes,
-            tokens=rows,
-            mxfp4=has[Format.MXFP4],
-            qkv_bias=has[Option.QKV_BIAS],
-            qk_norm=has[Option.QK_NORM],
-            **sizes,
-        )
+        options = {option.name.lower(): has[option] for option in Option}
+        return EngineConfig(lanes, rows, mxfp4=has[Format.MXFP4], **options, **sizes)
     except ValueError as error:
         raise DeviceError(f"the device reports an impossible engine: {error}") from error
 
