@@ -1,10 +1,5 @@
 #include "dram.h"
 
-#include <stddef.h>
-
-#include "console.h"
-#include "levelling.h"
-
 /* LiteDRAM's own initialisation: it knows every PHY's calibration. Returns 0 if that failed. */
 int sdram_init(void);
 
@@ -30,8 +25,7 @@ enum jal_result dram_probe(void)
 
 enum jal_result dram_init(void)
 {
-    console_listen(levelling_take);
-    const int works = sdram_init();
-    console_listen(NULL);
-    return works ? dram_probe() : RESULT_DRAM_FAILED;
+    if (sdram_init() == 0)
+        return RESULT_DRAM_FAILED;
+    return dram_probe();
 }

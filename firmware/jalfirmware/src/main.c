@@ -1,11 +1,13 @@
 /* Start of the firmware, and its one loop. */
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "clock.h"
 #include "commands.h"
 #include "console.h"
 #include "dram.h"
 #include "engine.h"
+#include "levelling.h"
 #include "mailbox.h"
 #include "port.h"
 #include "registers.h"
@@ -38,7 +40,9 @@ static enum jal_result start_dram(bool warm)
 {
     if (warm)
         return RESULT_OK;
+    console_listen(levelling_take);
     const enum jal_result result = dram_init();
+    console_listen(NULL);
     if (result == RESULT_OK)
         watchdog_set_warm();
     return result;
