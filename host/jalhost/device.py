@@ -35,7 +35,7 @@ from jalhost.transfer import Transfer
 
 __all__ = ["Device", "Identity", "Report"]
 
-READINGS = 12
+READINGS = 32
 """How often entries of the output ring are read until they are whole."""
 
 PROMPT_TRIES = 8
