@@ -8,7 +8,7 @@ import pytest
 
 from jalgateware.contract.config import STANDARD
 from jalgateware.contract.image_header import Word
-from jalgateware.contract.isa import Format
+from jalgateware.contract.isa import Format, Option
 from jalgateware.contract.mailbox import (
     PROMPT_CAPACITY,
     PROMPT_FINAL,
@@ -26,7 +26,7 @@ from jaltest.tiny import ARCHITECTURE, tiny_image
 pytestmark = pytest.mark.sim
 
 ROWS = STANDARD.tokens
-FORMATS = 1 << Format.MXINT8 | 1 << Format.MXFP4
+FORMATS = sum(1 << item for item in (*Format, *Option))
 CACHE_BYTES = 12 << 20
 """Of 32 MiB of DRAM, two such caches fit beside an image."""
 
