@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The make that LiteX calls for the firmware cannot reach this one's job server.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-PYTEST := pytest -q -n $(JOBS) --dist loadgroup
+PYTEST := pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo test lint unit gateware netlist soc-test ooc boards bench bench-sim demo-model clean
 

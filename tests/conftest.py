@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from jaltest.models import REPOSITORY, require_model
 
+SYSTEM_TESTS = REPOSITORY / "tests" / "soc"
+
 # A first example that builds hardware is slow for good reasons, so time is no criterion.
 settings.register_profile(
     "dev", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -19,12 +21,23 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps the system tests in one worker, as they share simulators that take long to build."""
+    """Keeps the tests of a file of tests/soc in one worker, and begins with what takes long.
+
+    They share systems that take long to start; their simulators are in the cache for all workers.
+    """
+    items.sort(key=_rank)
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
-        if item.path.is_relative_to(REPOSITORY / "tests" / "soc"):
-            item.add_marker(pytest.mark.xdist_group("soc"))
+        if item.path.is_relative_to(SYSTEM_TESTS):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def _rank(item: pytest.Item) -> int:
+    """What takes minutes at once comes first, so that no worker is left alone with it."""
+    if item.get_closest_marker("xdist_group"):
+        return 0
+    return 1 if item.path.is_relative_to(SYSTEM_TESTS) else 2
 
 
 @pytest.hookimpl(trylast=True)

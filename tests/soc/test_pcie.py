@@ -51,6 +51,7 @@ def build() -> object:
 def system(build: object) -> Iterator[System]:
     """One system for all tests, which leave it as they found it."""
     one = System(build)
+    assert one.mailbox  # the firmware is ready
     yield one
     one.close()
 
