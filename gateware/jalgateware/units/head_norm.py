@@ -71,7 +71,8 @@ class HeadSums(LiteXModule):
         square = Cat(rest, upper_part)
         # Stage 4: to the token row's sum. An odd row's is that of the cycle before, and so is an
         # even one's where there is but one token row.
-        valid, odd, first = (delayed(self, flag, 3) for flag in (self.valid, self.odd, self.first))
+        valid, odd = (delayed(self, flag, 3) for flag in (self.valid, self.odd))
+        before, first = (delayed(self, flag, 2) for flag in (self.odd, self.first))
         sums = Memory(bits, max(2, config.tokens))
         write, read = sums.get_port(write_capable=True), sums.get_port(async_read=True)
         self.specials += sums, write, read
@@ -79,7 +80,6 @@ class HeadSums(LiteXModule):
         early = delayed(self, self.row, 2)
         self.comb += [
             read.adr.eq(early),
-            chain.eq(odd | ((self.last_row == 0) & ~first)),
             write.adr.eq(delayed(self, early, 2)),
             write.dat_w.eq(self.total),
             write.we.eq(delayed(self, valid & odd, 1)),
@@ -87,7 +87,8 @@ class HeadSums(LiteXModule):
         ]
         self.sync += [
             old.eq(read.dat_r),
-            If(delayed(self, self.first, 2), old.eq(self.epsilon)),
+            If(first, old.eq(self.epsilon)),
+            chain.eq(before | ((self.last_row == 0) & ~first)),
             If(valid, self.total.eq(Mux(chain, self.total, old) + square)),
         ]
 

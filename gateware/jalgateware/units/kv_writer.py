@@ -31,7 +31,8 @@ class KVWriter(LiteXModule):
     before a pass' first word to its last one; ``head_words``, ``head_stride``: constant for a
     model; ``valid``, ``word``, ``row`` (token row), ``head``, ``chunk``, ``base`` (of the layer's
     keys or values): words in the order of heads. ``room``: when it becomes 0, ``ROOM_WORDS`` words
-    may still follow. ``idle``: the port took all words.
+    may still follow. ``idle``: the port took all words
+    (a cycle behind).
     Latency: ``LATENCY`` cycles from a word to its write command. Throughput: one word per cycle.
     Overflow: ``overflow`` pulses when a word is lost, which happens only to those who disobey
     ``room``.
@@ -59,7 +60,7 @@ class KVWriter(LiteXModule):
         self.chunk = Signal(max=max(2, head_words))
         self.base = Signal(FIELDS["kv_base"][1])
         self.room = Signal()
-        self.idle = Signal()
+        self.idle = Signal(reset=1)
         self.overflow = Signal()
 
         # # #
@@ -124,4 +125,5 @@ class KVWriter(LiteXModule):
             words.source.ready.eq(port.wdata.ready),
         ]
         self.sync += self.room.eq(words.level <= DEPTH // 2)
-        self.comb += self.idle.eq(words.empty & ~reduce(or_, stages))
+        # Registered: who asks has waited for the unit that sends words.
+        self.sync += self.idle.eq(words.empty & ~reduce(or_, stages))

@@ -119,7 +119,7 @@ class Quantiser(LiteXModule):
 
         Sets ``block_ready`` (pulse) with ``block_half``, ``block_shift``, ``block_count`` (elements
         - 1), ``block_number``, ``block_buffer`` and ``block_last`` one cycle after the block's last
-        element.
+        element; the shift is not registered.
         """
         banks, rows = self.parallel, BLOCK // self.parallel
         self.stage_ports = []
@@ -148,9 +148,9 @@ class Quantiser(LiteXModule):
         number = Signal(FIELDS["blocks"][1])
         complete = self.valid & (self.last | (position == BLOCK - 1))
         kept = ACTIVATION.bits - 1
-        shift = Signal(ACTIVATION_SHIFT_BITS)
+        largest = Signal(VECTOR.bits - 1 - kept, reset_less=True)
         # A one below the first bit that needs a shift stands for none.
-        self.comb += shift.eq(highest_bit(self, Cat(1, total[kept:])))
+        self.comb += self.block_shift.eq(highest_bit(self, Cat(1, largest)))
         self.sync += [
             If(self.valid, magnitude.eq(total), position.eq(position + 1)),
             self.block_ready.eq(complete),
@@ -162,7 +162,7 @@ class Quantiser(LiteXModule):
                 self.block_half.eq(half),
                 self.block_count.eq(position),
                 self.block_last.eq(self.last),
-                self.block_shift.eq(shift),
+                largest.eq(total[kept:]),
                 self.block_number.eq(number),
                 self.block_buffer.eq(self.buffer),
                 number.eq(number + 1),

@@ -54,7 +54,7 @@ class ReadCommands(LiteXModule):
         self.registers = registers
         self.start = Signal()
         self.reset = Signal()
-        self.idle = Signal()
+        self.idle = Signal(reset=1)
         self.tokens = [Signal(TOKEN_BITS) for _ in range(config.tokens)]
         self.positions = [Signal(POSITION_BITS) for _ in range(config.tokens)]
         self.kv_bases = [Signal(ADDRESS_BITS) for _ in range(config.tokens)]
@@ -67,10 +67,9 @@ class ReadCommands(LiteXModule):
 
         self._arithmetic(config)
         self.control = ResetInserter()(FSM(reset_state="IDLE"))
-        self.comb += [
-            self.control.reset.eq(self.reset),
-            self.idle.eq(self.control.ongoing("IDLE") & ~self._hold),
-        ]
+        self.comb += self.control.reset.eq(self.reset)
+        # Registered, as the walk over the program hangs on it.
+        self.sync += self.idle.eq(self.control.ongoing("IDLE") & ~self._hold & ~self.start)
         self._begin()
         self._matrix_and_rotation()
         self._embedding(config)
@@ -90,8 +89,10 @@ class ReadCommands(LiteXModule):
         self._token, position = Signal(TOKEN_BITS), Signal(POSITION_BITS)
         self._left, self._right = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         self._add, self._keep = Signal(), Signal()
-        # A sum takes a cycle for choosing its terms and one for adding, during which all hold.
-        self._hold, keep = Signal(), Signal()
+        # A sum takes a cycle for choosing its terms and one for adding, during which all hold; so
+        # does another token row, until its addresses are chosen.
+        self._hold, self._again, adding, keep = (Signal() for _ in range(4))
+        self._row_base, self._row_offset = (Signal(ADDRESS_BITS) for _ in range(2))
         left, right = (Signal(ADDRESS_BITS, reset_less=True) for _ in range(2))
         self._step, self._next_block, self._next_head = Signal(), Signal(), Signal()
         # Registered: a step more than there are bits adds nothing, and the product rests by then.
@@ -120,9 +121,17 @@ class ReadCommands(LiteXModule):
             right.eq(self._right),
             self._bits_left.eq(self._multiplier != 0),
             self._nothing.eq(self._product == 0),
-            self._hold.eq(self._add),
+            self._hold.eq(self._add | self._again),
+            adding.eq(self._add),
             keep.eq(self._keep),
-            If(self._hold, self.source.address.eq(total)),
+            self._row_base.eq(self.tape_base),
+            self._row_offset.eq(field["base"]),
+            If(
+                self._attend,
+                self._row_base.eq(Array(self.kv_bases)[self._row]),
+                self._row_offset.eq(field["kv_base"]),
+            ),
+            If(adding, self.source.address.eq(total)),
             If(keep, self._origin.eq(total)),
             If(
                 self._step,
@@ -152,7 +161,6 @@ class ReadCommands(LiteXModule):
     def _begin(self) -> None:
         """The instruction's own address, and the product that it needs, for each token row."""
         field = self.field
-        kv_base = Array(self.kv_bases)[self._row]
         self.control.act(
             "IDLE",
             self._left.eq(self.tape_base),
@@ -170,15 +178,20 @@ class ReadCommands(LiteXModule):
             If(
                 ~self._hold,
                 self._load.eq(1),
-                self._left.eq(Mux(self._attend, kv_base, self.tape_base)),
-                self._right.eq(Mux(self._attend, field["kv_base"], field["base"])),
+                self._left.eq(self._row_base),
+                self._right.eq(self._row_offset),
                 self._add.eq(1),
                 self._keep.eq(1),
                 NextState("MULTIPLY"),
             ),
         )
         only = (self._row == self.last_row) | (self._attend & self.shared)
-        self._next_row = [self._done.eq(1), NextState("ROW"), If(only, NextState("IDLE"))]
+        self._next_row = [
+            self._done.eq(1),
+            self._again.eq(1),
+            NextState("ROW"),
+            If(only, self._again.eq(0), NextState("IDLE")),
+        ]
         self.control.act(
             "MULTIPLY",
             If(
@@ -231,9 +244,10 @@ class ReadCommands(LiteXModule):
         self.comb += [
             index.eq(Cat(*[self._token[bit] for bit in range(rows_bits)], self._product)),
             member.eq(index[:lane_bits]),
-            # The member's first word behind the scales: member * BLOCK // lanes + 1.
-            place.eq((Cat(*[0] * block_bits, member) >> lane_bits) + 1),
         ]
+        # The member's first word behind the scales: member * BLOCK // lanes + 1. The product has
+        # rested for two cycles when it is used.
+        self.sync += place.eq((Cat(*[0] * block_bits, member) >> lane_bits) + 1)
         self.control.act(
             "GROUP",
             If(

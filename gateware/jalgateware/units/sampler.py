@@ -45,7 +45,7 @@ class Sampler(LiteXModule):
     """
 
     NOISE_LATENCY = 1 + Hash32.LATENCY + Gumbel.LATENCY
-    LATENCY = NOISE_LATENCY + 2
+    LATENCY = NOISE_LATENCY + 3
 
     def __init__(self, config: EngineConfig) -> None:
         self.start = Signal()
@@ -129,25 +129,38 @@ class Sampler(LiteXModule):
         self.sync += total.eq(total_wide[INVERSE_TEMPERATURE.fraction :])
 
     def _compare(self, total: Signal) -> None:
-        """Keeps the largest total and its index."""
-        rows, first = self._rows, self._first
+        """Keeps the largest total and its index.
+
+        A total is compared in one cycle and kept in the next, when the one behind it is compared
+        already: that one counts as larger than what was kept then, or than this one if it is kept.
+        """
+        rows, first, tokens = self._rows, self._first, range(len(self.tokens))
         index, row, last = Signal.like(self.index), Signal.like(self.row), Signal()
         tag = self.wait.output[VECTOR.bits :]
-        self.comb += Cat(index, row, last).eq(delayed(self, tag, WideProduct.LATENCY + 1))
-        best = [Signal.like(total) for _ in self.tokens]
-        best_index = [Signal.like(self.index) for _ in self.tokens]
+        self.comb += Cat(index, row, last).eq(delayed(self, tag, WideProduct.LATENCY + 2))
+        early = delayed(self, tag, WideProduct.LATENCY + 1)[len(index) : -1]
+        best = [Signal.like(total) for _ in tokens]
+        best_index = [Signal.like(self.index) for _ in tokens]
+        before, larger, here = Signal.like(total), Signal(), Signal(len(tokens))
+        largest, wins, won = (Signal(len(tokens)) for _ in range(3))
+        self.comb += [wins[t].eq(here[t] & Mux(won[t], larger, largest[t])) for t in tokens]
         self.sync += [
             rows.eq(Cat(self.valid, rows)),
+            before.eq(total),
+            larger.eq(total > before),
+            won.eq(wins),
             self.done.eq(rows[-1] & last & (row == self.last_row)),
+            *[here[t].eq(rows[-2] & (early == t)) for t in tokens],
             # Compared with each row's, as choosing one first takes longer.
-            *[
-                If(
-                    rows[-1] & (row == t),
-                    first[t].eq(0),
-                    If(first[t] | (total > best[t]), best[t].eq(total), best_index[t].eq(index)),
-                )
-                for t in range(len(self.tokens))
-            ],
-            If(self.start, rows.eq(0), first.eq((1 << len(first)) - 1), self.done.eq(0)),
+            *[largest[t].eq(first[t] | (total > best[t])) for t in tokens],
+            *[If(here[t], first[t].eq(0)) for t in tokens],
+            *[If(wins[t], best[t].eq(before), best_index[t].eq(index)) for t in tokens],
+            If(
+                self.start,
+                rows.eq(0),
+                here.eq(0),
+                first.eq((1 << len(first)) - 1),
+                self.done.eq(0),
+            ),
         ]
         self.comb += [token.eq(kept) for token, kept in zip(self.tokens, best_index, strict=True)]

@@ -4,7 +4,8 @@ from typing import Any
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import FSM, Array, If, NextState, NextValue, Signal
+from litex.soc.interconnect.stream import PipeValid
+from migen import FSM, Array, If, Mux, NextState, NextValue, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
@@ -75,10 +76,16 @@ class TokenLoop(LiteXModule):
 
         self._state(rows)
         self.drafter = Drafter(rows - 1) if rows > 1 else None
-        self._learnt = Signal(reset=1)
+        self._learnt, self._learn_valid = Signal(reset=1), Signal()
+        self._learn_token = Signal(TOKEN_BITS, reset_less=True)
         if self.drafter:
-            # Registered, as tokens come no sooner than every other cycle.
-            self.sync += self._learnt.eq(self.drafter.learn.ready | ~self._speculates)
+            # Registered, as tokens come no sooner than every third cycle.
+            learn = self.drafter.learn
+            self.comb += learn.valid.eq(self._learn_valid), learn.token.eq(self._learn_token)
+            self.sync += [
+                self._learnt.eq(learn.ready | ~self._speculates),
+                If(learn.ready, self._learn_valid.eq(0)),
+            ]
         self.fsm = FSM(reset_state="IDLE")
         self._compare(rows)
         self._make_rows(rows)
@@ -97,7 +104,7 @@ class TokenLoop(LiteXModule):
         self._alive, self._waiting = Signal(rows), Signal(rows)
         # The row that is being made or emitted, and its stream.
         self._row, self._stream = Signal(max=max(2, rows)), Signal(max=max(2, rows))
-        self._prompting, self._some = Signal(), Signal()
+        self._prompting, self._some, self._gathers = Signal(), Signal(), Signal()
         self._single, self._speculates = Signal(), Signal()
         self.sync += self._single.eq(self.streams <= 1)
         if rows > 1:
@@ -108,15 +115,10 @@ class TokenLoop(LiteXModule):
         """Long comparisons, registered: they hold from two cycles behind what they compare."""
         self._full = Array([Signal() for _ in range(rows)])
         self._counted = Array([Signal() for _ in range(rows)])
-        self._able = Array([Signal() for _ in range(rows)])
         self.sync += [
             *[
                 full.eq(position >= self.context)
                 for full, position in zip(self._full, self._position, strict=True)
-            ],
-            *[
-                self._able[s].eq(self._alive[s] & (self._position[s] < self.context))
-                for s in range(rows)
             ],
             *[
                 counted.eq(generated + 1 >= self.generate_count)
@@ -129,7 +131,7 @@ class TokenLoop(LiteXModule):
         self._place, self._last_token = Signal(POSITION_BITS + 1), Signal(TOKEN_BITS)
         self.sync += [
             self._is_full.eq(self._full[self._stream]),
-            self._is_able.eq(self._able[self._stream]),
+            self._is_able.eq(Array(list(self._alive))[self._stream] & ~self._full[self._stream]),
             self._place.eq(self._position[self._stream]),
             self._last_token.eq(self._pending[self._stream]),
         ]
@@ -142,13 +144,10 @@ class TokenLoop(LiteXModule):
             If(self.start & ~self.running, self.cycles.eq(0)),
         ]
         alive, waiting = self._alive, self._waiting
-        each = [*self._position, *self._generated]
-        first = [self.first_position] * rows + [0] * rows
         self.fsm.act(
             "IDLE",
             If(
                 self.start,
-                *[NextValue(signal, value) for signal, value in zip(each, first, strict=True)],
                 *[NextValue(alive[s], (self.streams > s) | (s == 0)) for s in range(rows)],
                 NextValue(waiting, (1 << rows) - 1),
                 NextState("NEXT"),
@@ -156,7 +155,6 @@ class TokenLoop(LiteXModule):
         )
         self.fsm.act(
             "NEXT",
-            NextValue(self._row, 0),
             NextValue(self._stream, 0),
             NextValue(self._some, 0),
             NextValue(self._prompting, 0),
@@ -173,21 +171,17 @@ class TokenLoop(LiteXModule):
 
     def _put(self, token: Any) -> list[Any]:
         """Makes a row of the pass; it is there a cycle later than the state behind."""
-        row = self._row
-        return [
-            self._making.eq(1),
-            self._made_token.eq(token),
-            NextValue(self.last_row, row),
-            NextValue(row, row + 1),
-        ]
+        return [self._making.eq(1), self._made_token.eq(token)]
 
     def _make_rows(self, rows: int) -> None:
         """Writes what :meth:`_put` makes: many bits, so a cycle behind the state that says so."""
         self._making, self._made_token = Signal(), Signal(TOKEN_BITS)
         token, position = Signal(TOKEN_BITS), Signal(POSITION_BITS)
-        sequence, made = Signal.like(self._stream), Signal(rows)
+        sequence, made, complete = Signal.like(self._stream), Signal(rows), Signal()
         self.comb += self._made_token.eq(self.prompt.token)
         self.sync += [
+            complete.eq(self._making),
+            If(complete, self.last_row.eq(self._row), self._row.eq(self._row + 1)),
             token.eq(self._made_token),
             position.eq(self._place),
             sequence.eq(self._stream),
@@ -205,8 +199,9 @@ class TokenLoop(LiteXModule):
 
     def _gather(self, rows: int) -> None:
         """Consecutive prompt tokens of a stream."""
-        position, prompt = self._position[self._stream], self.prompt
-        accept = Signal()
+        prompt, accept, offered = self.prompt, Signal(), Signal()
+        # Registered: what is offered stays.
+        self.sync += offered.eq(prompt.valid & self._learnt)
         # Whether there is room for a token is known two cycles behind the one before.
         self.fsm.act("GATHERED", NextState("LOCATE"))
         self.fsm.act("LOCATE", NextState("GATHER"))
@@ -215,11 +210,11 @@ class TokenLoop(LiteXModule):
             NextValue(self.shared, 1),
             If(self._is_full, NextValue(self._alive, 0), NextState("NEXT"))
             .Elif(
-                prompt.valid & self._learnt,
+                offered,
                 accept.eq(1),
                 prompt.ready.eq(1),
                 *self._put(prompt.token),
-                NextValue(position, position + 1),
+                self._gathers.eq(1),
                 NextValue(self.sample, prompt.final),
                 NextState("GATHERED"),
                 If(prompt.final | (self._row == rows - 1), NextState("SETTLE")),
@@ -271,6 +266,7 @@ class TokenLoop(LiteXModule):
             # Registered, as they reach many bits.
             drafter.clear.eq(self.start & ~self.running & self._speculates),
             drafted.eq(self.fsm.ongoing("DRAFTING") & drafter.done),
+            If(drafted, self.last_row.eq(drafter.count)),
             *[
                 If(
                     drafted & (drafter.count > i),
@@ -293,16 +289,16 @@ class TokenLoop(LiteXModule):
             "DRAFTING",
             If(
                 drafter.done,
-                NextValue(self.last_row, drafter.count),
                 NextState("SETTLE"),
             ),
         )
 
     def _learn(self, accept: Signal, token: Signal) -> None:
-        """Tells the drafter an accepted token."""
+        """Tells the drafter an accepted token, a cycle later."""
         if self.drafter:
-            learn = self.drafter.learn
-            self.comb += If(accept, learn.valid.eq(self._speculates), learn.token.eq(token))
+            self.sync += If(
+                accept, self._learn_valid.eq(self._speculates), self._learn_token.eq(token)
+            )
 
     def _run(self) -> None:
         # What hangs on the rows, in registers of its own, is there with the start.
@@ -311,8 +307,6 @@ class TokenLoop(LiteXModule):
         self.fsm.act("START", self.pass_start.eq(1), NextState("RUN"))
         self.fsm.act(
             "RUN",
-            NextValue(self._row, 0),
-            If(self._prompting, NextValue(self._row, self.last_row)),
             NextValue(self._drawn, self.cycles),
             If(
                 self.pass_done,
@@ -326,11 +320,20 @@ class TokenLoop(LiteXModule):
 
         A sample takes three cycles: whose it is, what is to be said of it, and out with it.
         """
+        self.sync += [
+            If(self.fsm.ongoing("NEXT"), self._row.eq(0)),
+            If(
+                self.fsm.ongoing("RUN"),
+                self._row.eq(0),
+                If(self._prompting, self._row.eq(self.last_row)),
+            ),
+        ]
         row, rows = self._row, len(self.tokens)
+        # It stays ready until a sample comes.
+        self.buffer = buffer = PipeValid(self.output.description)
         sampled, wanted = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
         stream = Signal.like(self._stream)
         stops, ends, accept, right = Signal(), Signal(), Signal(), Signal()
-        position, generated = self._position[stream], self._generated[stream]
         stopping = Signal(STOP_TOKENS)
         self.comb += stops.eq(stopping != 0)
         self.sync += [
@@ -346,33 +349,54 @@ class TokenLoop(LiteXModule):
         ]
         self.comb += [
             ends.eq(stops | self._counted[stream]),
-            self.output.token.eq(sampled),
-            self.output.stream.eq(stream),
-            self.output.cycles.eq(self._drawn),
+            buffer.sink.token.eq(sampled),
+            buffer.sink.stream.eq(stream),
+            buffer.sink.cycles.eq(self._drawn),
+            buffer.source.connect(self.output),
         ]
         more = (row != self.last_row) & ~self._prompting & (~self.shared | (right & ~ends))
         self.fsm.act("LOOK", NextState("JUDGE"))
-        self.fsm.act("JUDGE", NextState("EMIT"))
+        self.fsm.act(
+            "JUDGE",
+            self.waits.eq(~buffer.sink.ready),
+            If(buffer.sink.ready & self._learnt, NextState("EMIT")),
+        )
         self.fsm.act(
             "EMIT",
-            self.output.valid.eq(self._learnt),
-            self.waits.eq(~self.output.ready),
-            If(
-                self.output.ready & self._learnt,
-                accept.eq(1),
-                NextValue(generated, generated + 1),
-                NextValue(self._pending[stream], sampled),
-                If(~self._prompting, NextValue(position, position + 1)),
-                *[
-                    If(
-                        stream == s,
-                        NextValue(self._waiting[s], 0),
-                        If(ends, NextValue(self._alive[s], 0)),
-                    )
-                    for s in range(rows)
-                ],
-                NextState("NEXT"),
-                If(more, NextValue(row, row + 1), NextState("LOOK")),
-            ),
+            accept.eq(1),
+            buffer.sink.valid.eq(1),
+            NextValue(self._pending[stream], sampled),
+            *[
+                If(
+                    stream == s,
+                    NextValue(self._waiting[s], 0),
+                    If(ends, NextValue(self._alive[s], 0)),
+                )
+                for s in range(rows)
+            ],
+            NextState("NEXT"),
+            If(more, NextState("LOOK")),
         )
+        self.sync += [
+            If(accept, row.eq(row + 1)),
+            # Each has an adder of its own, as choosing one first takes longer.
+            *[
+                If(accept & (stream == s), generated.eq(generated + 1))
+                for s, generated in enumerate(self._generated)
+            ],
+            *[
+                If(
+                    Mux(
+                        self._gathers, self._stream == s, accept & ~self._prompting & (stream == s)
+                    ),
+                    position.eq(position + 1),
+                )
+                for s, position in enumerate(self._position)
+            ],
+            If(
+                self.fsm.ongoing("IDLE"),
+                *[position.eq(self.first_position) for position in self._position],
+                *[generated.eq(0) for generated in self._generated],
+            ),
+        ]
         self._learn(accept, sampled)
