@@ -10,9 +10,12 @@ from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
 from jalhost.engine.target import Target
 from jalhost.environment import SIMULATION
 from jalhost.errors import EnvironmentProblem, UsageError
-from jalhost.links.open import ALONE, LINKS
+from jalhost.links.open import ALONE, LINKS, names_board
 
 SIMULATORS = ("sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma")
+
+COMPLETIONS = ("emu", *SIMULATORS, *ALONE, *(f"{kind}:" for kind in LINKS), "labgrid:")
+"""Targets as far as a shell can complete them."""
 
 TARGETS = f"emu, {', '.join(SIMULATORS)}, uart[:PORT], eth:HOST, pcie[:ADDRESS], labgrid:PLACE"
 
@@ -77,14 +80,10 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
     if name in SIMULATORS:
         require_simulation()
         from jalhost.engine.simulator import Simulator
-        from jalhost.engine.simulator_process import complete_engine
+        from jalhost.engine.simulator_process import simulated_engine
 
-        config = engine_config(gateware.engine, STANDARD)
-        if gateware.text:
-            config = complete_engine(gateware.engine, gateware.system)
-        return Simulator(name, report, config, gateware)
-    kind, colon, _ = name.partition(":")
-    if kind in LINKS and (colon or kind in ALONE):
+        return Simulator(name, report, simulated_engine(gateware), gateware)
+    if names_board(name):
         from jalhost.engine.hardware import Board
 
         if gateware.text:
