@@ -119,9 +119,7 @@ def status(value: int) -> str:
 CONFIGURED = 0x401079FC
 """STAT of an FPGA that runs."""
 
-NO_SUCH_OPTION = Answer(
-    "", "Error parsing options: Option 'read-register' does not exist\nError in parse arg step\n", 1
-)
+NO_SUCH_OPTION = Answer("", "Error parsing options: Option 'read-register' does not exist\n", 1)
 """An openFPGALoader that cannot read registers."""
 
 BOARDS = """empty

@@ -236,13 +236,31 @@ class SimulatorAccess:
         self._process = None
 
 
+def check_target(target: str, gateware: Gateware, fault: str) -> None:
+    """Refuses what a target cannot have, before anybody reserves it.
+
+    Raises:
+        UsageError: there is nothing to bring up on it, or nothing to simulate.
+    """
+    from jalhost.engine.targets import SIMULATORS
+
+    if target == "emu":
+        raise UsageError(
+            "the emulator has no layers that could be broken: it is what others are compared with",
+            "use --target sim, or a board",
+        )
+    if target not in SIMULATORS and (gateware.text or fault):
+        option = "--fault" if fault else "--gateware"
+        raise UsageError(f"{option} is for simulators", "use --target sim")
+
+
 def open_access(
     target: str, report: Report, build: Build | None, gateware: Gateware, fault: str
 ) -> Access:
-    """The way to a target; nothing is opened or started yet.
+    """The way to a target that was checked; nothing is opened or started yet.
 
     Raises:
-        UsageError: there is nothing to bring up on it.
+        UsageError: there is no such target.
     """
     from jalhost.engine.targets import SIMULATORS, require_simulation
     from jalhost.links.open import names_board
@@ -250,14 +268,6 @@ def open_access(
     if target in SIMULATORS:
         require_simulation()
         return SimulatorAccess(target.partition(":")[2], report, gateware, fault)
-    if gateware.text or fault:
-        option = "--fault" if fault else "--gateware"
-        raise UsageError(f"{option} is for simulators", "use --target sim")
     if names_board(target):
         return BoardAccess(target, report, build)
-    if target == "emu":
-        raise UsageError(
-            "the emulator has no layers that could be broken: it is what others are compared with",
-            "use --target sim, or a board",
-        )
     raise UsageError(f"there is no target {target!r}", "see `jalhost targets`")

@@ -72,7 +72,7 @@ def configuration(bench: Bench, evidence: Evidence) -> str:
     call = [*found.arguments, *index, "--read-register", "STAT"]
     output = loader.run(call)
     status = parse_register(output.lines)
-    if status is None and output.says("parse arg"):
+    if status is None and output.says("Error parsing options"):
         raise StageSkip(f"{loader.version()} cannot read the status: versions above 0.12.2 can")
     if status is None:
         error = explain_detect(output, found)

@@ -23,7 +23,7 @@ def power(
         str | None,
         typer.Option(
             "--target",
-            help="Whose sensors to read: sim, sim:LINK, uart[:PORT], eth:HOST or pcie.",
+            help="Whose sensors: sim, sim:LINK, uart[:PORT], eth:HOST, pcie or labgrid:PLACE.",
             show_default="none, for meters that are not on a board",
             autocompletion=complete_target,
         ),

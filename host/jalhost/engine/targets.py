@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jalgateware.contract.config import STANDARD
 from jalhost.device import Report
@@ -12,9 +13,15 @@ from jalhost.environment import SIMULATION
 from jalhost.errors import EnvironmentProblem, UsageError
 from jalhost.links.open import ALONE, LINKS, names_board
 
+if TYPE_CHECKING:
+    from jalhost.engine.farm import FarmBoard
+
 SIMULATORS = ("sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma")
 
-COMPLETIONS = ("emu", *SIMULATORS, *ALONE, *(f"{kind}:" for kind in LINKS), "labgrid:")
+FARM = "labgrid"
+"""What targets start with that are places of a farm."""
+
+COMPLETIONS = ("emu", *SIMULATORS, *ALONE, *(f"{kind}:" for kind in LINKS), f"{FARM}:")
 """Targets as far as a shell can complete them."""
 
 TARGETS = f"emu, {', '.join(SIMULATORS)}, uart[:PORT], eth:HOST, pcie[:ADDRESS], labgrid:PLACE"
@@ -59,13 +66,25 @@ def target_address(name: str, report: Report) -> Iterator[str]:
     Raises:
         LinkError: somebody else has the board, or nobody tells where it is.
     """
-    if not name.startswith("labgrid:"):
-        yield name
-        return
-    from jalhost.engine.farm import reserved
-
-    with reserved(name.partition(":")[2], report) as board:
+    with target_board(name, report) as board:
         yield board.address
+
+
+@contextmanager
+def target_board(name: str, report: Report) -> Iterator["FarmBoard"]:
+    """The same, with what a farm tells of the cable that flashes its board.
+
+    Raises:
+        LinkError: somebody else has the board, or nobody tells where it is.
+    """
+    from jalhost.engine.farm import FarmBoard, reserved
+
+    kind, _, place = name.partition(":")
+    if kind != FARM:
+        yield FarmBoard("", name)
+        return
+    with reserved(place, report) as board:
+        yield board
 
 
 def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> Target:
