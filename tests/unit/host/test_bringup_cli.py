@@ -258,6 +258,18 @@ def test_files_are_written(call: Call, tmp_path: Path) -> None:
     assert ElementTree.parse(junit).getroot()[0].get("tests") == "8"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("none/x.html", "its folder does not exist"), (".", "it is a folder")]
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    call: Call, tmp_path: Path, name: str, text: str
+) -> None:
+    run = call(BoardUnderTest(), "--stage", "link", "--html", str(tmp_path / name))
+    assert run.returncode == 2
+    assert text in run.stderr
+    assert not run.stdout
+
+
 BOARD = ("bringup", "--target", "uart:/dev/null", "--until", "configuration", "--bundle")
 
 
