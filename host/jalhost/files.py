@@ -49,6 +49,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Looks whether a file can be written, before the work that it shall hold the results of.
+
+    Raises:
+        UsageError: the folder is missing or cannot be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        missing = "its folder does not exist" if not path.parent.is_dir() else "no permission"
+        raise UsageError(f"cannot write {path}: {missing}")
+
+
 def _umask() -> int:
     """The process's umask, which mkstemp does not follow."""
     current = os.umask(0o077)

@@ -9,6 +9,9 @@ from typing import Any
 from jalgateware.contract import memory_map
 from jalhost.errors import BundleError, UsageError
 
+CSR_JSON = "csr.json"
+"""How a bundle calls it."""
+
 WORD_BITS = 32
 
 SUGGESTIONS = 3

@@ -3,7 +3,7 @@
 *Out of context*: each unit is placed and routed alone on an otherwise empty LFE5U-85F of speed
 grade 6, between shift registers instead of pins. The figures are those of the unit without these
 registers. ``engine`` has one token row and takes MXINT8; ``--unit standard`` is the engine that
-emulator and simulator have, and takes the tools a quarter of an hour.
+emulator and simulator have, and takes the tools half an hour or more.
 """
 
 import argparse

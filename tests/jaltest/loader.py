@@ -2,8 +2,8 @@
 
 The texts follow the formats in openFPGALoader's sources (src/main.cpp, libusb_ll.cpp, display.cpp,
 progressBar.cpp, lattice.cpp, xilinx.cpp, gowin.cpp, spiFlash.cpp, ftdipp_mpsse.cpp, jtag.cpp) and
-what its issues show of real boards (#64, #154, #325, #340, #393, #668). What needs no cable was
-compared with version 1.1.1.
+what its issues show of real boards (#64, #154, #325, #340, #393, #668); the status is what its
+users quote of an Artix 7 that is configured. What needs no cable was compared with version 1.1.1.
 """
 
 import json
@@ -45,6 +45,7 @@ KEYS = (
     "--list-cables",
     "--scan-usb",
     "--detect",
+    "--read-register",
     "--write-sram",
     "--write-flash",
 )
@@ -104,6 +105,22 @@ LFE5U_85 = (0x41113043, "lattice", "ECP5", "LFE5U-85")
 LFE5U_45 = (0x41112043, "lattice", "ECP5", "LFE5U-45")
 LFE5UM_85 = (0x01113043, "lattice", "ECP5", "LFE5UM-85")
 XC7A35 = (0x0362D093, "xilinx", "artix a7 35t", "xc7a35")
+
+
+def status(value: int) -> str:
+    """``--read-register STAT`` of a Xilinx FPGA."""
+    crc, idcode = ("CRC error" if value & 1 else "No CRC error"), value >> 15 & 1
+    text = "empty\nJtag frequency : requested 6.00MHz   -> real 6.00MHz  \n"
+    text += f"Register raw value: {value:#x}\n{'CRC Error':<16}{crc}\n"
+    text += f"{'EOS':<16}{value >> 4 & 1:#x}\n{'Done':<16}{value >> 14 & 1:#x}\n"
+    return text + f"{'ID Error':<16}{'ID error' if idcode else 'No ID error'}\n"
+
+
+CONFIGURED = 0x401079FC
+"""STAT of an FPGA that runs."""
+
+NO_SUCH_OPTION = Answer("", "Error parsing options: Option 'read-register' does not exist\n", 1)
+"""An openFPGALoader that cannot read registers."""
 
 BOARDS = """empty
 board name                 cable_name         fpga_part
@@ -165,6 +182,7 @@ DEFAULTS = {
     "--list-cables": Answer(CABLES),
     "--scan-usb": Answer(scan(ULX3S, ARTY)),
     "--detect": Answer(detected(LFE5U_85)),
+    "--read-register": Answer(status(CONFIGURED)),
     "--write-sram": Answer(SRAM),
     "--write-flash": Answer(FLASH),
 }

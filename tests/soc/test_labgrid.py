@@ -158,6 +158,16 @@ def test_a_board_is_flashed_with_its_cable(farm: Farm, bundle: Path, tmp_path: P
     assert not farm.holder
 
 
+def test_bring_up_looks_at_the_board(farm: Farm, bundle: Path) -> None:
+    stages = ["--stage", "link", "--stage", "identity", "--stage", "firmware"]
+    run = jalhost(farm, "bringup", *stages, "--bundle", str(bundle), "--json")
+    assert run.returncode == 0, run.stdout + run.stderr
+    report = json.loads(run.stdout)
+    assert report["provenance"] == "simulated"
+    assert [stage["verdict"] for stage in report["rounds"][0]["stages"]] == ["pass"] * 3
+    assert not farm.holder
+
+
 def test_board_tests_pass_on_the_farm(farm: Farm) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/hil"]
     run = subprocess.run(

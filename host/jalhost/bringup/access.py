@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from jalgateware.contract.config import STANDARD
 from jalhost.bringup.build import Build, build_of_files
 from jalhost.device import Identity
-from jalhost.engine.gateware import Gateware, engine_config
+from jalhost.engine.gateware import Gateware
+from jalhost.engine.simulator_process import BOOT_TIMEOUT_S, PATIENCE_S
 from jalhost.errors import UsageError
 from jalhost.links.link import ByteStream, Link
 from jalhost.progress import Report
@@ -27,11 +27,9 @@ computer is."""
 SLICE_S = 0.1
 """Between two looks at the simulated time."""
 
-BOOT_TIMEOUT_S = 120.0
 BOARD_BOOT_TIMEOUT_S = 10.0
-"""How long the firmware may take to start."""
+"""How long a board's firmware may take to start."""
 
-PATIENCE_S = 60.0
 BOARD_PATIENCE_S = 5.0
 """How long its heartbeat may stand still."""
 
@@ -190,12 +188,10 @@ class SimulatorAccess:
         Raises:
             BuildError: it cannot be built or does not start.
         """
-        from jalhost.engine.simulator_process import SimulatorProcess, complete_engine
+        from jalhost.engine.simulator_process import SimulatorProcess, simulated_engine
 
         if self._process is None:
-            config = engine_config(self.gateware.engine, STANDARD)
-            if self.gateware.text:
-                config = complete_engine(self.gateware.engine, self.gateware.system)
+            config = simulated_engine(self.gateware)
             system = dict(self.gateware.system) | ({"fault": self.fault} if self.fault else {})
             link = self.way.partition("-")[0]
             self._process = SimulatorProcess(config, None, link, DRAM_BYTES, system)
@@ -240,29 +236,38 @@ class SimulatorAccess:
         self._process = None
 
 
-def open_access(
-    target: str, report: Report, build: Build | None, gateware: Gateware, fault: str
-) -> Access:
-    """The way to a target; nothing is opened or started yet.
+def check_target(target: str, gateware: Gateware, fault: str) -> None:
+    """Refuses what a target cannot have, before anybody reserves it.
 
     Raises:
-        UsageError: there is nothing to bring up on it.
+        UsageError: there is nothing to bring up on it, or nothing to simulate.
     """
-    from jalhost.engine.targets import SIMULATORS, require_simulation
-    from jalhost.links.open import ALONE, LINKS
+    from jalhost.engine.targets import SIMULATORS
 
-    if target in SIMULATORS:
-        require_simulation()
-        return SimulatorAccess(target.partition(":")[2], report, gateware, fault)
-    if gateware.text or fault:
-        option = "--fault" if fault else "--gateware"
-        raise UsageError(f"{option} is for simulators", "use --target sim")
-    kind, colon, _ = target.partition(":")
-    if kind in LINKS and (colon or kind in ALONE):
-        return BoardAccess(target, report, build)
     if target == "emu":
         raise UsageError(
             "the emulator has no layers that could be broken: it is what others are compared with",
             "use --target sim, or a board",
         )
+    if target not in SIMULATORS and (gateware.text or fault):
+        option = "--fault" if fault else "--gateware"
+        raise UsageError(f"{option} is for simulators", "use --target sim")
+
+
+def open_access(
+    target: str, report: Report, build: Build | None, gateware: Gateware, fault: str
+) -> Access:
+    """The way to a target that was checked; nothing is opened or started yet.
+
+    Raises:
+        UsageError: there is no such target.
+    """
+    from jalhost.engine.targets import SIMULATORS, require_simulation
+    from jalhost.links.open import names_board
+
+    if target in SIMULATORS:
+        require_simulation()
+        return SimulatorAccess(target.partition(":")[2], report, gateware, fault)
+    if names_board(target):
+        return BoardAccess(target, report, build)
     raise UsageError(f"there is no target {target!r}", "see `jalhost targets`")

@@ -9,8 +9,9 @@ from typing import Any
 
 from jalhost.bundle import Bundle
 from jalhost.errors import BundleError
+from jalhost.register_map import CSR_JSON, read_map
 
-CSR_JSON, SOC_JSON = "csr.json", "soc.json"
+SOC_JSON = "soc.json"
 
 
 @dataclass(frozen=True)
@@ -43,31 +44,28 @@ def build_of_bundle(bundle: Bundle) -> Build:
     Raises:
         BundleError: they are no register map or description.
     """
-    content = [bundle.members.get(name) for name in (CSR_JSON, SOC_JSON)]
+    csr_json, soc_json = (bundle.members.get(name) for name in (CSR_JSON, SOC_JSON))
     try:
-        return _build(bundle.fingerprint, *content)
+        return _build(bundle.fingerprint, csr_json, soc_json, f"{bundle.path}, {CSR_JSON}")
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{bundle.path} describes its build wrongly: {error}") from error
 
 
 def build_of_files(fingerprint: int, csr_json: Path | None, soc_json: Path | None) -> Build:
     """Of a simulator's files, where it names some."""
-    content = [path.read_bytes() if path else None for path in (csr_json, soc_json)]
-    return _build(fingerprint, *content)
+    registers, description = (path.read_bytes() if path else None for path in (csr_json, soc_json))
+    return _build(fingerprint, registers, description, str(csr_json))
 
 
-def _build(fingerprint: int, csr_json: bytes | None, soc_json: bytes | None) -> Build:
-    registers: dict[str, int] = {}
-    if csr_json:
-        items = json.loads(csr_json)["csr_registers"].items()
-        registers = {name: int(item["addr"]) for name, item in items}
+def _build(fingerprint: int, csr_json: bytes | None, soc_json: bytes | None, source: str) -> Build:
+    named = read_map(csr_json, source).registers if csr_json else {}
     description: dict[str, Any] = json.loads(soc_json) if soc_json else {}
     dram = description.get("dram", {})
     known = all(name in dram for name in ("data_bits", "banks", "row_bytes"))
     return Build(
         fingerprint=fingerprint,
         clock_hz=description.get("clock_hz"),
-        registers=registers,
+        registers={name: register.address for name, register in named.items()},
         registers_hash=hashlib.sha256(csr_json).hexdigest()[:16] if csr_json else None,
         geometry=Geometry(dram["data_bits"], dram["banks"], dram["row_bytes"]) if known else None,
     )

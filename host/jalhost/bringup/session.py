@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jalhost import progress
-from jalhost.bringup.access import open_access
+from jalhost.bringup.access import check_target, open_access
 from jalhost.bringup.bench import Bench
 from jalhost.bringup.build import build_of_bundle
 from jalhost.bringup.report import Report, RoundReport
@@ -21,6 +21,7 @@ from jalhost.bringup.stages import Stage
 from jalhost.bundle import open_bundle
 from jalhost.engine.gateware import Gateware, parse_gateware
 from jalhost.engine.target import Provenance
+from jalhost.engine.targets import target_board
 from jalhost.errors import JalError
 from jalhost.models.image import Image
 
@@ -65,6 +66,7 @@ def bring_up(
 
     Raises:
         UsageError: the request makes no sense.
+        LinkError: a farm does not give its board.
         BundleError: the bundle cannot be used.
         ModelError: the model cannot be used.
         BuildError: the simulator cannot be built.
@@ -74,25 +76,28 @@ def bring_up(
     gateware = parse_gateware(request.gateware) if request.gateware else Gateware()
     build = build_of_bundle(bundle) if bundle else None
     fault = request.fault or str(gateware.system.get("fault", ""))
-    bench = Bench(
-        target=request.target,
-        access=open_access(request.target, report, build, gateware, request.fault),
-        image=model(),
-        report=report,
-        bundle=bundle,
-        cable=request.cable,
-        cable_serial=request.cable_serial,
-        read_sensors=read_sensors,
-        fault=fault,
-    )
+    check_target(request.target, gateware, request.fault)
+    image = model()
     started, start = datetime.now(UTC), time.monotonic()
     rounds, provenance = [], None
-    for number in range(1, request.repeat + 1):
-        listener.round_started(number, request.repeat)
-        with closing(bench):
-            bench.prepare()
-            rounds.append(run_round(number, bench, stages, FUNCTIONS, listener))
-            provenance = provenance or _provenance(bench, rounds[-1])
+    with target_board(request.target, report) as board:
+        bench = Bench(
+            target=request.target,
+            access=open_access(board.address, report, build, gateware, request.fault),
+            image=image,
+            report=report,
+            bundle=bundle,
+            cable=request.cable or board.cable,
+            cable_serial=request.cable_serial or board.cable_serial,
+            read_sensors=read_sensors,
+            fault=fault,
+        )
+        for number in range(1, request.repeat + 1):
+            listener.round_started(number, request.repeat)
+            with closing(bench):
+                bench.prepare()
+                rounds.append(run_round(number, bench, stages, FUNCTIONS, listener))
+                provenance = provenance or _provenance(bench, rounds[-1])
     broken = next((item.broken for item in rounds if item.broken), None)
     return Report(
         jalhost=version("jalhost"),

@@ -68,8 +68,11 @@ def bringup(
     What DRAM holds is lost.
     """
     from jalhost.bringup.session import Request, bring_up
+    from jalhost.files import check_writable
     from jalhost.power.sensors import read_sensors
 
+    for path in filter(None, (junit, html)):
+        check_writable(path)
     request = Request(
         target=target or default_target(),
         stages=tuple(stage or ()),

@@ -65,10 +65,12 @@ def capture(
     from jalhost.engine.capture import FORMATS, Plan, parse_trigger, read_scope
     from jalhost.engine.capture import capture as run
     from jalhost.engine.records import CaptureRecord, SignalRecord
-    from jalhost.files import atomic_path
+    from jalhost.files import atomic_path, check_writable
 
     if not list_signals and (output is None or output.suffix not in FORMATS):
         raise UsageError("where to?", f"-o FILE, whose name ends with {' or '.join(FORMATS)}")
+    if output and not list_signals:
+        check_writable(output)
     if bundle:
         require_scope(bundle_maps(bundle), str(bundle))
     image = open_model(model, tokenizer) if prompt is not None else None

@@ -70,10 +70,10 @@ def flash(
         _print_calls(opened, request, bitstream)
         return
     with ExitStack() as stack:
-        if target and target.startswith("labgrid:"):
-            from jalhost.engine.farm import reserved
+        if target:
+            from jalhost.engine.targets import target_board
 
-            board = stack.enter_context(reserved(target.partition(":")[2], say))
+            board = stack.enter_context(target_board(target, say))
             target = board.address
             request = Request(permanent, cable or board.cable, serial or board.cable_serial)
         wait = _waiting(opened, target, no_wait)

@@ -44,10 +44,13 @@ Debug = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
-TARGETS = [
-    "emu", "sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma", "uart", "uart:", "eth:",
-    "pcie", "labgrid:",
-]  # fmt: skip
+
+def complete_target() -> list[str]:
+    """What a shell may complete a target to."""
+    from jalhost.engine.targets import COMPLETIONS
+
+    return list(COMPLETIONS)
+
 
 TargetName = Annotated[
     str | None,
@@ -55,7 +58,7 @@ TargetName = Annotated[
         "--target",
         help="emu, sim, sim:LINK, uart[:PORT], eth:HOST, pcie or labgrid:PLACE.",
         show_default="sim if its tools are installed, else emu",
-        autocompletion=lambda: TARGETS,
+        autocompletion=complete_target,
     ),
 ]
 

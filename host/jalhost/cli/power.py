@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jalhost.cli.options import TARGETS, Debug, GatewareText, Json, say
+from jalhost.cli.options import Debug, GatewareText, Json, complete_target, say
 from jalhost.cli.power_options import MeterText, check_power
 from jalhost.errors import UsageError
 
@@ -23,9 +23,9 @@ def power(
         str | None,
         typer.Option(
             "--target",
-            help="Whose sensors to read: sim, sim:LINK, uart[:PORT], eth:HOST or pcie.",
+            help="Whose sensors: sim, sim:LINK, uart[:PORT], eth:HOST, pcie or labgrid:PLACE.",
             show_default="none, for meters that are not on a board",
-            autocompletion=lambda: TARGETS,
+            autocompletion=complete_target,
         ),
     ] = None,
     meter: MeterText = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jalhost.cli.bus import BundleFile, show
-from jalhost.cli.options import TARGETS, Debug, GatewareText, Json, say
+from jalhost.cli.options import Debug, GatewareText, Json, complete_target, say
 
 
 def report(
@@ -19,7 +19,7 @@ def report(
             "--target",
             help="Ask this device, too.",
             show_default="none",
-            autocompletion=lambda: TARGETS,
+            autocompletion=complete_target,
         ),
     ] = None,
     bundle: BundleFile = None,

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jalgateware.contract.config import STANDARD
 from jalhost.device import Device, Report, read_device_fingerprint
-from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
+from jalhost.engine.gateware import Gateware, parse_gateware
 from jalhost.engine.targets import SIMULATORS, require_simulation, target_address
 from jalhost.errors import BundleError, DeviceError, UsageError
 from jalhost.links.link import Link
-from jalhost.links.open import ALONE, LINKS, connect
-from jalhost.register_map import Register, RegisterMap, contract_map, read_map
-
-CSR_JSON = "csr.json"
+from jalhost.links.open import connect, names_board
+from jalhost.register_map import CSR_JSON, Register, RegisterMap, contract_map, read_map
 
 ANALYZER_CSV = "analyzer.csv"
 
@@ -138,23 +135,26 @@ def open_access(
 
 
 def _start_simulator(name: str, report: Report, gateware: str | None, stack: ExitStack) -> Access:
-    from jalhost.engine import simulator
-    from jalhost.engine.simulator_process import SimulatorProcess, complete_engine
+    from jalhost.engine.simulator import open_simulator
+    from jalhost.engine.simulator_process import (
+        BOOT_TIMEOUT_S,
+        PATIENCE_S,
+        SimulatorProcess,
+        simulated_engine,
+    )
 
     require_simulation()
     asked = parse_gateware(gateware) if gateware else Gateware()
-    config = engine_config(asked.engine, STANDARD)
-    if asked.text:
-        config = complete_engine(asked.engine, asked.system)
     way = name.partition(":")[2]
+    config = simulated_engine(asked)
     process = SimulatorProcess(config, None, way.partition("-")[0], 0, asked.system)
     stack.callback(process.close)
     process.wait_until_ready(report)
     ready = process.ready
-    link = simulator.open_simulator(ready, way)
+    link = open_simulator(ready, way)
     stack.callback(link.close)
     maps = _simulator_maps(ready.csr_json, ready.fingerprint) if ready.csr_json else None
-    access = Access(name, link, maps, simulator.BOOT_TIMEOUT_S, simulator.PATIENCE_S)
+    access = Access(name, link, maps, BOOT_TIMEOUT_S, PATIENCE_S)
     # Before it, the firmware itself is at work on DRAM and registers.
     assert access.device.identity
     return access
@@ -168,8 +168,7 @@ def _simulator_maps(path: Path, fingerprint: int) -> Maps:
 
 
 def _open_board(name: str, report: Report, bundle: Path | None, stack: ExitStack) -> Access:
-    kind, colon, _ = name.partition(":")
-    if kind not in LINKS or not (colon or kind in ALONE):
+    if not names_board(name):
         raise UsageError(f"there is no target {name!r}", "jalhost targets lists them")
     maps = bundle_maps(bundle) if bundle else None
     link, _ = connect(name, report, maps.fingerprint if maps else None)

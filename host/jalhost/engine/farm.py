@@ -159,7 +159,14 @@ def _board(client: str, place: str) -> FarmBoard:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while True:
         process = _start(client, place, "show")
-        output, problem = process.communicate(timeout=ANSWER_TIMEOUT_S)
+        try:
+            output, problem = process.communicate(timeout=ANSWER_TIMEOUT_S)
+        except BaseException as error:
+            process.kill()
+            process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise _unreachable() from None
+            raise
         if process.returncode:
             raise _refusal(place, _what(problem))
         resources = parse_resources(output)

@@ -17,7 +17,7 @@ from jalhost.device import Report
 from jalhost.engine.access import Access, open_access
 from jalhost.engine.redact import Redactor
 from jalhost.environment import PURPOSES, serial_ports
-from jalhost.errors import JalError, UsageError
+from jalhost.errors import JalError, LinkError, UsageError
 from jalhost.files import atomic_path
 from jalhost.mailbox import Mailbox
 
@@ -66,9 +66,15 @@ class Collected:
         self.texts[name] = text + ("" if text.endswith("\n") else "\n")
 
     def attempt(self, name: str, collect: Callable[[], Any]) -> None:
-        """Adds what can be had; says why where nothing can."""
+        """Adds what can be had; says why where nothing can.
+
+        Raises:
+            LinkError: nobody answers, which is so for whatever is asked next.
+        """
         try:
             self.add(name, collect())
+        except LinkError:
+            raise
         except JalError as error:
             self.problems.append(f"{name}: {error}")
 
@@ -150,7 +156,7 @@ def _collect(collected: Collected, wanted: Wanted, report: Report) -> None:
 
 
 def _collect_device(collected: Collected, access: Access) -> None:
-    """What a device tells; one thing that fails leaves the others."""
+    """What a device tells; one thing that fails leaves the others, while the link works."""
     collected.attempt("identity.json", lambda: asdict(access.device.identity))
     collected.attempt("counters.json", lambda: _counters(access))
     collected.attempt("self-test.json", lambda: _self_test(access))

@@ -9,19 +9,18 @@ from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.device import Device, Report
 from jalhost.engine.gateware import Gateware
 from jalhost.engine.hardware import device_info, run_on
-from jalhost.engine.simulator_process import Ready, SimulatorProcess
+from jalhost.engine.simulator_process import (
+    BOOT_TIMEOUT_S,
+    PATIENCE_S,
+    Ready,
+    SimulatorProcess,
+)
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import LinkError, UsageError
 from jalhost.links.link import Link
 from jalhost.links.open import open_link
 from jalhost.models.blob import Blob, build_blob
 from jalhost.models.image import Image
-
-BOOT_TIMEOUT_S = 120.0
-"""The simulated CPU initialises its DRAM first, on a computer that may be busy."""
-
-PATIENCE_S = 60.0
-"""A simulator that is starved of CPU time still lives."""
 
 LINK_TIMEOUT_S = 30.0
 

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.device import Report
+from jalhost.engine.gateware import Gateware, engine_config
 from jalhost.errors import BuildError, DeviceError, JalError, UsageError
 
 READY_TIMEOUT_S = 900.0
@@ -29,6 +30,12 @@ REPORT_AFTER_S = 0.5
 ANSWER_TIMEOUT_S = 30.0
 
 QUIT_TIMEOUT_S = 5.0
+
+BOOT_TIMEOUT_S = 120.0
+"""The simulated CPU initialises its DRAM first, on a computer that may be busy."""
+
+PATIENCE_S = 60.0
+"""A simulator that is starved of CPU time still lives."""
 
 MIN_DRAM_MIB = 32
 
@@ -215,6 +222,17 @@ class SimulatorProcess:
             with contextlib.suppress(queue.Empty):
                 return self._events.get(timeout=LOOK_S)
         raise BuildError("building the simulator takes forever", "see --debug")
+
+
+def simulated_engine(gateware: Gateware) -> EngineConfig:
+    """The engine of a simulated system that differs from the default one in this.
+
+    Raises:
+        UsageError: there is no such engine or system.
+        BuildError: nobody answers.
+    """
+    config = engine_config(gateware.engine, STANDARD)
+    return complete_engine(gateware.engine, gateware.system) if gateware.text else config
 
 
 def complete_engine(engine: Mapping[str, Any], system: Mapping[str, str | int]) -> EngineConfig:

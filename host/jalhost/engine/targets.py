@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jalgateware.contract.config import STANDARD
 from jalhost.device import Report
@@ -10,9 +11,18 @@ from jalhost.engine.gateware import Gateware, engine_config, parse_gateware
 from jalhost.engine.target import Target
 from jalhost.environment import SIMULATION
 from jalhost.errors import EnvironmentProblem, UsageError
-from jalhost.links.open import ALONE, LINKS
+from jalhost.links.open import ALONE, LINKS, names_board
+
+if TYPE_CHECKING:
+    from jalhost.engine.farm import FarmBoard
 
 SIMULATORS = ("sim", "sim:uart", "sim:eth", "sim:pcie", "sim:pcie-dma")
+
+FARM = "labgrid"
+"""What targets start with that are places of a farm."""
+
+COMPLETIONS = ("emu", *SIMULATORS, *ALONE, *(f"{kind}:" for kind in LINKS), f"{FARM}:")
+"""Targets as far as a shell can complete them."""
 
 TARGETS = f"emu, {', '.join(SIMULATORS)}, uart[:PORT], eth:HOST, pcie[:ADDRESS], labgrid:PLACE"
 
@@ -56,13 +66,25 @@ def target_address(name: str, report: Report) -> Iterator[str]:
     Raises:
         LinkError: somebody else has the board, or nobody tells where it is.
     """
-    if not name.startswith("labgrid:"):
-        yield name
-        return
-    from jalhost.engine.farm import reserved
-
-    with reserved(name.partition(":")[2], report) as board:
+    with target_board(name, report) as board:
         yield board.address
+
+
+@contextmanager
+def target_board(name: str, report: Report) -> Iterator["FarmBoard"]:
+    """The same, with what a farm tells of the cable that flashes its board.
+
+    Raises:
+        LinkError: somebody else has the board, or nobody tells where it is.
+    """
+    from jalhost.engine.farm import FarmBoard, reserved
+
+    kind, _, place = name.partition(":")
+    if kind != FARM:
+        yield FarmBoard("", name)
+        return
+    with reserved(place, report) as board:
+        yield board
 
 
 def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> Target:
@@ -77,14 +99,10 @@ def _create(name: str, report: Report, soc: Path | None, gateware: Gateware) -> 
     if name in SIMULATORS:
         require_simulation()
         from jalhost.engine.simulator import Simulator
-        from jalhost.engine.simulator_process import complete_engine
+        from jalhost.engine.simulator_process import simulated_engine
 
-        config = engine_config(gateware.engine, STANDARD)
-        if gateware.text:
-            config = complete_engine(gateware.engine, gateware.system)
-        return Simulator(name, report, config, gateware)
-    kind, colon, _ = name.partition(":")
-    if kind in LINKS and (colon or kind in ALONE):
+        return Simulator(name, report, simulated_engine(gateware), gateware)
+    if names_board(name):
         from jalhost.engine.hardware import Board
 
         if gateware.text:

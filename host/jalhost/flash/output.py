@@ -16,6 +16,7 @@ _REFUSED = re.compile(
 )
 _UNKNOWN = re.compile(r"Unknown device with IDCODE: 0x(?P<idcode>[\da-f]{8})")
 _IDCODE = re.compile(r"idcode\s+0x(?P<idcode>[\da-f]+)$")
+_REGISTER = re.compile(r"^Register raw value: 0x(?P<value>[\da-f]+)$")
 _NAME = re.compile(r"(?:model|type)\s+(?P<name>\S.*)$")
 
 # A status of the FPGA that is printed while flash memory is prepared holds "CRC Error" and the like
@@ -113,6 +114,12 @@ def parse_chain(lines: list[str]) -> list[ChainDevice]:
         elif match := _UNKNOWN.search(line):
             devices.append(ChainDevice(int(match["idcode"], 16), "unknown device"))
     return devices
+
+
+def parse_register(lines: list[str]) -> int | None:
+    """The value that ``--read-register`` prints; None where it prints none."""
+    found = next((match for match in map(_REGISTER.match, lines) if match), None)
+    return int(found["value"], 16) if found else None
 
 
 def same_part(found: int, expected: int) -> bool:

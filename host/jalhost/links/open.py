@@ -30,6 +30,12 @@ SERVER_TIMEOUT_S = 10.0
 """For ports of other computers: networks are slow at times, and TCP repeats by itself."""
 
 
+def names_board(target: str) -> bool:
+    """Whether a target is a board behind one of the links."""
+    kind, colon, _ = target.partition(":")
+    return kind in LINKS and bool(colon or kind in ALONE)
+
+
 def open_link(name: str, timeout_s: float = LINK_TIMEOUT_S) -> Link:
     """Opens a link by kind and place: ``uart:PORT`` or ``eth:HOST``.
 

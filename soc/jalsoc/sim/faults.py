@@ -23,6 +23,7 @@ from typing import Any
 from jalgateware.contract import tables
 from jalgateware.contract.config import EngineConfig
 from jalhost.errors import UsageError
+from jalsoc.sim.system_faults import forms
 
 FORMS = "lane:ROW.LANE:BIT=VALUE, table:NAME:INDEX:BIT or drop-word:PORT.N"
 
@@ -78,7 +79,7 @@ def parse_fault(text: str, engine: EngineConfig) -> Fault:
         _below("entry", index, len(entries), text)
         _below("bit", bit, width, text)
         return Fault(table=entries, index=index, bit=bit)
-    raise UsageError(f"no fault {text!r}", f"faults are {FORMS}")
+    raise UsageError(f"no fault {text!r}", f"faults are {forms()}, {FORMS}")
 
 
 def _below(what: str, number: int, end: int, text: str) -> None:

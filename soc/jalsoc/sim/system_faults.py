@@ -4,6 +4,7 @@ A fault is ``NAME`` or ``NAME=NUMBER[:NUMBER]``. Nothing is built for it: the ha
 DRAM and line carry, and who starts it changes what it is told.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -94,8 +95,10 @@ def parse_system_fault(text: str, data_bits: int, row_bits: int) -> SystemFault:
     kind = KINDS[name]
     try:
         numbers = tuple(float(item) for item in given.split(":")) if given else ()
-    except ValueError as error:
-        raise UsageError(f"fault {text}: {error}", f"the form is {_form(name)}") from error
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise UsageError(f"fault {text}: {given} is no number", f"the form is {_form(name)}")
     if len(numbers) > len(kind.numbers):
         raise UsageError(f"fault {text} has too many numbers", f"the form is {_form(name)}")
     numbers += kind.numbers[len(numbers) :]

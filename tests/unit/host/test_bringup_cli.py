@@ -20,7 +20,17 @@ from jaltest.bringup import GEOMETRY, BoardUnderTest, FakeAccess
 from jaltest.bundles import bundle
 from jaltest.desk import Desk, Run
 from jaltest.device import CLOCK_HZ, FINGERPRINT
-from jaltest.loader import LFE5U_85, ULX3S, Answer, detected, scan
+from jaltest.loader import (
+    CONFIGURED,
+    LFE5U_85,
+    NO_SUCH_OPTION,
+    ULX3S,
+    XC7A35,
+    Answer,
+    detected,
+    scan,
+    status,
+)
 from jaltest.models import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "bringup.md").read_text(encoding="utf-8")
@@ -248,6 +258,18 @@ def test_files_are_written(call: Call, tmp_path: Path) -> None:
     assert ElementTree.parse(junit).getroot()[0].get("tests") == "8"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("none/x.html", "its folder does not exist"), (".", "it is a folder")]
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    call: Call, tmp_path: Path, name: str, text: str
+) -> None:
+    run = call(BoardUnderTest(), "--stage", "link", "--html", str(tmp_path / name))
+    assert run.returncode == 2
+    assert text in run.stderr
+    assert not run.stdout
+
+
 BOARD = ("bringup", "--target", "uart:/dev/null", "--until", "configuration", "--bundle")
 
 
@@ -262,6 +284,53 @@ def test_cable_and_fpga_are_found(loader: Desk, tmp_path: Path) -> None:
     ]
     assert lines[0][4] == "ft231X (0403:6015 D00123)"
     assert lines[1][4] == "0x41113043, LFE5U-85F"
+    assert lines[2][4].startswith("openFPGALoader reads the status of Xilinx FPGAs alone")
+    assert not [call for call in loader.calls if "--read-register" in call]
+
+
+ARTIX = {
+    "board": "arty-a7",
+    "part": "xc7a35ticsg324-1L",
+    "idcode": "0x0362d093",
+    "flash": {"openfpgaloader_board": "arty", "cable": None, "usb": ["0403:6010"]},
+}
+
+ANSWERS = {
+    "done": (Answer(status(CONFIGURED)), "pass", "DONE is high (STAT 0x401079fc)"),
+    "empty": (Answer(status(0x4000190C)), "fail", "the FPGA is not configured: DONE is low"),
+    "no clock": (
+        Answer(status(CONFIGURED & ~0x10)),
+        "fail",
+        "the FPGA is not configured: DONE is high, but its start has not ended",
+    ),
+    "crc": (
+        Answer(status(0x40001909)),
+        "fail",
+        "the FPGA has refused a bitstream: what it was sent",
+    ),
+    "another": (Answer(status(0x5000890C)), "fail", "was for another FPGA (STAT 0x5000890c)"),
+    "nothing": (Answer("empty\n"), "fail", "nothing answers on JTAG"),
+    "old": (NO_SUCH_OPTION, "skip", "openFPGALoader v1.1.1 cannot read the status: versions above"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_fpga_that_tells_its_status_is_asked(loader: Desk, tmp_path: Path, answer: str) -> None:
+    said, verdict, text = ANSWERS[answer]
+    chain = Answer(detected((0x4BA00477, "arm", "cortex", "dap"), XC7A35))
+    loader.set({"--detect": chain, "--read-register": said})
+    run = loader.run(*BOARD, str(bundle(tmp_path, **ARTIX)), "--json")
+    stage = json.loads(run.stdout)["rounds"][0]["stages"][2]
+    assert stage["verdict"] == verdict, stage
+    assert text in stage["summary"]
+    assert run.returncode == (5 if verdict == "fail" else 0)
+    asked = next(call for call in loader.calls if "--read-register" in call)
+    assert asked == ["--board", "arty", "--index-chain", "1", "--read-register", "STAT"]
+    if "STAT" in text:
+        assert stage["evidence"]["status"] in stage["summary"]
+    if verdict == "fail":
+        flash = answer != "nothing"
+        assert stage["next_command"].startswith("jalhost flash " if flash else "openFPGALoader ")
 
 
 def test_a_cable_without_permission_gets_its_udev_rule(loader: Desk, tmp_path: Path) -> None:

@@ -88,3 +88,13 @@ def test_a_build_without_an_analyzer_says_how_to_get_one(
     line = command.fails(8, "capture", "--list", "--bundle", bundle, *board)
     assert f"the build in {bundle} has no logic analyzer (jalhost build BOARD --with-scope" in line
     assert "whose name ends with .vcd" in command.fails(2, "capture", "-o", "x.txt", *board)
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Command(monkeypatch, capsys)
+    target = ["--target", "uart:/dev/no-such-port"]
+    line = run.fails(2, "capture", "-o", str(tmp_path / "none" / "x.vcd"), *target)
+    assert "its folder does not exist" in line
+    assert "no-such-port" in run.fails(4, "capture", "-o", str(tmp_path / "x.vcd"), *target)

@@ -11,6 +11,8 @@ import pytest
 
 from jalhost.engine.farm import FarmBoard, board_of, find_client, parse_resources, reserved
 from jalhost.errors import EnvironmentProblem, LinkError, UsageError
+from jaltest.bundles import bundle
+from jaltest.desk import Desk
 
 SHOW = """\
 Place 'bench':
@@ -64,6 +66,72 @@ def calls(folder: Path) -> list[str]:
 
 def refuse(folder: Path, command: str, message: str) -> None:
     (folder / command).write_text(f"sys.exit({message!r})")
+
+
+COMMANDS = {
+    "generate": ["x"],
+    "chat": ["--chat-template", "TEMPLATE"],
+    "bench": [],
+    "verify": [],
+    "soak": ["--time", "1s"],
+    "power": [],
+    "csr": ["read", "0xf0000000"],
+    "mem": ["read", "mailbox"],
+    "console": ["--command", "ident"],
+    "capture": ["-o", "x.vcd"],
+    "bringup": [],
+    "flash": ["BUNDLE"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_takes_a_place(client: Path, loader: Desk, command: str) -> None:
+    refuse(client, "acquire", "Error: Place bench is already acquired by heart/zaphod.")
+    template = client / "x.jinja"
+    template.write_text("{{ messages }}")
+    named = {"BUNDLE": str(bundle(client)), "TEMPLATE": str(template)}
+    arguments = [named.get(item, item) for item in COMMANDS[command]]
+    run = loader.run(command, *arguments, "--target", "labgrid:bench")
+    assert run.returncode == 4, run.stderr
+    assert "place bench is taken: heart/zaphod has it" in run.stderr
+    assert calls(client) == ["acquire"]
+
+
+def test_a_report_tells_why_a_place_has_no_board(client: Path, loader: Desk) -> None:
+    refuse(client, "acquire", "Error: Place bench is already acquired by heart/zaphod.")
+    path = client / "report.zip"
+    run = loader.run("report", "--output", str(path), "--target", "labgrid:bench")
+    assert "heart/zaphod" in run.stdout + run.stderr
+    assert path.is_file()
+
+
+def test_bring_up_uses_the_cable_that_the_farm_names(
+    client: Path, loader: Desk, tmp_path: Path
+) -> None:
+    stages = ["--stage", "cable", "--stage", "idcode"]
+    options = ["--bundle", str(bundle(tmp_path)), "--target", "labgrid:bench"]
+    run = loader.run("bringup", *stages, *options)
+    assert run.returncode == 0, run
+    assert "ft231X (0403:6015 D00123)" in run.stdout
+    assert ["--board", "ulx3s", "--ftdi-serial", "D00123", "--detect"] in loader.calls
+    assert calls(client) == ["acquire", "show", "release"]
+
+
+def test_what_a_board_cannot_have_is_refused_before_its_place_is_acquired(
+    client: Path, loader: Desk
+) -> None:
+    run = loader.run("bringup", "--fault", "link", "--target", "labgrid:bench")
+    assert run.returncode == 2
+    assert "--fault is for simulators" in run.stderr
+    assert not (client / "calls").exists()
+
+
+def test_a_client_that_says_nothing_is_ended(client: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jalhost.engine.farm.ANSWER_TIMEOUT_S", 2.0)
+    (client / "show").write_text("time.sleep(60)")
+    with pytest.raises(LinkError, match="no labgrid coordinator answers"), reserved("bench", print):
+        pytest.fail("there is no board")
+    assert calls(client) == ["acquire", "show", "release"]
 
 
 def test_resources_become_a_board() -> None:

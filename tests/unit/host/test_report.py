@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import tty
 import zipfile
 from collections.abc import Iterator
@@ -159,6 +160,17 @@ def test_what_cannot_be_had_leaves_the_rest(jalhost: Command, tmp_path: Path) ->
     assert "the emulator has no bus" in run.stdout
     line = jalhost.fails(2, "report", "-o", str(output), "--log", str(tmp_path / "nothing"))
     assert "cannot read" in line
+
+
+def test_a_device_that_says_nothing_is_asked_once(
+    jalhost: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jalhost.links.open.SERVER_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"uart:tcp://127.0.0.1:{silent.getsockname()[1]}"
+        run = jalhost("report", "-o", str(tmp_path / "r.zip"), "--target", target)
+    assert run.stdout.count("not in it: ") == 1, run
+    assert "not in it: device: no answer from 127.0.0.1:" in run.stdout
 
 
 def test_equal_things_keep_equal_names() -> None:

@@ -46,7 +46,8 @@ def test_faults_are_options_of_the_harness(text: str, options: list[str]) -> Non
     ("text", "message"),
     [
         ("fire", "no fault 'fire'"),
-        ("dram-data=x", "could not convert"),
+        ("dram-data=x", "x is no number"),
+        ("clock=nan", "nan is no number"),
         ("dram-data=1:0:2", "too many numbers"),
         ("dram-data=16", "16 is out of range"),
         ("dram-data=1:2", "2 is out of range"),
