@@ -4,7 +4,6 @@ from typing import Any
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from litex.soc.interconnect.stream import PipeValid
 from migen import FSM, Array, If, Mux, NextState, NextValue, Signal
 
 from jalgateware.contract.config import EngineConfig
@@ -86,6 +85,9 @@ class TokenLoop(LiteXModule):
                 self._learnt.eq(learn.ready | ~self._speculates),
                 If(learn.ready, self._learn_valid.eq(0)),
             ]
+        # It stays ready until a sample comes.
+        self.buffer = stream.PipeValid(self.output.description)
+        self.comb += self.buffer.source.connect(self.output)
         self.fsm = FSM(reset_state="IDLE")
         self._compare(rows)
         self._make_rows(rows)
@@ -285,13 +287,7 @@ class TokenLoop(LiteXModule):
         ]
         self.fsm.act("LIMIT", NextState("DRAFT"))
         self.fsm.act("DRAFT", drafter.draft.eq(1), NextState("DRAFTING"))
-        self.fsm.act(
-            "DRAFTING",
-            If(
-                drafter.done,
-                NextState("SETTLE"),
-            ),
-        )
+        self.fsm.act("DRAFTING", If(drafter.done, NextState("SETTLE")))
 
     def _learn(self, accept: Signal, token: Signal) -> None:
         """Tells the drafter an accepted token, a cycle later."""
@@ -328,9 +324,7 @@ class TokenLoop(LiteXModule):
                 If(self._prompting, self._row.eq(self.last_row)),
             ),
         ]
-        row, rows = self._row, len(self.tokens)
-        # It stays ready until a sample comes.
-        self.buffer = buffer = PipeValid(self.output.description)
+        row, rows, sink = self._row, len(self.tokens), self.buffer.sink
         sampled, wanted = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
         stream = Signal.like(self._stream)
         stops, ends, accept, right = Signal(), Signal(), Signal(), Signal()
@@ -349,22 +343,21 @@ class TokenLoop(LiteXModule):
         ]
         self.comb += [
             ends.eq(stops | self._counted[stream]),
-            buffer.sink.token.eq(sampled),
-            buffer.sink.stream.eq(stream),
-            buffer.sink.cycles.eq(self._drawn),
-            buffer.source.connect(self.output),
+            sink.token.eq(sampled),
+            sink.stream.eq(stream),
+            sink.cycles.eq(self._drawn),
         ]
         more = (row != self.last_row) & ~self._prompting & (~self.shared | (right & ~ends))
         self.fsm.act("LOOK", NextState("JUDGE"))
         self.fsm.act(
             "JUDGE",
-            self.waits.eq(~buffer.sink.ready),
-            If(buffer.sink.ready & self._learnt, NextState("EMIT")),
+            self.waits.eq(~sink.ready),
+            If(sink.ready & self._learnt, NextState("EMIT")),
         )
         self.fsm.act(
             "EMIT",
             accept.eq(1),
-            buffer.sink.valid.eq(1),
+            sink.valid.eq(1),
             NextValue(self._pending[stream], sampled),
             *[
                 If(
