@@ -132,7 +132,7 @@ class Datapath(LiteXModule):
                 quantiser.value.eq(vector.vector_value),
                 quantiser.buffer.eq(vector.vector_buffer),
                 quantiser.last.eq(vector.vector_last),
-                quantiser.valid.eq(vector.vector_valid & (vector.vector_row == row)),
+                quantiser.valid.eq(vector.vector_valid[row]),
                 vector.norm.square_sums[row].eq(quantiser.square_sum),
                 vector.norm.square_sum_valid[row].eq(quantiser.square_sum_valid),
                 lanes.active[row].eq(self.last_row >= row),

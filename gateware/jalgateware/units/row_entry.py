@@ -2,7 +2,7 @@
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
-from migen import Array, If, Mux, Signal
+from migen import Array, Cat, If, Mux, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import ACCUMULATOR, GUARD_BITS, MANTISSA, VECTOR
@@ -93,13 +93,21 @@ class RowEntry(LiteXModule):
         self.queue = queue = stream.SyncFIFO(self.command.description, COMMANDS)
         self.comb += self.command.connect(queue.sink)
         norm, fraction = Signal(), Signal(FIELDS["fraction"][1])
-        last_index, packed = Signal(INDEX_BITS), Signal()
+        last_index, before_last = Signal(INDEX_BITS), Signal(INDEX_BITS)
+        packed = Signal()
         go, taken, last = self._go, self._taken, Signal()
         attention = self.attention
         self._walk(config, go, last, packed)
+        # Compared ahead: whether the next row is the matrix' last one, and, where it is the first
+        # of its pair for another token row, whether that is.
+        next_last, again_last = Signal(), Signal()
+        self.comb += [
+            next_last.eq(self._index == before_last),
+            again_last.eq(Cat(0, self._index[1:]) == last_index),
+        ]
+        self.sync += If(go, last.eq(Mux(self._again, again_last, next_last)))
         self.comb += [
             attention.ready.eq(1),
-            last.eq(self._index == last_index),
             go.eq(
                 self._entering
                 & self.rows.valid
@@ -135,6 +143,8 @@ class RowEntry(LiteXModule):
             fraction.eq(queue.source.fraction),
             self.out_shift.eq(queue.source.out_shift),
             last_index.eq(queue.source.rows - 1),
+            before_last.eq(queue.source.rows - 2),
+            last.eq(queue.source.rows == 1),
             self._index.eq(0),
             self._lane.eq(0),
         )
@@ -144,7 +154,8 @@ class RowEntry(LiteXModule):
         """Which element of an entry is next: row ``_index``, the ``_lane``-th of its entry."""
         most, tokens = entry_rows(config), config.tokens
         self._index, self._lane = Signal(INDEX_BITS), Signal(max=max(2, most))
-        self._row = row = Signal.like(self.last_row)
+        self._row, self._again = Signal.like(self.last_row), Signal()
+        row = self._row
         index, lane = self._index, self._lane
         plain = config.rows_parallel if tokens == 1 else max(2, config.rows_parallel)
         final = Signal.like(lane)
@@ -160,11 +171,12 @@ class RowEntry(LiteXModule):
                 second.eq(lane[0] | last),
                 last_row.eq(row == self.last_row),
                 row_end.eq(second & last_row),
+                self._again.eq(second & ~last_row),
                 entry_end.eq(row_end & (last | (lane == final))),
             ]
             step = [
-                If(~second | last_row, index.eq(index + 1), lane.eq(lane + 1)).Else(
-                    index[0].eq(0), lane[0].eq(0)
+                If(self._again, index[0].eq(0), lane[0].eq(0)).Else(
+                    index.eq(index + 1), lane.eq(lane + 1)
                 ),
                 If(second, row.eq(row + 1), If(last_row, row.eq(0))),
             ]

@@ -75,8 +75,10 @@ class TokenLoop(LiteXModule):
 
         self._state(rows)
         self.drafter = Drafter(rows - 1) if rows > 1 else None
-        self._learnt, self._learn_valid = Signal(reset=1), Signal()
-        self._learn_token = Signal(TOKEN_BITS, reset_less=True)
+        self._learnt, self._learn_valid, self._learn_token = (
+            *(Signal(reset=1), Signal()),
+            Signal(TOKEN_BITS, reset_less=True),
+        )
         if self.drafter:
             # Registered, as tokens come no sooner than every third cycle.
             learn = self.drafter.learn

@@ -36,7 +36,8 @@ class VectorUnit(LiteXModule):
     :class:`~jalgateware.units.norm.Norm`; ``kv_room``: the cache writer takes rows;
     ``table_index``, ``table_value`` with ``bias_write`` or ``gain_write``: the layer's tables,
     ``bias_start`` (pulse): other biases come. Leaves:
-    ``vector_*`` {value, row, buffer, last, valid}: elements for the quantisers; ``key_base``,
+    ``vector_*`` {value, buffer, last, valid; this a bit per token row}: elements for the
+    quantisers; ``key_base``,
     ``value_base`` and ``kv_*`` {data, index, row, valid} with ``kv_kind`` {Destination}: rows of
     queries, keys and values; ``logit_*``. ``row`` is the token row. ``quiet``: nothing is on its
     way. Latency: ``Scaler.LATENCY`` plus the unit's. Throughput: one element per cycle. Overflow:
@@ -92,10 +93,9 @@ class VectorUnit(LiteXModule):
         self.pair = Signal(max=max(2, config.max_head_dim // 2))
         self.pair_row = Signal.like(self.last_row)
         self.vector_value = Signal((VECTOR.bits, True))
-        self.vector_row = Signal.like(self.last_row)
         self.vector_buffer = Signal()
         self.vector_last = Signal()
-        self.vector_valid = Signal()
+        self.vector_valid = Signal(config.tokens)
         self.kv_kind = Signal(TAG_BITS)
         self.kv_data = Signal((KV.bits, True))
         self.kv_index = Signal(INDEX_BITS)
@@ -183,35 +183,37 @@ class VectorUnit(LiteXModule):
     def _activate(self) -> None:
         """Elements for buffer H: SwiGLU of row pairs, or attention's results as they are."""
         self.swiglu = swiglu = SwiGlu()
-        valid = self._is(Destination.SWIGLU)
         self.attended = self._is(ATTENTION)
         self.comb += [
             swiglu.value.eq(self.scaler.result),
             swiglu.odd.eq(self.tag_index[0]),
-            swiglu.valid.eq(valid),
+            swiglu.valid.eq(self._is(Destination.SWIGLU)),
         ]
         self.swiglu_last = delayed(self, self.tag_last, SwiGlu.LATENCY)
-        swiglu_row = delayed(self, self.tag_row, SwiGlu.LATENCY)
         residual = self.residual
         # The three sources never meet: each waits for the vector that the one before completes.
+        valid, row = Signal(), Signal.like(self.last_row)
+        self.comb += [
+            valid.eq(residual.valid | swiglu.result_valid | self.attended),
+            If(residual.valid, row.eq(residual.token))
+            .Elif(swiglu.result_valid, row.eq(delayed(self, self.tag_row, SwiGlu.LATENCY)))
+            .Else(row.eq(self.tag_row)),
+        ]
         self.sync += [
-            self.vector_valid.eq(residual.valid | swiglu.result_valid | self.attended),
+            *[self.vector_valid[t].eq(valid & (row == t)) for t in range(len(self.vector_valid))],
             self.vector_buffer.eq(~residual.valid),
             If(
                 residual.valid,
                 self.vector_value.eq(residual.value),
-                self.vector_row.eq(residual.token),
                 self.vector_last.eq(residual.last),
             )
             .Elif(
                 swiglu.result_valid,
                 self.vector_value.eq(swiglu.result),
-                self.vector_row.eq(swiglu_row),
                 self.vector_last.eq(self.swiglu_last),
             )
             .Else(
                 self.vector_value.eq(self.scaler.result),
-                self.vector_row.eq(self.tag_row),
                 self.vector_last.eq(self.tag_last),
             ),
         ]

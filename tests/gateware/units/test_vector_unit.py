@@ -296,9 +296,9 @@ class Bench:
         unit = self.unit
         while True:
             self.saturated += yield unit.saturated
-            if (yield unit.vector_valid):
+            if rows := (yield unit.vector_valid):
                 value, buffer = (yield unit.vector_value), (yield unit.vector_buffer)
-                row, last = (yield unit.vector_row), (yield unit.vector_last)
+                row, last = (1, 2, 4, 8).index(rows), (yield unit.vector_last)
                 self.found["vector"][row].append((value, buffer, last))
                 if last and not buffer:
                     self.complete.append((self.finished[0][row], row))
