@@ -57,7 +57,6 @@ class CrcEngine(LiteXModule):
     Latency: ``LATENCY`` cycles plus those of DRAM for the first word. Throughput: one 32-bit word
     per cycle.
     Overflow: none; a run beyond the end of DRAM wraps.
-    Cost: 500 LUTs, 460 flip-flops, 2 DP16KD (128-bit port, ECP5).
     Golden model: :func:`jalgateware.golden.crc32.crc32`.
 
     Args:

@@ -113,7 +113,6 @@ class Drafter(LiteXModule):
     drafted and for one that is not found, and ``START_CYCLES`` before.
     Throughput: one thing at a time.
     Overflow: none; a token that does not fit an entry is not learnt.
-    Cost: 435 LUTs, 436 flip-flops, 8 block RAMs. 141 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :class:`jalgateware.golden.drafter.Drafter`.
     """
 

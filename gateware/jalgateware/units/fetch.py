@@ -39,7 +39,6 @@ class Fetch(LiteXModule):
     an instruction takes 10 cycles, hidden behind the words of the ones before.
     Overflow: ``illegal`` tells that the pass met an unknown opcode or the end of the program memory
     and stopped; ``reset_program`` clears it.
-    Cost: 2430 LUTs, 1700 flip-flops, 18 DP16KD, 117 MHz (16 lanes, 4 ports, LFE5U-85F-6).
     Golden model: :class:`jalgateware.golden.machine.Machine` (order and addresses).
     """
 

@@ -18,7 +18,6 @@ class BlockFifo(LiteXModule):
     two more are behind it; ``empty``: none anywhere.
     Latency: ``LATENCY`` cycles. Throughput: one word per cycle.
     Overflow: ``sink`` is not ready while ``depth`` words are in the RAM.
-    Cost: about 50 LUTs, 50 flip-flops and one per bit, the RAM.
     """
 
     LATENCY = 3

@@ -28,7 +28,6 @@ class Gumbel(LiteXModule):
     Interface: ``uniform`` (32 bits) -> ``noise`` {LOG2}; no valid.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none; noise is between -4.52 and 33.
-    Cost: 886 LUTs, 789 flip-flops, 3 multipliers, 2 block RAMs. 133 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.sampler.gumbel`.
     """
 

@@ -16,7 +16,6 @@ class Hash32(LiteXModule):
     Interface: ``value`` (32 bits) -> ``result`` (32 bits); no valid.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: products wrap, as the hash demands.
-    Cost: 153 LUTs, 270 flip-flops, 6 multipliers. 143 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.sampler.hash32`.
     """
 

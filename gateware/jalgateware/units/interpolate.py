@@ -17,8 +17,6 @@ class InterpolatedTable(LiteXModule):
     (table.base_bits + 1, unsigned); no valid.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none.
-    Cost: about 40 LUTs, 75 flip-flops, a multiplier and a block RAM with 256 entries of 26 bits;
-    130 LUTs and no block RAM with 64 entries. 127 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.functions.interpolate`.
     """
 

@@ -20,8 +20,6 @@ class Log2(LiteXModule):
     use.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none.
-    Cost: 280 LUTs, 212 flip-flops, a multiplier, a block RAM for 32 bits. 132 MHz (ECP5
-    speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.functions.log2`.
     """
 

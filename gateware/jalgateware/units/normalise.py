@@ -21,8 +21,6 @@ class Normaliser(LiteXModule):
     The result for 0 is of no use.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none.
-    Cost: 240 LUTs and 85 flip-flops for 32 bits, 380 and 92 for 76 bits, ``kept`` 18. 217 MHz (ECP5
-    speed 6, yosys 0.70).
     Golden model: ``_split`` in :mod:`jalgateware.golden.functions`.
     """
 

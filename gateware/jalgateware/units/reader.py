@@ -126,7 +126,6 @@ class StreamReader(LiteXModule):
     Latency: ``LATENCY`` cycles from command to request, ``ANSWER_LATENCY`` from answer to
     ``source``. Throughput: one word per cycle, one piece every other cycle.
     Overflow: none, see :class:`PortReader`.
-    Cost: 1490 LUTs, 1130 flip-flops, 16 DP16KD, 117 MHz (16 lanes, 4 ports, LFE5U-85F-6).
     """
 
     LATENCY = 4

@@ -20,7 +20,6 @@ class Reciprocal(LiteXModule):
     ``exponent`` (5 bits), ``valid_out``; valid-only. The result for 0 is of no use.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none; the mantissa of a power of two is 2**17 - 1.
-    Cost: 270 LUTs, 200 flip-flops, a multiplier, a block RAM. 134 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.functions.reciprocal`.
     """
 

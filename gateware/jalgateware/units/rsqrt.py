@@ -20,7 +20,6 @@ class ReciprocalRoot(LiteXModule):
     ``k`` (6 bits), ``valid_out``; valid-only. The result for 0 is of no use.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none; the mantissa of a power of four is 2**17 - 1.
-    Cost: 370 LUTs, 213 flip-flops, a multiplier, a block RAM. 133 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.functions.rsqrt`.
     """
 

@@ -39,8 +39,6 @@ class Sampler(LiteXModule):
     first logit of the next pass arrives there.
     Latency: ``key_latency``, ``LATENCY``. Throughput: one logit per cycle.
     Overflow: none.
-    Cost: 1411 LUTs, 1518 flip-flops, 11 multipliers, 2 block RAMs. 118 MHz (ECP5 speed
-    6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.sampler.sample`.
     """
 

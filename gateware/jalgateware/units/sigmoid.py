@@ -19,7 +19,6 @@ class Sigmoid(LiteXModule):
     ``valid_out``; valid-only.
     Latency: ``LATENCY`` cycles. Throughput: one per cycle.
     Overflow: none.
-    Cost: 150 LUTs, 162 flip-flops, a multiplier, a block RAM. 135 MHz (ECP5 speed 6, yosys 0.70).
     Golden model: :func:`jalgateware.golden.functions.sigmoid`.
     """
 
