@@ -36,8 +36,9 @@ _MANTISSA_BITS = 23
 _MAGNITUDE_BITS = 0x7FFFFFFF
 _INFINITY_BITS = 0x7F800000
 
-_CLIPPED_BITS = 0x7F0000
-"""Mantissa of 127.5 / 64, and more: such numbers would round to 128, which has no code."""
+_CLIPPED_STEP = 0x010000
+"""Added to numbers' bits, it raises the exponent of those of 127.5 / 64 and more, times a power of
+two: they would round to 128, which has no code."""
 
 E2M1_EXPONENT = 2
 """Exponent of the largest E2M1 numbers, 4 and 6."""
@@ -130,22 +131,24 @@ def _encode_float32(blocks: npt.NDArray[np.float32]) -> BlockMatrix:
     """MXINT8 by the bits of float32 numbers: the same integers, in a tenth of the time."""
     bits = blocks.view(np.int32) & _MAGNITUDE_BITS
     largest = _largest_bits(bits)
+    # Mantissas that would be clipped carry over into the exponent, which is biased as E8M0 is.
+    scales = largest + _CLIPPED_STEP
+    scales >>= _MANTISSA_BITS
     if largest.size and largest.max() >= _INFINITY_BITS:
         raise ValueError(NOT_FINITE)
-    exponent = (largest >> _MANTISSA_BITS) - SCALE_BIAS
-    exponent += (largest & ((1 << _MANTISSA_BITS) - 1)) >= _CLIPPED_BITS
-    # Where 2**(6 - exponent) or the scale is none of float32's or E8M0's normal numbers.
-    rare = ((exponent < WEIGHT.fraction - SCALE_BIAS) | (exponent > SCALE_BIAS)) & (largest > 0)
-    power = np.where((largest > 0) & ~rare, WEIGHT.fraction - exponent + SCALE_BIAS, 0)
-    factor = (power << _MANTISSA_BITS).astype(np.int32).view(np.float32)
+    factor = np.maximum(scales, WEIGHT.fraction)
+    np.subtract(2 * SCALE_BIAS + WEIGHT.fraction, factor, out=factor)
+    factor <<= _MANTISSA_BITS
     # Where the bits were: what is in a cache stays there.
-    scaled = np.multiply(blocks, factor[:, :, None], out=bits.view(np.float32))
+    scaled = np.multiply(blocks, factor.view(np.float32)[:, :, None], out=bits.view(np.float32))
     elements = np.rint(scaled, out=scaled).astype(np.int8)
-    scales = np.where(largest > 0, exponent + SCALE_BIAS, 0).astype(np.uint8)
-    if rare.any():
+    encoded = BlockMatrix(elements, scales.astype(np.uint8))
+    if scales.size and not WEIGHT.fraction <= scales.min() <= scales.max() <= 2 * SCALE_BIAS:
+        # Where 2**(6 - exponent) or the scale is none of float32's or E8M0's normal numbers.
+        rare = ((scales < WEIGHT.fraction) | (scales > 2 * SCALE_BIAS)) & (largest > 0)
         exact = _encode(blocks[rare][None].astype(np.float64), Format.MXINT8)
-        elements[rare], scales[rare] = exact.elements[0], exact.scales[0]
-    return BlockMatrix(elements, scales)
+        elements[rare], encoded.scales[rare] = exact.elements[0], exact.scales[0]
+    return encoded
 
 
 def _largest_bits(bits: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -230,8 +233,8 @@ def to_tape(matrix: BlockMatrix, config: EngineConfig) -> Bytes:
     full, rest = divmod(count, lanes)
     tape = np.zeros((full + (rest > 0), group_words(form) * lanes), dtype=np.uint8)
     size = len(data) // count * lanes
-    tape[:full, :lanes] = ordered_scales[: full * lanes].reshape(full, -1)
-    tape[:full, lanes:] = data[: full * size].reshape(full, -1)
+    tape[:full, :lanes] = ordered_scales[: full * lanes].reshape(full, lanes)
+    tape[:full, lanes:] = data[: full * size].reshape(full, size)
     if rest:
         tape[full, :rest] = ordered_scales[full * lanes :]
         tape[full, lanes : lanes + len(data) - full * size] = data[full * size :]

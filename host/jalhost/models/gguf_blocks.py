@@ -11,11 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from jalgateware.contract.formats import E2M1_DOUBLED
 from jalhost.models.architecture import Floats
 
 Bytes = npt.NDArray[np.uint8]
 
 NIBBLE = 0xF
+
+_E2M1 = np.array([*E2M1_DOUBLED, *(-item for item in E2M1_DOUBLED)], dtype=np.int8)
+_BYTES = np.arange(256)
+_E2M1_PAIRS = np.stack([_E2M1[_BYTES & NIBBLE], _E2M1[_BYTES >> 4]], axis=1).view(np.uint16)[:, 0]
+"""Both elements of a byte, the lower nibble's first in memory."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +103,16 @@ def _q6_k(blocks: Bytes) -> Floats:
 
 def _mxfp4(blocks: Bytes) -> Floats:
     """Doubled E2M1 numbers, and half of an E8M0 scale."""
-    codes = _nibbles(blocks[:, None, 1:])
-    signs = codes >> 3
-    elements = codes & 0x7  # 0, 1, 2, 3, 4, 6, 8, 12 are wanted of 0 to 7
-    steps = np.maximum(elements, 4)
-    steps -= 4
-    elements += steps
-    steps &= steps >> 1  # 1 of the 7 alone
-    steps <<= 1
-    elements += steps
-    np.negative(signs, out=signs)
-    elements ^= signs
-    elements -= signs
+    pairs = _E2M1_PAIRS.take(blocks[:, 1:]).view(np.int8).reshape(len(blocks), -1, 2)
+    values = np.empty((len(blocks), 2, pairs.shape[1]), dtype=np.float32)
+    values[:, 0], values[:, 1] = pairs[:, :, 0], pairs[:, :, 1]
     exponents = blocks[:, :1].astype(np.uint32)
     # Below 2, the scale is none of float32's normal numbers.
     small = np.uint32(1 << 21) << exponents
     bits = np.where(exponents < 2, small, exponents - np.uint32(1) << np.uint32(23))
-    return _scaled(elements.view(np.int8), bits.view(np.float32))
+    numbers = values.reshape(len(blocks), -1)
+    numbers *= bits.view(np.float32)
+    return numbers
 
 
 BLOCK_TYPES = {
