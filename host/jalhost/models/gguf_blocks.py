@@ -26,9 +26,7 @@ _E2M1_PAIRS = np.stack([_E2M1[_BYTES & NIBBLE], _E2M1[_BYTES >> 4]], axis=1).vie
 
 @dataclass(frozen=True)
 class BlockType:
-    """``elements`` and ``bytes`` of a block; ``decode`` turns (blocks, bytes) into (blocks,
-    elements).
-    """
+    """A block's size; ``decode`` turns (blocks, ``bytes``) into (blocks, ``elements``)."""
 
     elements: int
     bytes: int

@@ -12,6 +12,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,9 @@ def pull(name: str, downloads: tuple[Download, ...], report: Report) -> list[Pat
         return [_fetch(item, folder, report) for item in downloads]
     except OSError as error:
         raise ModelError(f"cannot write to {folder}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # it is not there, or something was kept
+            folder.rmdir()
 
 
 def _check(item: Download) -> None:
