@@ -146,6 +146,8 @@ def _encode_float32(blocks: npt.NDArray[np.float32]) -> BlockMatrix:
     if scales.size and not WEIGHT.fraction <= scales.min() <= scales.max() <= 2 * SCALE_BIAS:
         # Where 2**(6 - exponent) or the scale is none of float32's or E8M0's normal numbers.
         rare = ((scales < WEIGHT.fraction) | (scales > 2 * SCALE_BIAS)) & (largest > 0)
+        if not rare.any():  # all of them are zeros
+            return encoded
         exact = _encode(blocks[rare][None].astype(np.float64), Format.MXINT8)
         elements[rare], encoded.scales[rare] = exact.elements[0], exact.scales[0]
     return encoded

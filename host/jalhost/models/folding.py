@@ -60,10 +60,10 @@ class Folded:
         first = factors.pop(0) if factors else np.float32(1)
         for turn, part in enumerate(parts):
             np.multiply(part, first, out=values[:, turn])
-        values = values.reshape(stop - start, -1)
+        rows = values.reshape(stop - start, -1)
         for factor in factors:
-            values *= factor
-        return values
+            rows *= factor
+        return rows
 
 
 def fold_checkpoint(checkpoint: Checkpoint) -> Iterator[Folded]:

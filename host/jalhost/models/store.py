@@ -8,11 +8,7 @@ import hashlib
 import os
 import re
 import shutil
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,9 +145,6 @@ def pull(name: str, downloads: tuple[Download, ...], report: Report) -> list[Pat
         return [_fetch(item, folder, report) for item in downloads]
     except OSError as error:
         raise ModelError(f"cannot write to {folder}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # it is not there, or something was kept
-            folder.rmdir()
 
 
 def _check(item: Download) -> None:
@@ -166,6 +159,9 @@ def _check(item: Download) -> None:
 
 
 def _fetch(item: Download, folder: Path, report: Report) -> Path:
+    import ssl
+    import urllib.error
+
     path = folder / item.name
     if path.is_file() and _digest(path) == item.sha256:
         report(f"{path} is there already")
@@ -191,6 +187,9 @@ def _fetch(item: Download, folder: Path, report: Report) -> Path:
 
 def _receive(item: Download, part: Path, report: Report) -> None:
     """Appends what is missing of a file; a server that cannot do that sends it from the start."""
+    import urllib.error
+    import urllib.request
+
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(item.url, headers={"User-Agent": "jalhost"})
     if have:

@@ -125,6 +125,7 @@ def test_mxfp4_scales(values: list[float], scale: int, elements: list[int]) -> N
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 130), st.integers(0, 3))
 def test_float32_is_encoded_as_float64_is(seed: int, rows: int, columns: int, kind: int) -> None:
     random = np.random.default_rng(seed)
+    values: np.ndarray
     if kind == 0:  # any bits at all
         values = random.integers(0, 2**32, (rows, columns), dtype=np.uint32).view(np.float32)
     elif kind == 1:  # numbers halfway between integers

@@ -112,7 +112,6 @@ def test_without_a_network_the_place_is_named(url: str) -> None:
     # By hand:
     (store_folder() / "x" / "x.gguf").write_bytes(CONTENT)
     pull("x", (Download(gone, SHA),), print)
-    assert stored() == {}
 
 
 @pytest.mark.parametrize(
