@@ -50,12 +50,16 @@ class Either(Requirement):
 
 @dataclass(frozen=True)
 class Purpose:
-    """Something that one may want to do, with what it needs."""
+    """Something that one may want to do, with what it needs.
+
+    ``apart``: it must be installed into an environment of its own, so nobody has to have it.
+    """
 
     name: str
     programs: tuple[Requirement, ...]
     modules: tuple[Requirement, ...]
     extra: str
+    apart: bool = False
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
@@ -69,6 +73,8 @@ class Purpose:
     def fixes(self) -> list[str]:
         """Commands that install what is missing."""
         missing = self.missing()
+        if self.apart:
+            return [f"pipx install {self.extra}"] if missing else []
         commands = []
         packages = sorted({item.package for item in missing if not item.module and item.package})
         if packages:
@@ -115,7 +121,7 @@ BUILDS = Purpose(
     "build",
 )
 
-BOARDS = Purpose("boards (targets uart:PORT, eth:HOST)", (), _modules("serial"), "")
+BOARDS = Purpose("boards (targets uart:PORT, eth:HOST, pcie)", (), _modules("serial"), "")
 
 FLASHING = Purpose(
     "flashing of boards",
@@ -127,11 +133,26 @@ FLASHING = Purpose(
     "flash",
 )
 
+MODELS = Purpose(
+    "models of other projects (GGUF files, Hugging Face folders, chat)",
+    (),
+    _modules("tokenizers", "jinja2"),
+    "models",
+)
+
 POWER = Purpose(
     "bench meters and USB meters (--meter scpi:...)", (), _modules("pyvisa", "pyvisa_py"), "power"
 )
 
-PURPOSES = (EMULATION, SIMULATION, BUILDS, BOARDS, FLASHING, POWER)
+FARMS = Purpose(
+    "boards of a labgrid farm (target labgrid:PLACE)",
+    (Requirement("labgrid-client", ""),),
+    (),
+    "labgrid",
+    apart=True,
+)
+
+PURPOSES = (EMULATION, SIMULATION, MODELS, BUILDS, BOARDS, FLASHING, POWER, FARMS)
 
 
 def serial_ports() -> list[tuple[str, str]]:

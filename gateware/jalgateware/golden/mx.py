@@ -36,8 +36,9 @@ _MANTISSA_BITS = 23
 _MAGNITUDE_BITS = 0x7FFFFFFF
 _INFINITY_BITS = 0x7F800000
 
-_CLIPPED_BITS = 0x7F0000
-"""Mantissa of 127.5 / 64, and more: such numbers would round to 128, which has no code."""
+_CLIPPED_STEP = 0x010000
+"""Added to numbers' bits, it raises the exponent of those of 127.5 / 64 and more, times a power of
+two: they would round to 128, which has no code."""
 
 E2M1_EXPONENT = 2
 """Exponent of the largest E2M1 numbers, 4 and 6."""
@@ -128,23 +129,40 @@ def _encode(blocks: npt.NDArray[np.float64], form: Format) -> BlockMatrix:
 
 def _encode_float32(blocks: npt.NDArray[np.float32]) -> BlockMatrix:
     """MXINT8 by the bits of float32 numbers: the same integers, in a tenth of the time."""
-    # Of numbers without their signs, the largest has the largest bits.
-    largest = (blocks.view(np.int32) & _MAGNITUDE_BITS).max(axis=2)
+    bits = blocks.view(np.int32) & _MAGNITUDE_BITS
+    largest = _largest_bits(bits)
+    # Mantissas that would be clipped carry over into the exponent, which is biased as E8M0 is.
+    scales = largest + _CLIPPED_STEP
+    scales >>= _MANTISSA_BITS
     if largest.size and largest.max() >= _INFINITY_BITS:
         raise ValueError(NOT_FINITE)
-    exponent = (largest >> _MANTISSA_BITS) - SCALE_BIAS
-    exponent += (largest & ((1 << _MANTISSA_BITS) - 1)) >= _CLIPPED_BITS
-    # Where 2**(6 - exponent) or the scale is none of float32's or E8M0's normal numbers.
-    rare = ((exponent < WEIGHT.fraction - SCALE_BIAS) | (exponent > SCALE_BIAS)) & (largest > 0)
-    power = np.where((largest > 0) & ~rare, WEIGHT.fraction - exponent + SCALE_BIAS, 0)
-    factor = (power << _MANTISSA_BITS).astype(np.int32).view(np.float32)
-    scaled = blocks * factor[:, :, None]
+    factor = np.maximum(scales, WEIGHT.fraction)
+    np.subtract(2 * SCALE_BIAS + WEIGHT.fraction, factor, out=factor)
+    factor <<= _MANTISSA_BITS
+    # Where the bits were: what is in a cache stays there.
+    scaled = np.multiply(blocks, factor.view(np.float32)[:, :, None], out=bits.view(np.float32))
     elements = np.rint(scaled, out=scaled).astype(np.int8)
-    scales = np.where(largest > 0, exponent + SCALE_BIAS, 0).astype(np.uint8)
-    if rare.any():
+    encoded = BlockMatrix(elements, scales.astype(np.uint8))
+    if scales.size and not WEIGHT.fraction <= scales.min() <= scales.max() <= 2 * SCALE_BIAS:
+        # Where 2**(6 - exponent) or the scale is none of float32's or E8M0's normal numbers.
+        rare = ((scales < WEIGHT.fraction) | (scales > 2 * SCALE_BIAS)) & (largest > 0)
+        if not rare.any():  # all of them are zeros
+            return encoded
         exact = _encode(blocks[rare][None].astype(np.float64), Format.MXINT8)
-        elements[rare], scales[rare] = exact.elements[0], exact.scales[0]
-    return BlockMatrix(elements, scales)
+        elements[rare], encoded.scales[rare] = exact.elements[0], exact.scales[0]
+    return encoded
+
+
+def _largest_bits(bits: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Of each block's numbers without their signs, the largest: it has the largest bits.
+
+    Neighbours are compared, then the larger ones of them, and so on: NumPy is faster at five long
+    steps than at many short blocks.
+    """
+    largest = bits.reshape(-1)
+    for _ in range(BLOCK.bit_length() - 1):
+        largest = np.maximum(largest[0::2], largest[1::2])
+    return largest.reshape(bits.shape[:2])
 
 
 def _encode_mxint8(blocks: npt.NDArray[np.float64], exponent: npt.NDArray[np.int_]) -> BlockMatrix:
@@ -200,10 +218,12 @@ def to_tape(matrix: BlockMatrix, config: EngineConfig) -> Bytes:
     rows, blocks, form = matrix.rows, matrix.blocks, matrix.form
     bundle, lanes = rows_together(config, form), config.lanes
     count = matrix_blocks(config, rows, blocks, form)
-    elements = np.zeros((count // blocks, blocks, BLOCK), dtype=np.int8)
-    elements[:rows] = matrix.elements
-    scales = np.zeros((count // blocks, blocks), dtype=np.uint8)
-    scales[:rows] = matrix.scales
+    elements, scales = matrix.elements, matrix.scales
+    if rows % bundle:
+        elements = np.zeros((count // blocks, blocks, BLOCK), dtype=np.int8)
+        elements[:rows] = matrix.elements
+        scales = np.zeros((count // blocks, blocks), dtype=np.uint8)
+        scales[:rows] = matrix.scales
     ordered = elements.reshape(-1, bundle, blocks, BLOCK).transpose(0, 2, 1, 3)
     if form is Format.MXFP4:
         # (bundle, block, row, columns) to words: each holds the same columns of all rows.
@@ -211,12 +231,15 @@ def to_tape(matrix: BlockMatrix, config: EngineConfig) -> Bytes:
         data = _pack(split.transpose(0, 2, 1, 3)).reshape(-1)
     else:
         data = ordered.reshape(-1).view(np.uint8)
-    groups = -(-count // lanes)
-    flat_scales = np.zeros(groups * lanes, dtype=np.uint8)
-    flat_scales[:count] = scales.reshape(-1, bundle, blocks).transpose(0, 2, 1).reshape(-1)
-    flat = np.zeros(groups * lanes * BLOCK * ELEMENT_BITS[form] // 8, dtype=np.uint8)
-    flat[: len(data)] = data
-    tape = np.concatenate([flat_scales.reshape(groups, -1), flat.reshape(groups, -1)], axis=1)
+    ordered_scales = scales.reshape(-1, bundle, blocks).transpose(0, 2, 1).reshape(-1)
+    full, rest = divmod(count, lanes)
+    tape = np.zeros((full + (rest > 0), group_words(form) * lanes), dtype=np.uint8)
+    size = len(data) // count * lanes
+    tape[:full, :lanes] = ordered_scales[: full * lanes].reshape(full, lanes)
+    tape[:full, lanes:] = data[: full * size].reshape(full, size)
+    if rest:
+        tape[full, :rest] = ordered_scales[full * lanes :]
+        tape[full, lanes : lanes + len(data) - full * size] = data[full * size :]
     return tape.reshape(-1)[: matrix_words(config, rows, blocks, form) * lanes]
 
 

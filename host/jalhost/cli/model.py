@@ -20,7 +20,7 @@ from jalhost.cli.options import (
     show_help_alone,
 )
 from jalhost.cli.render import table
-from jalhost.errors import UsageError
+from jalhost.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from jalgateware.contract.isa import Format
@@ -134,6 +134,8 @@ def convert(
     name, output = name or own_name, output or Path(f"{own_name}.jal")
     if output.is_dir():
         raise UsageError(f"{output} is a folder", "name a file with --output")
+    if output.exists() and output.samefile(path):
+        raise UsageError(f"{output} is the model itself", "name another file with --output")
     job = Conversion(
         source.checkpoint,
         source.tokenizer,
@@ -322,7 +324,14 @@ def evaluate(
 
     image = open_model(model, tokenizer)
     context = image.plan.architecture.context
-    yardstick = open_checkpoint(reference).with_context(context, context).load()
+    checkpoint = open_checkpoint(reference)
+    tokens = (image.plan.architecture.vocabulary, checkpoint.architecture.vocabulary)
+    if tokens[0] != tokens[1]:
+        raise ModelError(
+            f"{reference} has {tokens[1]:,} tokens, {model} has {tokens[0]:,}",
+            "--reference is what the image was converted from",
+        )
+    yardstick = checkpoint.with_context(context, context).load()
     if text is None:
         start = image.tokenizer.start
         texts = sample_texts(yardstick, sequences or SEQUENCES, length, start=start)

@@ -19,12 +19,16 @@ def list_models(as_json: Json = False, debug: Debug = False) -> None:
     """List the models that are kept, and those that can be pulled by name."""
     from jalhost.models.store import KNOWN, store_folder, stored
 
-    found = {name: sum(item.stat().st_size for item in files) for name, files in stored().items()}
+    models = stored()
+    found = {name: sum(item.stat().st_size for item in files) for name, files in models.items()}
     if as_json:
         facts = {"folder": str(store_folder()), "stored": found, "known": list(KNOWN)}
         print(json.dumps(facts, indent=2))
         return
-    rows = [(name, f"{size:,} bytes") for name, size in found.items()]
+    rows = [
+        (name, f"{size:,} bytes" if models[name] else "not complete: pull it again, or remove it")
+        for name, size in found.items()
+    ]
     rows += [(name, "can be pulled") for name in KNOWN if name not in found]
     print(table(rows))
     say(f"kept in {store_folder()}")

@@ -36,10 +36,11 @@ def targets(as_json: Json = False, debug: Debug = False) -> None:
     if not any(name.startswith("uart:") for name, _, _ in rows):
         print("no serial ports found; name a board's port as uart:/dev/ttyUSB0")
     print("name a board on the network as eth:HOST, for example eth:192.168.1.50")
+    print("name a board of a labgrid farm as labgrid:PLACE (LG_COORDINATOR names the farm)")
 
 
 def doctor(as_json: Json = False, debug: Debug = False) -> None:
-    """Check what is installed; exits with 6 where something is missing."""
+    """Check what is installed; exits with 6 where something is missing that is not optional."""
     from jalhost.environment import PURPOSES
 
     results = [
@@ -48,6 +49,7 @@ def doctor(as_json: Json = False, debug: Debug = False) -> None:
             "missing": [item.name for item in purpose.missing()],
             "found": {item.name: item.location() for item in purpose.requirements},
             "fix": purpose.fixes(),
+            "optional": purpose.apart,
         }
         for purpose in PURPOSES
     ]
@@ -55,7 +57,7 @@ def doctor(as_json: Json = False, debug: Debug = False) -> None:
         print(json.dumps(results, indent=2))
     else:
         print("\n".join(_lines(results)))
-    if any(result["missing"] for result in results):
+    if any(result["missing"] and not result["optional"] for result in results):
         raise typer.Exit(EnvironmentProblem.exit_code)
 
 
@@ -64,6 +66,8 @@ def _lines(results: list[dict[str, Any]]) -> list[str]:
     for result in results:
         missing, fixes = result["missing"], result["fix"]
         verdict = f"missing: {', '.join(missing)}" if missing else "ready"
+        if missing and result["optional"]:
+            verdict += " (optional)"
         lines.append(f"{result['purpose']}: {verdict}")
         lines += [f"  to fix: {command}" for command in fixes]
     return lines

@@ -58,6 +58,10 @@ class FastTokenizer:
         return load_definition(self.definition)
 
     @cached_property
+    def _packed(self) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(zlib.compress(self.definition, 9), dtype=np.uint8)
+
+    @cached_property
     def _continuing(self) -> Any:
         """The same without a space in front of texts."""
         data = json.loads(self.definition)
@@ -112,8 +116,7 @@ class FastTokenizer:
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         """Pieces, where they end, and the definition, compressed."""
-        packed = np.frombuffer(zlib.compress(self.definition, 9), dtype=np.uint8)
-        return {**piece_tensors(self.pieces), "tokenizer.json": packed}
+        return {**piece_tensors(self.pieces), "tokenizer.json": self._packed}
 
     def metadata(self) -> dict[str, Any]:
         """All other fields."""

@@ -50,12 +50,20 @@ class Folded:
         """
         turns = len(self.sources)
         parts = [source.read(start // turns, stop // turns) for source in self.sources]
-        values = parts[0]
-        if turns > 1:
-            values = np.stack(parts, axis=1).reshape(stop - start, -1)
-        for factor in self.factors:
-            values = values * factor
-        return values if self.signs is None else values * self.signs[start:stop, None]
+        factors = [np.asarray(factor) for factor in self.factors]
+        if self.signs is not None:
+            factors.append(self.signs[start:stop, None])
+        if turns == 1 and not factors:
+            return parts[0]
+        # The parts may be somebody else's: one pass puts each into its place and scales it.
+        values = np.empty((len(parts[0]), turns, parts[0].shape[1]), dtype=np.float32)
+        first = factors.pop(0) if factors else np.float32(1)
+        for turn, part in enumerate(parts):
+            np.multiply(part, first, out=values[:, turn])
+        rows = values.reshape(stop - start, -1)
+        for factor in factors:
+            rows *= factor
+        return rows
 
 
 def fold_checkpoint(checkpoint: Checkpoint) -> Iterator[Folded]:

@@ -14,7 +14,7 @@ from jalhost.models.architecture import Architecture
 from jalhost.models.checkpoint import Checkpoint
 from jalhost.models.gguf_model import ordered
 from jalhost.models.rope import divisors
-from jalhost.models.safetensors_file import folder_tensors, read_json
+from jalhost.models.safetensors_file import SINGLE, folder_tensors, read_json
 from jalhost.models.tensors import Rows, Tensor
 
 CONFIG = "config.json"
@@ -94,6 +94,11 @@ def read_hf_model(folder: Path) -> Checkpoint:
     Raises:
         ModelError: files are missing or damaged, or the model is none that can be read.
     """
+    if not (folder / CONFIG).exists():
+        raise ModelError(
+            f"{folder} is no model's folder: it has no {CONFIG}",
+            f"Hugging Face's folders have {CONFIG}, {SINGLE} and tokenizer.json",
+        )
     config = Config(folder / CONFIG)
     family = config.get("model_type")
     if family not in FAMILIES:

@@ -24,6 +24,11 @@ def hf_tokenizer(folder: Path, vocabulary: int) -> tuple[FastTokenizer, tuple[in
         ModelError: it is missing, damaged, of another kind, or does not fit to the vocabulary.
     """
     path = folder / TOKENIZER
+    if not path.exists():
+        raise ModelError(
+            f"{folder} has no {TOKENIZER}",
+            "download it, or have transformers write it: AutoTokenizer's save_pretrained",
+        )
     try:
         return _read(folder, _object(read_json(path), path), vocabulary)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

@@ -28,6 +28,9 @@ def read_checkpoint(path: Path) -> Model:
     return open_llama2c(path).load()
 
 
+OTHERS = "models are GGUF files, Hugging Face folders, and such checkpoints"
+
+
 def open_llama2c(path: Path) -> Checkpoint:
     """A checkpoint whose tensors are still in the file.
 
@@ -52,12 +55,14 @@ def open_llama2c(path: Path) -> Checkpoint:
 
 def _header(path: Path, data: bytes) -> Architecture:
     if len(data) < HEADER.size:
-        raise ModelError(f"{path} is too short for a llama2.c checkpoint ({len(data)} bytes)")
+        raise ModelError(
+            f"{path} is too short for a llama2.c checkpoint: it has {len(data)} bytes", OTHERS
+        )
     dim, hidden, layers, heads, kv_heads, vocabulary, context = HEADER.unpack(data)
     sizes = (dim, hidden, layers, heads, kv_heads, abs(vocabulary), context)
     if not all(0 < size <= 1 << 20 for size in sizes) or dim % heads:
         raise ModelError(
-            f"{path} is not a llama2.c checkpoint", f"its first seven integers are {sizes}"
+            f"{path} is not a llama2.c checkpoint: its first seven integers are {sizes}", OTHERS
         )
     return Architecture(
         dim=dim,

@@ -66,6 +66,8 @@ def folder_tensors(folder: Path) -> dict[str, Tensor]:
         ModelError: files are missing, damaged, or do not fit to their index.
     """
     if not (folder / INDEX).is_file():
+        if not (folder / SINGLE).exists():
+            raise _no_weights(folder)
         return file_tensors(folder / SINGLE)
     index = read_json(folder / INDEX)
     places = index.get("weight_map") if isinstance(index, dict) else None
@@ -83,6 +85,15 @@ def folder_tensors(folder: Path) -> dict[str, Tensor]:
     if missing := set(places) - set(found):
         raise ModelError(f"{folder}: tensor {min(missing)} is missing in {places[min(missing)]}")
     return found
+
+
+def _no_weights(folder: Path) -> ModelError:
+    hint = "download it again"
+    if any(folder.glob("*.safetensors")):
+        hint = f"{INDEX} is missing, which tells what is in its files"
+    elif any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
+        hint = "PyTorch's files cannot be read: have transformers save the model as safetensors"
+    return ModelError(f"{folder} has no {SINGLE}", hint)
 
 
 def file_tensors(path: Path) -> dict[str, Tensor]:

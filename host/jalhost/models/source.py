@@ -44,7 +44,20 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     if path.is_dir():
         return read_hf_model(path)
-    return read_gguf_model(path)[0] if is_gguf(path) else open_llama2c(path)
+    if is_gguf(path):
+        return read_gguf_model(path)[0]
+    _refuse_safetensors(path)
+    return open_llama2c(path)
+
+
+def _refuse_safetensors(path: Path) -> None:
+    from jalhost.models.image_file import is_image
+
+    if is_image(path):
+        raise ModelError(
+            f"{path} is a safetensors file, not a model to convert",
+            "a .jal image is converted already; of a Hugging Face model, name the folder",
+        )
 
 
 def open_source(path: Path, tokenizer: Path | None = None, context: int | None = None) -> Source:
@@ -85,6 +98,7 @@ def _open_llama2c(path: Path, tokenizer: Path | None, context: int | None) -> So
     from jalhost.models.llama2c import open_llama2c
     from jalhost.models.tokenizer import read_tokenizer
 
+    _refuse_safetensors(path)
     checkpoint = open_llama2c(path)
     if tokenizer is None:
         raise ModelError(f"{path} is a checkpoint without its tokenizer", "name it by --tokenizer")

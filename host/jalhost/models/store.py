@@ -8,9 +8,6 @@ import hashlib
 import os
 import re
 import shutil
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +159,9 @@ def _check(item: Download) -> None:
 
 
 def _fetch(item: Download, folder: Path, report: Report) -> Path:
+    import ssl
+    import urllib.error
+
     path = folder / item.name
     if path.is_file() and _digest(path) == item.sha256:
         report(f"{path} is there already")
@@ -187,6 +187,9 @@ def _fetch(item: Download, folder: Path, report: Report) -> Path:
 
 def _receive(item: Download, part: Path, report: Report) -> None:
     """Appends what is missing of a file; a server that cannot do that sends it from the start."""
+    import urllib.error
+    import urllib.request
+
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(item.url, headers={"User-Agent": "jalhost"})
     if have:

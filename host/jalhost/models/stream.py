@@ -34,7 +34,7 @@ from jalhost.models.folding import Folded, fold_checkpoint
 from jalhost.models.image import GEOMETRY, Image
 from jalhost.models.image_file import describe, image_crcs
 from jalhost.models.image_layout import TAPE, ImageFile, tensor_specs, widest_metadata
-from jalhost.models.plan import Formats, LayerShifts, Plan, without_mxint8
+from jalhost.models.plan import CLASSIFIER, Formats, LayerShifts, Plan, without_mxint8
 from jalhost.models.tensors import chunks
 from jalhost.models.tokenizer import Codec
 from jalhost.progress import Meter, Report
@@ -96,14 +96,29 @@ def program_words(plan: Plan) -> Any:
     Raises:
         ModelError: a number of the model does not fit its field of an instruction.
     """
+    _check_words(plan)
     try:
         words = [isa.encode(item) for item in compile_program(plan, GEOMETRY)]
     except ValueError as error:
         raise ModelError(
             f"the model is beyond the instructions' fields: {error}",
-            "convert it with a smaller --context, or large matrices as mxfp4",
+            "convert it with a smaller --context",
         ) from error
     return np.array(words, dtype=np.uint32)
+
+
+def _check_words(plan: Plan) -> None:
+    most = (1 << isa.FIELDS["words"][1]) - 1
+    for shape in plan.matrices[1:]:  # of the embedding, only a row is read at a time
+        if (words := shape.words(GEOMETRY)) > most:
+            option = "--classifier" if shape.name == CLASSIFIER else "--weights"
+            raise ModelError(
+                f"the model's {shape.name} takes {words:,} words of {GEOMETRY.lanes} bytes as"
+                f" {shape.form.name.lower()}, an instruction's limit is {most:,}",
+                f"convert it with {option} mxfp4"
+                if shape.form is Format.MXINT8
+                else "a smaller model is needed",
+            )
 
 
 class _Writer:

@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jalhost.errors import EnvironmentProblem, ModelError
+from jalhost.errors import ModelError
 from jalhost.models.architecture import Floats
+from jalhost.models.gguf_blocks import BLOCK_TYPES, decode_blocks
 
 PLAIN_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 """Bytes of an element, of the types that are no blocks."""
@@ -101,8 +102,11 @@ class Tensor:
         """
         wanted = (stop - start) * self.row_bytes
         try:
-            with self.path.open("rb", buffering=0) as file:
-                data = os.pread(file.fileno(), wanted, self.offset + start * self.row_bytes)
+            handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = os.pread(handle, wanted, self.offset + start * self.row_bytes)
+            finally:
+                os.close(handle)
         except OSError as error:
             raise ModelError(f"cannot read {self.path}: {error.strerror}") from error
         if len(data) != wanted:
@@ -127,44 +131,23 @@ def row_bytes(kind: str, columns: int, name: str) -> int:
     """
     if kind in PLAIN_BYTES:
         return PLAIN_BYTES[kind] * columns
-    block, size = block_sizes(kind, name)
-    if columns % block:
+    form = BLOCK_TYPES.get(kind)
+    if form is None:
         raise ModelError(
-            f"tensor {name} has {columns} columns, blocks of {kind} have {block}",
+            f"tensor {name} is {kind}, which cannot be converted",
+            f"{', '.join((*PLAIN_BYTES, *BLOCK_TYPES))} can",
+        )
+    if columns % form.elements:
+        raise ModelError(
+            f"tensor {name} has {columns} columns, blocks of {kind} have {form.elements}",
             "the file is damaged",
         )
-    return columns // block * size
-
-
-BLOCK_TYPES = ("Q8_0", "Q4_0", "Q4_K", "Q6_K", "MXFP4")
-"""GGUF's block types that can be converted."""
+    return columns // form.elements * form.bytes
 
 
 def readable(kind: str) -> bool:
     """Whether tensors of this type can be read."""
     return kind in PLAIN_BYTES or kind in BLOCK_TYPES
-
-
-def block_sizes(kind: str, name: str) -> tuple[int, int]:
-    """Elements and bytes of a block.
-
-    Raises:
-        ModelError: blocks of this type cannot be read.
-        EnvironmentProblem: the package that reads them is not installed.
-    """
-    if kind not in BLOCK_TYPES:
-        raise ModelError(
-            f"tensor {name} is {kind}, which cannot be converted",
-            f"{', '.join((*PLAIN_BYTES, *BLOCK_TYPES))} can",
-        )
-    try:
-        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-    except ImportError as error:
-        raise EnvironmentProblem(
-            f"reading {kind} tensors needs the package gguf", "pip install 'jalhost[models]'"
-        ) from error
-    block, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
-    return int(block), int(size)
 
 
 def decode(kind: str, raw: npt.NDArray[np.uint8]) -> Floats:
@@ -175,11 +158,7 @@ def decode(kind: str, raw: npt.NDArray[np.uint8]) -> Floats:
         return raw.view("<f2").astype(np.float32)
     if kind == "BF16":
         return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    from gguf import GGMLQuantizationType
-    from gguf.quants import dequantize
-
-    with np.errstate(all="ignore"):  # what is not finite is found by who reads
-        return np.asarray(dequantize(raw, GGMLQuantizationType[kind]), dtype=np.float32)
+    return decode_blocks(kind, raw)
 
 
 def chunks(rows: Rows, unit: int) -> list[tuple[int, int]]:

@@ -291,9 +291,10 @@ def _damaged(path: Path, token: int) -> ModelError:
 
 def piece_tensors(pieces: Sequence[bytes]) -> dict[str, npt.NDArray[np.generic]]:
     """All pieces in a row, and where each of them ends."""
+    sizes = np.fromiter(map(len, pieces), dtype=np.uint32, count=len(pieces))
     return {
         "tokenizer.pieces": np.frombuffer(b"".join(pieces), dtype=np.uint8),
-        "tokenizer.ends": np.cumsum([len(piece) for piece in pieces], dtype=np.uint32),
+        "tokenizer.ends": np.cumsum(sizes, dtype=np.uint32),
     }
 
 

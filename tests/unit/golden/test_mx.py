@@ -122,6 +122,33 @@ def test_mxfp4_scales(values: list[float], scale: int, elements: list[int]) -> N
     assert matrix.elements[0, 0, : len(elements)].tolist() == elements
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 130), st.integers(0, 3))
+def test_float32_is_encoded_as_float64_is(seed: int, rows: int, columns: int, kind: int) -> None:
+    random = np.random.default_rng(seed)
+    values: np.ndarray
+    if kind == 0:  # any bits at all
+        values = random.integers(0, 2**32, (rows, columns), dtype=np.uint32).view(np.float32)
+    elif kind == 1:  # numbers halfway between integers
+        values = random.integers(-256, 257, (rows, columns)) / np.float32(2)
+    elif kind == 2:  # the ends of what there is
+        ends = [0, -0.0, 127.5, -127.49, 1e-45, 2.0**-126, -3.4e38]
+        values = random.choice(np.array(ends, dtype=np.float32), (rows, columns))
+    else:
+        values = random.normal(0, 1, (rows, columns)) * 2.0 ** random.integers(-149, 127, (rows, 1))
+    matrix = np.where(np.isfinite(values), values, 0).astype(np.float32)
+    found, wanted = encode(matrix), encode(matrix.astype(np.float64))
+    assert np.array_equal(found.elements, wanted.elements)
+    assert np.array_equal(found.scales, wanted.scales)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_infinite_values_are_refused_in_float32(value: float) -> None:
+    matrix = np.ones((3, 70), dtype=np.float32)
+    matrix[2, 69] = value
+    with pytest.raises(ValueError, match="not finite"):
+        encode(matrix)
+
+
 def test_infinite_values_are_refused_in_mxfp4() -> None:
     with pytest.raises(ValueError, match="not finite"):
         encode(np.array([[np.nan]]), Format.MXFP4)

@@ -385,15 +385,6 @@ def test_commands_complete() -> None:
 def test_targets_are_listed() -> None:
     names = [item["target"] for item in json.loads(jalhost("targets", "--json").stdout)]
     assert names[:4] == ["emu", "sim", "sim:uart", "sim:eth"]
-    assert "bit-exact model" in jalhost("targets").stdout
-
-
-def test_doctor_names_what_is_missing_and_the_fix(tmp_path: Path) -> None:
-    run = jalhost("doctor", env={"PATH": str(tmp_path)})
-    assert run.returncode == 6
-    assert "emulation (target emu): ready" in run.stdout
-    assert "missing: verilator, g++, make, riscv64-unknown-elf-gcc" in run.stdout
-    fix = "sudo apt-get install -y g++ gcc-riscv64-unknown-elf make verilator"
-    assert f"to fix: {fix}" in run.stdout
-    results = json.loads(jalhost("doctor", "--json", env={"PATH": str(tmp_path)}).stdout)
-    assert "verilator" in results[1]["missing"]
+    listed = jalhost("targets").stdout
+    assert "bit-exact model" in listed
+    assert "labgrid:PLACE" in listed

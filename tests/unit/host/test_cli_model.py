@@ -1,5 +1,6 @@
 """Formats and texts on the command line of ``jalhost model``."""
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -176,3 +177,20 @@ def test_bad_texts(
     if content is not None:
         text.write_bytes(content)
     assert_fails(evaluate(folder, "mxint8.jal", f"--text={text}", *options), *parts)
+
+
+def test_a_model_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes((folder / "x.bin").read_bytes())
+    (tmp_path / "tok.bin").write_bytes((folder / "tok.bin").read_bytes())
+    before = (tmp_path / "x.bin").read_bytes()
+    assert_fails(convert(tmp_path, "x.bin"), "x.bin is the model itself", "--output")
+    assert (tmp_path / "x.bin").read_bytes() == before
+
+
+def test_eval_against_another_model(folder: Path, tmp_path: Path) -> None:
+    other = dataclasses.replace(ARCHITECTURE, vocabulary=ARCHITECTURE.vocabulary - 1)
+    write_checkpoint(tiny_model(other), tmp_path / "y.bin")
+    run = model("eval", str(folder / "mxint8.jal"), "--reference", str(tmp_path / "y.bin"))
+    assert run.returncode == 3
+    assert "y.bin has" in run.stderr
+    assert "--reference is what the image was converted from" in run.stderr

@@ -270,3 +270,43 @@ def test_what_cannot_run_is_named(tmp_path: Path, change: dict[str, Any], messag
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ModelError, match=message):
         open_checkpoint(tmp_path / "x")
+
+
+def leave_out(*names: str) -> Any:
+    def change(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return change
+
+
+def as_pytorch(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def as_shards(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (leave_out("config.json"), r"is no model's folder: it has no config\.json"),
+        (leave_out("tokenizer.json"), r"has no tokenizer\.json \(.*save_pretrained"),
+        (leave_out("model.safetensors"), r"has no model\.safetensors \(download it again"),
+        (as_pytorch, "PyTorch's files cannot be read"),
+        (as_shards, r"index\.json is missing"),
+    ],
+)
+def test_what_a_folder_lacks_is_named(tmp_path: Path, change: Any, message: str) -> None:
+    write_folder(tiny_model(SIZES), tmp_path / "x")
+    change(tmp_path / "x")
+    with pytest.raises(ModelError, match=message):
+        open_source(tmp_path / "x")
+
+
+def test_files_that_belong_to_folders_are_told(tmp_path: Path) -> None:
+    write_folder(tiny_model(SIZES), tmp_path / "x")
+    for opened in (open_source, open_checkpoint):
+        with pytest.raises(ModelError, match="of a Hugging Face model, name the folder"):
+            opened(tmp_path / "x" / "model.safetensors")
