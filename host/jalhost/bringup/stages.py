@@ -74,6 +74,7 @@ NEEDS: Mapping[Stage, tuple[Stage, ...]] = {
     Stage.ENGINE: (*_ENGINE, Stage.DRAM_RETENTION),
     Stage.TOKEN: (Stage.ENGINE,),
     Stage.TOKENS: (Stage.TOKEN,),
+    Stage.SENSORS: (Stage.LINK, Stage.FIRMWARE),
 }
 """Stages without which another one tells nothing: where they failed, it is not tried."""
 

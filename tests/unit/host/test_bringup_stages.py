@@ -176,6 +176,16 @@ def test_what_needs_a_broken_layer_is_not_tried() -> None:
         assert "which failed" in reports[stage].summary
 
 
+def test_a_broken_link_ends_all_that_goes_over_it() -> None:
+    device = BoardUnderTest()
+    access = FakeAccess(device, lose_answer=[0] * 11 + [1])
+    stages = list(Stage)[list(Stage).index(Stage.LINK) :]
+    link, *others = run_stages(bench_of(device, access), stages).values()
+    assert link.verdict is Verdict.FAIL
+    assert {report.verdict for report in others} == {Verdict.SKIP}
+    assert all("which failed" in report.summary for report in others)
+
+
 def test_old_firmware_is_no_fault() -> None:
     device = BoardUnderTest()
     device.refuse = {mailbox.Command.TEST_MEMORY: mailbox.Result.UNKNOWN_COMMAND}
