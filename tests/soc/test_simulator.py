@@ -17,6 +17,7 @@ from jalgateware.contract.mailbox import Field
 from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS, IMAGE_OFFSET, MAIN_RAM_ORIGIN
 from jalhost.links.open import open_uart
 from jalsoc.errors import SimulatorError
+from jaltest.little import LIMITS
 from jaltest.processes import wait_until_gone
 from jaltest.system import PATIENCE_S, System
 
@@ -247,10 +248,12 @@ def test_an_unknown_control_command_is_named(simulator_build: object) -> None:
 
 
 @pytest.mark.slow
-def test_waveforms_cover_the_window(tmp_path: Path, simulator_build: object) -> None:
+def test_waveforms_cover_the_window(tmp_path: Path) -> None:
     path = tmp_path / "window.fst"
     window = ["--trace-start", "1000", "--trace-cycles", "50"]
-    process = Process("--trace-file", str(path), *window, "--max-cycles", "2000")
+    # A little engine, as this simulator is built for nothing else.
+    little = ["--engine", json.dumps(LIMITS)]
+    process = Process(*little, "--trace-file", str(path), *window, "--max-cycles", "2000")
     process.event("ready")
     assert process.event("stopped")["cycles"] == 2000
     assert process.end() == 0
