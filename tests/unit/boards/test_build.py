@@ -74,7 +74,8 @@ class Bench:
 
     def make(self, board: str = "ecpix5", allow: bool = False, **changes: Any) -> dict[str, Any]:
         """Builds; a bundle lies at :attr:`bundle` then."""
-        config = configure(find_board(board), **{"engine": {}, "seed": 1} | changes)
+        fields: dict[str, Any] = {"engine": {}, "seed": 1}
+        config = configure(find_board(board), **fields | changes)
         return make_bundle(config, self.bundle, self._progress, allow)
 
     @property
