@@ -36,7 +36,7 @@ class Fetch(LiteXModule):
     fetched, nothing on its way.
     Latency: ``LATENCY`` cycles from ``start`` to the DRAM request of a MATVEC that comes first, 8
     more for an EMBED and one per significant bit of its ``blocks``. Throughput: one word per cycle;
-    an instruction takes 10 cycles, hidden behind the words of the ones before.
+    a MATVEC takes 13 cycles, hidden behind the words of the ones before.
     Overflow: ``illegal`` tells that the pass met an unknown opcode or the end of the program memory
     and stopped; ``reset_program`` clears it.
     Golden model: :class:`jalgateware.golden.machine.Machine` (order and addresses).

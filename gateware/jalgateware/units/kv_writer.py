@@ -31,8 +31,7 @@ class KVWriter(LiteXModule):
     before a pass' first word to its last one; ``head_words``, ``head_stride``: constant for a
     model; ``valid``, ``word``, ``row`` (token row), ``head``, ``chunk``, ``base`` (of the layer's
     keys or values): words in the order of heads. ``room``: when it becomes 0, ``ROOM_WORDS`` words
-    may still follow. ``idle``: the port took all words
-    (a cycle behind).
+    may still follow. ``idle``: the port took all words (a cycle behind).
     Latency: ``LATENCY`` cycles from a word to its write command. Throughput: one word per cycle.
     Overflow: ``overflow`` pulses when a word is lost, which happens only to those who disobey
     ``room``.

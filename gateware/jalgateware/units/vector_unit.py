@@ -36,13 +36,12 @@ class VectorUnit(LiteXModule):
     :class:`~jalgateware.units.norm.Norm`; ``kv_room``: the cache writer takes rows;
     ``table_index``, ``table_value`` with ``bias_write`` or ``gain_write``: the layer's tables,
     ``bias_start`` (pulse): other biases come. Leaves:
-    ``vector_*`` {value, buffer, last, valid; this a bit per token row}: elements for the
-    quantisers; ``key_base``,
-    ``value_base`` and ``kv_*`` {data, index, row, valid} with ``kv_kind`` {Destination}: rows of
-    queries, keys and values; ``logit_*``. ``row`` is the token row. ``quiet``: nothing is on its
-    way. Latency: ``Scaler.LATENCY`` plus the unit's. Throughput: one element per cycle. Overflow:
-    saturates; ``saturated`` counts per cycle. Golden model: ``Machine._deliver`` in
-    :mod:`jalgateware.golden.machine`.
+    ``vector_*`` {value, buffer, last, valid: a bit per token row}: elements for the quantisers;
+    ``key_base``, ``value_base`` and ``kv_*`` {data, index, row, valid} with ``kv_kind``
+    {Destination}: rows of queries, keys and values; ``logit_*``. ``row`` is the token row.
+    ``quiet``: nothing is on its way. Latency: ``Scaler.LATENCY`` plus the unit's. Throughput: one
+    element per cycle. Overflow: saturates; ``saturated`` counts per cycle. Golden model:
+    ``Machine._deliver`` in :mod:`jalgateware.golden.machine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:

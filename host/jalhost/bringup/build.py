@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jalhost.bundle import Bundle
+from jalhost.bundle import DESCRIPTION, Bundle
 from jalhost.errors import BundleError
 from jalhost.register_map import CSR_JSON, read_map
-
-SOC_JSON = "soc.json"
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def build_of_bundle(bundle: Bundle) -> Build:
     Raises:
         BundleError: they are no register map or description.
     """
-    csr_json, soc_json = (bundle.members.get(name) for name in (CSR_JSON, SOC_JSON))
+    csr_json, soc_json = (bundle.members.get(name) for name in (CSR_JSON, DESCRIPTION))
     try:
         return _build(bundle.fingerprint, csr_json, soc_json, f"{bundle.path}, {CSR_JSON}")
     except (ValueError, KeyError, TypeError) as error:

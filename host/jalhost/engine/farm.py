@@ -124,12 +124,7 @@ def find_client() -> str:
 def _acquire(client: str, place: str, report: Report) -> bool:
     """Whether it is acquired by this; it was by the user before otherwise."""
     process = _start(client, place, "acquire")
-    try:
-        _, problem = process.communicate(timeout=ANSWER_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise _unreachable() from None
+    _, problem = _answer(process)
     if process.returncode == 0:
         report(f"acquired {place}")
         return True
@@ -138,6 +133,22 @@ def _acquire(client: str, place: str, report: Report) -> bool:
         report(f"{place} is acquired already, and stays so")
         return False
     raise _refusal(place, what)
+
+
+def _answer(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """What a client prints, and what it complains of; it does not outlive the wait for that.
+
+    Raises:
+        LinkError: it says nothing.
+    """
+    try:
+        return process.communicate(timeout=ANSWER_TIMEOUT_S)
+    except BaseException as error:
+        process.kill()
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise _unreachable() from None
+        raise
 
 
 def _release(client: str, place: str, report: Report) -> None:
@@ -159,14 +170,7 @@ def _board(client: str, place: str) -> FarmBoard:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while True:
         process = _start(client, place, "show")
-        try:
-            output, problem = process.communicate(timeout=ANSWER_TIMEOUT_S)
-        except BaseException as error:
-            process.kill()
-            process.communicate()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise _unreachable() from None
-            raise
+        output, problem = _answer(process)
         if process.returncode:
             raise _refusal(place, _what(problem))
         resources = parse_resources(output)

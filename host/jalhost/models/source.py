@@ -40,24 +40,19 @@ def open_checkpoint(path: Path) -> Checkpoint:
     from jalhost.models.gguf_file import is_gguf
     from jalhost.models.gguf_model import read_gguf_model
     from jalhost.models.hf_model import read_hf_model
+    from jalhost.models.image_file import is_image
     from jalhost.models.llama2c import open_llama2c
 
     if path.is_dir():
         return read_hf_model(path)
     if is_gguf(path):
         return read_gguf_model(path)[0]
-    _refuse_safetensors(path)
-    return open_llama2c(path)
-
-
-def _refuse_safetensors(path: Path) -> None:
-    from jalhost.models.image_file import is_image
-
     if is_image(path):
         raise ModelError(
             f"{path} is a safetensors file, not a model to convert",
             "a .jal image is converted already; of a Hugging Face model, name the folder",
         )
+    return open_llama2c(path)
 
 
 def open_source(path: Path, tokenizer: Path | None = None, context: int | None = None) -> Source:
@@ -95,11 +90,9 @@ def open_source(path: Path, tokenizer: Path | None = None, context: int | None =
 
 
 def _open_llama2c(path: Path, tokenizer: Path | None, context: int | None) -> Source:
-    from jalhost.models.llama2c import open_llama2c
     from jalhost.models.tokenizer import read_tokenizer
 
-    _refuse_safetensors(path)
-    checkpoint = open_llama2c(path)
+    checkpoint = open_checkpoint(path)
     if tokenizer is None:
         raise ModelError(f"{path} is a checkpoint without its tokenizer", "name it by --tokenizer")
     pieces = read_tokenizer(tokenizer, checkpoint.architecture.vocabulary)
