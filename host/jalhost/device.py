@@ -3,17 +3,14 @@
 import logging
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.image_header import Word
-from jalgateware.contract.isa import Format, Option
 from jalgateware.contract.mailbox import (
     COUNTERS,
     LIMITS,
     RING_ENTRIES,
     RING_ENTRY_WORDS,
+    RUN_LOGITS,
     Command,
     Field,
     Flag,
@@ -22,9 +19,9 @@ from jalgateware.contract.mailbox import (
     check,
     run_check,
 )
-from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS
 from jalgateware.golden.sampler import Sampling
 from jalhost.errors import DeviceError, DeviceRestarted, LinkError, ModelError, UsageError
+from jalhost.identity import Identity, engine_config, format_names, read_device_fingerprint
 from jalhost.links.link import Link
 from jalhost.links.shared import SharedLink
 from jalhost.mailbox import Mailbox, Status
@@ -33,7 +30,7 @@ from jalhost.models.blob import Blob
 from jalhost.progress import Report
 from jalhost.transfer import Transfer
 
-__all__ = ["Device", "Identity", "Report"]
+__all__ = ["Device", "Report"]
 
 READINGS = 32
 """How often entries of the output ring are read until they are whole."""
@@ -48,25 +45,6 @@ ENDS = (Result.OK, Result.STOP_TOKEN, Result.CONTEXT_FULL)
 """How a run ends that went well."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a device says about itself.
-
-    ``port_bytes``: what its DRAM can deliver per cycle. ``tunable``: whether its serial port's
-    rate can be changed.
-    """
-
-    fingerprint: int
-    firmware: str
-    clock_hz: int
-    dram_bytes: int
-    image_offset: int
-    port_bytes: int
-    simulated: bool
-    tunable: bool
-    config: EngineConfig
 
 
 class Device:
@@ -91,6 +69,8 @@ class Device:
         patience_s: float = 5.0,
     ) -> None:
         self._link = link = SharedLink(link)
+        self.logits_offset = 0
+        """Where the last run's logits are, in bytes from the image's start in DRAM; 0: none."""
         self.sensor_lock = threading.RLock()
         """Held by who uses the sensor bus: steps of several users must not mix."""
         self._ready_timeout_s = ready_timeout_s
@@ -147,7 +127,7 @@ class Device:
             port_bytes=port_bytes,
             simulated=bool(flags >> Flag.SIMULATED & 1),
             tunable=bool(flags >> Flag.TUNABLE & 1),
-            config=_config(lanes, rows, formats, limits),
+            config=engine_config(lanes, rows, formats, limits),
         )
 
     def check_size(self, blob: Blob) -> None:
@@ -190,8 +170,8 @@ class Device:
         if answer.result is Result.WRONG_FORMAT:
             _, needed, taken = answer.words[:3]
             raise ModelError(
-                f"the model has matrices in {_formats(needed)}, this gateware takes "
-                f"{_formats(taken)}",
+                f"the model has matrices in {format_names(needed)}, this gateware takes "
+                f"{format_names(taken)}",
                 "convert the model for it",
             )
 
@@ -202,11 +182,13 @@ class Device:
         sampling: Sampling,
         drafts: int = 0,
         position: int = 0,
+        logits: bool = False,
     ) -> Generator[OutputEntry, None, None]:
         """Runs the loaded image and yields tokens as they are sampled; closing it stops the run.
 
         ``prompts``: of each stream. ``count``: tokens to sample for each. ``drafts``: most drafted
-        tokens in a pass. ``position``: of the prompts' first tokens.
+        tokens in a pass. ``position``: of the prompts' first tokens. ``logits``: those of the last
+        sample can be read then; only with one stream and no drafts.
 
         Raises:
             UsageError: the prompts are longer than the mailbox, or their KV caches do not fit.
@@ -215,8 +197,10 @@ class Device:
         """
         boots = self._mailbox.read_steady(Field.BOOTS)[0]
         words = prompt_words(prompts)
+        self.logits_offset = 0
+        asked = drafts | (RUN_LOGITS if logits else 0)
         arguments = (len(words), count, position, sampling.inverse_temperature, sampling.seed)
-        run = self._start_run(words, *arguments, 0, len(prompts), drafts, check(words))
+        run = self._start_run(words, *arguments, 0, len(prompts), asked, check(words))
         running = True
         try:
             tail, watch, idle = 0, self._mailbox.watch(), 0
@@ -248,16 +232,22 @@ class Device:
             answer = self._mailbox.command(Command.RUN, *arguments, accept=accept)
             if answer.result is not Result.PROMPT_DAMAGED:
                 break
-        first, limit = answer.words[:2]
+        first, second = answer.words[:2]
+        if answer.result is Result.DOES_NOT_FIT and arguments[7] & RUN_LOGITS:
+            raise UsageError(
+                "the device's DRAM has no room for logits behind the model and its KV cache",
+                "leave out what samples on the host, or choose a smaller model",
+            )
         if answer.result is Result.DOES_NOT_FIT:
             raise UsageError(
-                f"the device's DRAM holds the KV caches of {limit} streams, not of {arguments[6]}",
+                f"the device's DRAM holds the KV caches of {second} streams, not of {arguments[6]}",
                 "lower --streams",
             )
         if answer.result is not Result.OK:
-            detail = f", argument {first} has the limit {limit}"
+            detail = f", argument {first} has the limit {second}"
             bad = answer.result is Result.BAD_ARGUMENT
             raise self._mailbox.failure(answer.result, Command.RUN.name, detail if bad else "")
+        self.logits_offset = second
         return first
 
     def _look(self, run: int, tail: int, boots: int) -> tuple[Status, int]:
@@ -352,23 +342,6 @@ class Device:
         self._link.close()
 
 
-def read_device_fingerprint(link: Link) -> int:
-    """The fingerprint of the build that answers on a link, as two readings agree on.
-
-    Raises:
-        LinkError: nothing answers, or something else each time.
-    """
-    last = link.read(FINGERPRINT_ADDRESS, 2)
-    for _ in range(READINGS):
-        words = link.read(FINGERPRINT_ADDRESS, 2)
-        if words == last:
-            return words[0] << 32 | words[1]
-        last = words
-    raise LinkError(
-        f"{link.description} damages what it carries", "check the cable, or lower the baud rate"
-    )
-
-
 def _fresh(status: Status, tail: int) -> int:
     """Entries of the output ring that have not been read."""
     return (status.output_head - tail) & 0xFFFFFFFF
@@ -376,20 +349,3 @@ def _fresh(status: Status, tail: int) -> int:
 
 def _plausible(status: Status, run: int, tail: int) -> bool:
     return status.run_id == run and _fresh(status, tail) <= RING_ENTRIES
-
-
-def _config(lanes: int, rows: int, formats: int, limits: dict[str, int]) -> EngineConfig:
-    sizes: dict[str, Any] = {f"max_{name}": limits[name] for name in LIMITS}
-    # Of no concern to a host, but there are no more than groups and rows have queries.
-    sizes["attention_slots"] = min(EngineConfig.attention_slots, limits["group"] * rows)
-    has = {bit: bool(formats >> bit & 1) for bit in (*Format, *Option)}
-    try:
-        options = {option.name.lower(): has[option] for option in Option}
-        return EngineConfig(lanes, rows, mxfp4=has[Format.MXFP4], **options, **sizes)
-    except ValueError as error:
-        raise DeviceError(f"the device reports an impossible engine: {error}") from error
-
-
-def _formats(bits: int) -> str:
-    """Names of formats and options, by their bits."""
-    return ", ".join(item.name for item in (*Format, *Option) if bits >> item & 1)

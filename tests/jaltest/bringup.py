@@ -13,7 +13,7 @@ from jalhost.bringup.report import StageReport
 from jalhost.bringup.runner import run_round
 from jalhost.bringup.sequence import FUNCTIONS
 from jalhost.bringup.stages import Stage
-from jalhost.device import Identity
+from jalhost.identity import Identity
 from jalhost.links.link import Link
 from jalhost.links.uartbone import UartBone
 from jaltest.bridge import BridgeStream

@@ -14,7 +14,7 @@ import numpy as np
 
 from jalgateware.contract import isa, mailbox
 from jalgateware.contract.config import EngineConfig
-from jalgateware.contract.image_header import CHUNK_BYTES, ImageHeader, Word
+from jalgateware.contract.image_header import ALIGNMENT, CHUNK_BYTES, ImageHeader, Word
 from jalgateware.contract.mailbox import Command, Field, Flag, Result, State
 from jalgateware.contract.memory_map import (
     FINGERPRINT_ADDRESS,
@@ -59,6 +59,7 @@ class FakeDevice(Bridge):
         self.header: ImageHeader | None = None
         self.run: Iterator[tuple[int, int]] | None = None
         self.passes = 0
+        self.logits = 0
         self.looks = 0
         self.boot()
 
@@ -199,13 +200,10 @@ class FakeDevice(Bridge):
         assert self.machine
         assert self.header
         words, count, start, inverse_temperature, seed, _, streams, drafts, check = arguments
-        limits = {6: self.config.tokens, 7: self.config.tokens - 1 if streams == 1 else 0}
-        for argument, limit in limits.items():
-            if arguments[argument] > limit:
-                return Result.BAD_ARGUMENT, [argument, limit]
-        fit = (self.dram_bytes - IMAGE_OFFSET - self.header.kv_offset) // self.header.kv_bytes
-        if streams > fit:
-            return Result.DOES_NOT_FIT, [6, fit]
+        logits, drafts = bool(drafts & mailbox.RUN_LOGITS), drafts & ~mailbox.RUN_LOGITS
+        if refusal := self.refusal(self.header, streams, drafts, logits):
+            return refusal
+        self.logits = logits_offset(self.header) if logits else 0
         prompt = [self.get(Field.PROMPT, 4 * i) for i in range(words)]
         if mailbox.check(prompt) != check:
             return Result.PROMPT_DAMAGED, []
@@ -221,7 +219,26 @@ class FakeDevice(Bridge):
         self.put(Field.RUN_RESULT, Result.UNFINISHED, 0)
         self.put(Field.RUN_ID, self.get(Field.RUN_ID) + 1)
         self.put(Field.STATE, State.RUNNING)
-        return Result.OK, [self.get(Field.RUN_ID)]
+        return Result.OK, [self.get(Field.RUN_ID), self.logits]
+
+    def refusal(
+        self, header: ImageHeader, streams: int, drafts: int, logits: bool
+    ) -> tuple[Result, list[int]] | None:
+        """What the gateware or the DRAM is too small for."""
+        if logits and not self.config.logits:
+            return Result.BAD_ARGUMENT, [7, mailbox.RUN_LOGITS - 1]
+        rows = self.config.tokens
+        most_drafts = rows - 1 if streams == 1 and not logits else 0
+        for argument, value, limit in ((6, streams, rows), (7, drafts, most_drafts)):
+            if value > limit:
+                return Result.BAD_ARGUMENT, [argument, limit]
+        room = self.dram_bytes - IMAGE_OFFSET
+        fit = (room - header.kv_offset) // header.kv_bytes
+        if streams > fit:
+            return Result.DOES_NOT_FIT, [6, fit]
+        if logits and logits_offset(header) + 4 * header.vocabulary > room:
+            return Result.DOES_NOT_FIT, [7, mailbox.RUN_LOGITS - 1]
+        return None
 
     def do_stop(self, _: list[int]) -> tuple[Result, list[int]]:
         if self.run or self.get(Field.STATE) == State.RUNNING:
@@ -267,6 +284,10 @@ class FakeDevice(Bridge):
         for position in range(first, min(first + count, self.header.context)):
             sampled = self.machine.step(token, position, sampling, number)
             assert sampled is not None
+            if self.logits:
+                start = (IMAGE_OFFSET + self.logits) // 4
+                words = self.machine.logits.astype("<i4").view("<u4")
+                self.dram[start : start + len(words)] = words
             yield sampled
             if sampled in self.header.stop_tokens:
                 return
@@ -298,6 +319,11 @@ class FakeDevice(Bridge):
         ends = (Field.RUN_ID, Field.OUTPUT_HEAD, Field.RUN_RESULT, Field.RUN_DETAIL)
         self.put(Field.RUN_CHECK, mailbox.run_check(*map(self.get, ends)))
         self.put(Field.STATE, State.LOADED)
+
+
+def logits_offset(header: ImageHeader) -> int:
+    """Where a run's logits go: behind the first KV cache."""
+    return -(-(header.kv_offset + header.kv_bytes) // ALIGNMENT) * ALIGNMENT
 
 
 def prompts_of(words: list[int]) -> list[list[int]]:

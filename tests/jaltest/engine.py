@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from litedram.common import LiteDRAMNativePort
 
 from jalgateware.contract import isa
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.mailbox import COUNTERS, PROMPT_FINAL, STREAM_SHIFT
 from jalgateware.golden.machine import Machine
+from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling
 from jalgateware.units.engine import Engine
 from jalhost.models.architecture import Architecture, Model
@@ -19,8 +21,8 @@ from jaltest.dram_model import DramModel
 from jaltest.gateware import Process, pulse, simulate
 from jaltest.tiny import tiny_model
 
-TAPE, CACHE = 1 << 12, 1 << 16
-"""Where tape and KV cache lie, in words."""
+TAPE, CACHE, LOGITS = 1 << 12, 1 << 16, 1 << 20
+"""Where tape, KV cache and logits lie, in words."""
 
 SMALL = Architecture(
     dim=32, hidden=48, layers=1, heads=2, kv_heads=1, head_dim=16, vocabulary=48, context=16
@@ -61,6 +63,7 @@ class Run:
     """Prompts of further streams."""
 
     drafts: int = 0
+    logits: bool = False
 
     tokens: list[int] = field(default_factory=list)
     streams: list[list[int]] = field(default_factory=list)
@@ -147,6 +150,9 @@ class Bench:
             ("drafts", run.drafts),
         ):
             yield getattr(registers, f"{name}_csr").storage.eq(value)
+        if self.config.logits:
+            base = LOGITS | isa.LOGITS_ENABLED if run.logits else 0
+            yield registers.logits_base_csr.storage.eq(base)
         stops = [token | 1 << 31 for token in run.stop_tokens]
         for index, value in enumerate((stops + [0] * 4)[:4]):
             yield getattr(registers, f"stop_token{index}_csr").storage.eq(value)
@@ -214,7 +220,16 @@ class Bench:
                     row = region[head, position].astype("<i2").tobytes()
                     assert data == row.ljust(len(data), b"\0"), f"{base}, {head}, {position}"
                     found += any(data)
-        assert found == len(self.memory.memory) / place.head_words
+        cached = [address for address in self.memory.memory if address < LOGITS]
+        assert found == len(cached) / place.head_words
+
+    def written_logits(self) -> Integers:
+        """Logits (vocabulary,) VECTOR that DRAM holds."""
+        size, lanes = 4 * self.architecture.vocabulary, self.config.lanes
+        words = [self.memory.memory[LOGITS + i] for i in range(-(-size // lanes))]
+        assert max(self.memory.memory) == LOGITS + len(words) - 1, "nothing is written behind them"
+        data = b"".join(word.to_bytes(lanes, "little") for word in words)
+        return np.frombuffer(data[:size], "<i4").astype(np.int64)
 
     def words_of(self, run: Run) -> tuple[int, int]:
         """Words that a run reads: all, and those of the cache."""

@@ -18,7 +18,7 @@ from jalhost.bringup.report import Report, RoundReport, Verdict
 from jalhost.bringup.runner import run_round
 from jalhost.bringup.sequence import FUNCTIONS
 from jalhost.bringup.stages import Stage
-from jalhost.device import Identity
+from jalhost.identity import Identity
 from jalhost.links.link import Link
 from jalhost.links.open import open_uart
 from jalhost.models.image_file import save_image

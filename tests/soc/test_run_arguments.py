@@ -12,6 +12,7 @@ from jalgateware.contract.isa import Format, Option
 from jalgateware.contract.mailbox import (
     PROMPT_CAPACITY,
     PROMPT_FINAL,
+    RUN_LOGITS,
     STREAM_SHIFT,
     Command,
     Field,
@@ -27,8 +28,9 @@ pytestmark = pytest.mark.sim
 
 ROWS = STANDARD.tokens
 FORMATS = sum(1 << item for item in (*Format, *Option))
+DRAM_BYTES = 32 << 20
 CACHE_BYTES = 12 << 20
-"""Of 32 MiB of DRAM, two such caches fit beside an image."""
+"""Two such caches fit beside an image."""
 
 
 def changed(blob: Blob, **fields: Any) -> bytes:
@@ -48,7 +50,11 @@ def system(simulator_build: object) -> Iterator[System]:
 
 
 def run(
-    system: System, words: list[int], streams: int = 1, drafts: int = 0, position: int = 0
+    system: System,
+    words: list[int],
+    streams: int = 1,
+    drafts: int = 0,
+    position: int = 0,
 ) -> tuple[Result, tuple[int, int]]:
     """Asks for a run: the result, and the first two words of the response."""
     system.mailbox.write(Field.PROMPT, words)
@@ -78,6 +84,8 @@ def test_the_mailbox_tells_rows_and_formats(system: System) -> None:
         (prompts(*[1] * 5), {"streams": 5}, 6, ROWS),
         (prompts(1), {"drafts": ROWS}, 7, ROWS - 1),
         (prompts(1, 1), {"streams": 2, "drafts": 1}, 7, 0),
+        (prompts(1), {"drafts": RUN_LOGITS | 1}, 7, 0),
+        (prompts(1, 1), {"streams": 2, "drafts": RUN_LOGITS}, 6, 1),
         # Prompts that are too long, that miss their ends, or that belong to other streams.
         (prompts(PROMPT_CAPACITY + 1)[:PROMPT_CAPACITY], {"position": 9}, 0, 55),
         (prompts(ARCHITECTURE.context + 1), {}, 0, ARCHITECTURE.context),
@@ -93,6 +101,8 @@ def test_the_mailbox_tells_rows_and_formats(system: System) -> None:
         "streams",
         "drafts",
         "drafts-and-streams",
+        "drafts-and-logits",
+        "logits-and-streams",
         "more-than-the-mailbox-holds",
         "longer-than-the-context",
         "longer-than-the-rest",
@@ -120,6 +130,18 @@ def test_no_samples_are_no_run(system: System) -> None:
 def test_caches_beyond_the_dram_are_refused(system: System) -> None:
     assert run(system, prompts(1, 1, 1), streams=3) == (Result.DOES_NOT_FIT, (6, 2))
     assert system.field(Field.STATE) == State.LOADED
+
+
+def test_logits_beyond_the_dram_are_refused(simulator_build: object) -> None:
+    blob = build_blob(tiny_image(), STANDARD)
+    system = System(simulator_build, changed(blob, vocabulary=DRAM_BYTES // 4))
+    try:
+        assert system.command(Command.LOAD).result is Result.OK
+        result, (argument, _) = run(system, prompts(1), drafts=RUN_LOGITS)
+        assert (result, argument) == (Result.DOES_NOT_FIT, 7)
+        assert system.field(Field.DRAM_BYTES) == DRAM_BYTES
+    finally:
+        system.close()
 
 
 def test_one_stream_is_the_default(system: System) -> None:

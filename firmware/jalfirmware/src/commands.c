@@ -93,7 +93,7 @@ static enum jal_result start_run(void)
     if (!state.loaded)
         return RESULT_NOT_LOADED;
     const uint32_t streams = state.arguments[RUN_STREAMS];
-    const struct run_request request = {
+    struct run_request request = {
         .engine =
             {
                 .position = state.arguments[RUN_POSITION],
@@ -101,16 +101,20 @@ static enum jal_result start_run(void)
                 .inverse_temperature = state.arguments[RUN_INVERSE_TEMPERATURE],
                 .seed = state.arguments[RUN_SEED],
                 .streams = streams ? streams : 1u,
-                .drafts = state.arguments[RUN_DRAFTS],
+                .drafts = state.arguments[RUN_DRAFTS] & RUN_DRAFTS_MASK,
             },
+        .logits = (state.arguments[RUN_DRAFTS] & MAILBOX_RUN_LOGITS) != 0,
         .prompt_words = state.arguments[RUN_PROMPT_WORDS],
         .prompt_check = state.arguments[RUN_PROMPT_CHECK],
         .hang_ms = state.arguments[RUN_HANG_MS],
     };
+    if (request.logits)
+        request.engine.logits_base = (IMAGE_OFFSET + state.image.logits_offset) / engine_lanes();
     struct run_refusal refusal = {0, 0};
     const enum jal_result result = run_start(&state.image, &request, &refusal);
     mailbox_respond(0, result == RESULT_OK ? mailbox_read(FIELD_RUN_ID) : refusal.argument);
-    mailbox_respond(1, result == RESULT_OK ? 0 : refusal.limit);
+    const uint32_t logits = request.logits ? state.image.logits_offset : 0;
+    mailbox_respond(1, result == RESULT_OK ? logits : refusal.limit);
     return result;
 }
 

@@ -79,6 +79,10 @@ void engine_start(const struct engine_model *model, const struct engine_run *run
     mmio_write32(REGISTER(ENGINE_SEED), run->seed);
     mmio_write32(REGISTER(ENGINE_STREAMS), run->streams);
     mmio_write32(REGISTER(ENGINE_DRAFTS), run->drafts);
+#ifdef CSR_ENGINE_LOGITS_BASE_ADDR
+    mmio_write32(REGISTER(ENGINE_LOGITS_BASE),
+                 run->logits_base ? run->logits_base | ENGINE_WRITES_LOGITS : 0);
+#endif
     mmio_write32(REGISTER(ENGINE_CONTROL), FLAG(ENGINE_CONTROL_START));
 }
 

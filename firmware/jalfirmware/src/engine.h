@@ -17,6 +17,8 @@ struct engine_run {
     uint32_t seed;
     uint32_t streams;
     uint32_t drafts;
+    /* In engine words from the start of DRAM; 0 for none. */
+    uint32_t logits_base;
 };
 
 /* What the image says. Bases are in engine words from the start of DRAM. */

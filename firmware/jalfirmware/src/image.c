@@ -78,11 +78,18 @@ static enum jal_result check_build(struct image_excess *excess)
     return (excess->value & ~excess->limit) != 0 ? RESULT_WRONG_FORMAT : RESULT_OK;
 }
 
+static uint32_t aligned(uint32_t bytes)
+{
+    return (bytes + IMAGE_ALIGNMENT - 1u) / IMAGE_ALIGNMENT * IMAGE_ALIGNMENT;
+}
+
 static void describe(struct image *image)
 {
     const uint32_t lanes = image_word(HEADER_LANES);
     image->instructions = image_word(HEADER_INSTRUCTIONS);
     image->kv_bytes = image_word(HEADER_KV_BYTES);
+    image->logits_offset = aligned(image_word(HEADER_KV_OFFSET) + image->kv_bytes);
+    image->logits_end = image->logits_offset + aligned(4u * image_word(HEADER_VOCABULARY));
     image->kv_room = room() - image_word(HEADER_KV_OFFSET);
     image->model.tape_base = (IMAGE_OFFSET + image_word(HEADER_TAPE_OFFSET)) / lanes;
     image->model.kv_base = (IMAGE_OFFSET + image_word(HEADER_KV_OFFSET)) / lanes;
@@ -92,6 +99,11 @@ static void describe(struct image *image)
         image->model.stop_token[i] = image_word(HEADER_STOP_TOKEN_0 + i);
     for (uint32_t i = 0; i < 4; i++)
         image->id[i] = image_word(HEADER_IMAGE_ID_0 + i);
+}
+
+bool image_has_room_for_logits(const struct image *image)
+{
+    return image->logits_end <= room();
 }
 
 uint32_t image_caches(const struct image *image, uint32_t most)

@@ -1,6 +1,7 @@
 /* The image in DRAM: its header, and what of it the engine has to know. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine.h"
@@ -12,6 +13,10 @@ struct image {
     /* Of one sequence, and what DRAM has for all of them. */
     uint32_t kv_bytes;
     uint32_t kv_room;
+    /* Where logits go, behind the first sequence's cache, and what DRAM needs to have to hold them:
+     * bytes from the image's start. */
+    uint32_t logits_offset;
+    uint32_t logits_end;
     uint32_t id[4];
 };
 
@@ -23,6 +28,9 @@ MUST_USE enum jal_result image_check_header(void);
 
 /* How many KV caches DRAM holds, one behind the other; counts up to `most`. */
 uint32_t image_caches(const struct image *image, uint32_t most);
+
+/* Whether DRAM holds a KV cache and logits. */
+bool image_has_room_for_logits(const struct image *image);
 
 /* What an image has too much of. */
 struct image_excess {

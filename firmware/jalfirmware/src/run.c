@@ -118,19 +118,38 @@ static bool prompt_is_intact(const struct run_request *request)
     return check == request->prompt_check;
 }
 
+/* Whether logits can be written, and there is room for them. */
+static enum jal_result check_logits(const struct image *image, const struct engine_run *engine,
+                                    struct run_refusal *refusal)
+{
+    refusal->argument = RUN_DRAFTS;
+    refusal->limit = MAILBOX_RUN_LOGITS - 1u;
+    if ((engine_formats() & ABILITY_LOGITS) == 0)
+        return RESULT_BAD_ARGUMENT;
+    if (exceeds(refusal, RUN_STREAMS, engine->streams, 1u))
+        return RESULT_BAD_ARGUMENT;
+    refusal->argument = RUN_DRAFTS;
+    return image_has_room_for_logits(image) ? RESULT_OK : RESULT_DOES_NOT_FIT;
+}
+
 static enum jal_result check(const struct image *image, const struct run_request *request,
                              struct run_refusal *refusal)
 {
     const struct engine_run *engine = &request->engine;
     const uint32_t context = image->model.context;
     const uint32_t rows = engine_token_rows();
-    const uint32_t most_drafts = engine->streams == 1u ? rows - 1u : 0u;
+    const uint32_t most_drafts = engine->streams == 1u && !request->logits ? rows - 1u : 0u;
     if (exceeds(refusal, RUN_POSITION, engine->position, context - 1u) ||
         exceeds(refusal, RUN_STREAMS, engine->streams, rows) ||
         exceeds(refusal, RUN_DRAFTS, engine->drafts, most_drafts))
         return RESULT_BAD_ARGUMENT;
     if (exceeds(refusal, RUN_STREAMS, engine->streams, image_caches(image, engine->streams)))
         return RESULT_DOES_NOT_FIT;
+    if (request->logits) {
+        const enum jal_result result = check_logits(image, engine, refusal);
+        if (result != RESULT_OK)
+            return result;
+    }
     if (exceeds(refusal, RUN_PROMPT_WORDS, request->prompt_words, MAILBOX_PROMPT_CAPACITY))
         return RESULT_BAD_ARGUMENT;
     if (!prompt_is_intact(request))

@@ -21,8 +21,12 @@ enum run_argument {
     RUN_PROMPT_CHECK,
 };
 
+/* Beside the drafts, where logits are asked for. */
+#define RUN_DRAFTS_MASK (~MAILBOX_RUN_LOGITS)
+
 struct run_request {
     struct engine_run engine;
+    bool logits;
     uint32_t prompt_words;
     uint32_t prompt_check;
     uint32_t hang_ms;

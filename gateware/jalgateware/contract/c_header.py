@@ -26,7 +26,7 @@ def _lines() -> Iterator[str]:
         yield _define(f"MAILBOX_{name}", getattr(mailbox, name))
     for name in ("RING_ENTRIES", "RING_ENTRY_WORDS", "PROMPT_CAPACITY"):
         yield _define(f"MAILBOX_{name}", getattr(mailbox, name))
-    for name in ("STREAM_SHIFT", "STREAM_BITS", "PROMPT_FINAL"):
+    for name in ("STREAM_SHIFT", "STREAM_BITS", "PROMPT_FINAL", "RUN_LOGITS"):
         yield _define(f"MAILBOX_{name}", getattr(mailbox, name))
     yield _define("MAILBOX_MAGIC_VALUE", mailbox.MAGIC)
     yield _define("COUNTER_COUNT", len(mailbox.COUNTERS))
@@ -55,6 +55,8 @@ def _lines() -> Iterator[str]:
     yield _define("DRAFT_TABLE_WORDS", drafting.TABLE_WORDS)
     yield _define("INSTRUCTION_WORDS", isa.INSTRUCTION_WORDS)
     yield _define("ISA_VERSION", isa.VERSION)
+    yield _define("ENGINE_WRITES_LOGITS", isa.LOGITS_ENABLED)
+    yield _define("ABILITY_LOGITS", 1 << isa.Option.LOGITS)
     yield _define("DRAFT_TABLE_WORDS", drafting.TABLE_WORDS)
 
 

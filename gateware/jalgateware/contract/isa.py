@@ -81,6 +81,8 @@ class Option(IntEnum):
     """BIASES, and MATVECs with ``bias``."""
     QK_NORM = 9
     """GAINS, and MATVECs with ``head_norm``."""
+    LOGITS = 10
+    """No program needs it: a run may have its logits written to DRAM."""
 
 
 class Register(IntEnum):
@@ -193,6 +195,10 @@ def decode(words: tuple[int, ...]) -> Instruction:
         format=Format(values.pop("format")),
         **values,
     )
+
+
+LOGITS_ENABLED = 1 << 31
+"""Beside the address in the engine's register ``logits_base``: logits are written there."""
 
 
 class EngineError(IntEnum):

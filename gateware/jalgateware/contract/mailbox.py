@@ -32,7 +32,7 @@ from enum import IntEnum
 
 MAGIC = int.from_bytes(b"JALM", "little")
 
-PROTOCOL = 3
+PROTOCOL = 4
 
 ARGUMENTS = 9
 RESPONSES = 8
@@ -85,6 +85,9 @@ STREAM_BITS = 3
 
 PROMPT_FINAL = 1 << 31
 """The last token of a stream's prompt: a sample follows it."""
+
+RUN_LOGITS = 1 << 31
+"""Beside RUN's drafts: the logits that a token is sampled from go to DRAM, a 32-bit VECTOR each."""
 
 
 class Field(IntEnum):
@@ -194,10 +197,12 @@ class Command(IntEnum):
     inverse temperature (Q5.12 of log2(e)/T; 0 = greedy), seed (stream s draws with seed + s), time
     in milliseconds without progress before the engine counts as hung (0 = DEFAULT_HANG_MS), streams
     (0 = 1; each has its own KV cache, one behind the other), most drafts in a pass (only with one
-    stream), :func:`check` of the prompt's words -> run id. The prompt's words come stream by
+    stream; with RUN_LOGITS: one stream, no drafts), :func:`check` of the prompt's words -> run id,
+    offset of the logits from the image's start in DRAM (0: none). The prompt's words come stream by
     stream, PROMPT_FINAL ends each; no stream has more tokens than positions. Each stream begins at
-    the start position. DOES_NOT_FIT, where the KV caches are larger than the DRAM, responds as
-    BAD_ARGUMENT does."""
+    the start position. The logits lie behind the first KV cache; those of the last sample stay.
+    DOES_NOT_FIT, where KV caches and logits are larger than the DRAM, responds as BAD_ARGUMENT
+    does."""
     STOP = 5
     """Ends the run, if there is one; answers when the engine rests."""
     STATUS = 6

@@ -49,6 +49,10 @@ class EngineRegisters(LiteXModule):
         if config.tokens > 1:
             self._draft_table()
         self._parameters()
+        if config.logits:
+            self.logits_base = self._parameter(
+                "logits_base", 32, "DRAM address of the logits, in words; bit 31 has them written."
+            )
         self._samples()
         self._counters()
         self._limits(config)

@@ -1,4 +1,4 @@
-"""Appends the keys or values of a pass to the KV cache in DRAM."""
+"""Writes what a pass leaves in DRAM: keys and values to the KV cache, and logits."""
 
 from functools import reduce
 from operator import or_
@@ -25,13 +25,15 @@ class KVWriter(LiteXModule):
     """Writes words of keys and values where they belong.
 
     Word ``chunk`` of head ``h`` of a token row goes to ``kv_base + base + h * head_stride +
-    position * head_words + chunk``.
+    position * head_words + chunk``. Where gateware has logits, words of the "token row" behind the
+    last one go to ``logits_base + base``: ``head`` and ``chunk`` are 0 with them.
 
     Interface: ``kv_bases`` (absolute, in words), ``positions``: of each token row, from ten cycles
-    before a pass' first word to its last one; ``head_words``, ``head_stride``: constant for a
-    model; ``valid``, ``word``, ``row`` (token row), ``head``, ``chunk``, ``base`` (of the layer's
-    keys or values): words in the order of heads. ``room``: when it becomes 0, ``ROOM_WORDS`` words
-    may still follow. ``idle``: the port took all words (a cycle behind).
+    before a pass' first word to its last one; ``logits_base`` (absolute, in words): constant for a
+    run; ``head_words``, ``head_stride``: constant for a model; ``valid``, ``word``, ``row`` (token
+    row), ``head``, ``chunk``, ``base`` (of the layer's keys or values): words in the order of
+    heads. ``room``: when it becomes 0, ``ROOM_WORDS`` words may still follow. ``idle``: the port
+    took all words (a cycle behind).
     Latency: ``LATENCY`` cycles from a word to its write command. Throughput: one word per cycle.
     Overflow: ``overflow`` pulses when a word is lost, which happens only to those who disobey
     ``room``.
@@ -54,7 +56,8 @@ class KVWriter(LiteXModule):
         self.head_stride = Signal(ADDRESS_BITS)
         self.valid = Signal()
         self.word = Signal(config.word_bits)
-        self.row = Signal(max=max(2, config.tokens))
+        self.row = Signal(max=max(2, config.tokens + config.logits))
+        self.logits_base = Signal(ADDRESS_BITS)
         self.head = Signal(max=max(2, config.max_kv_heads))
         self.chunk = Signal(max=max(2, head_words))
         self.base = Signal(FIELDS["kv_base"][1])
@@ -72,7 +75,7 @@ class KVWriter(LiteXModule):
         """The address of a word, ``ADDRESS_STAGES`` cycles behind it."""
         bits = len(self._address)
         # Where each token row's position starts: they are looked through over and over.
-        row, second = Signal.like(self.row), Signal.like(self.row)
+        row, second = (Signal(max=max(2, config.tokens)) for _ in range(2))
         product = Signal(POSITION_BITS + len(self.head_words), reset_less=True)
         origins = [Signal(bits, reset_less=True) for _ in range(config.tokens)]
         bases = Array(self.kv_bases)
@@ -92,11 +95,12 @@ class KVWriter(LiteXModule):
         local, inner = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
         chunk = delayed(self, self.chunk, 1)
         origin = Signal(bits, reset_less=True)
+        starts = [*origins, self.logits_base] if config.logits else origins
         self.sync += [
             If(self.valid, kept.eq(offset), head.eq(self.head)),
             local.eq(self.base + offset),
             inner.eq(local + chunk),
-            origin.eq(Array(origins)[delayed(self, self.row, 1)]),
+            origin.eq(Array(starts)[delayed(self, self.row, 1)]),
             self._address.eq(inner + origin),
         ]
 

@@ -1,4 +1,4 @@
-"""Helpers for valid-only pipelines: fixed latency, no backpressure."""
+"""Helpers for valid-only pipelines (fixed latency, no backpressure) and for wiring."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -57,6 +57,11 @@ def registered_sum(module: Module, terms: Sequence[Any]) -> tuple[Any, int]:
 def sum_latency(count: int) -> int:
     """Latency of :func:`registered_sum` over ``count`` terms."""
     return (count - 1).bit_length()
+
+
+def each(targets: Sequence[Signal], sources: Sequence[Signal]) -> list[Any]:
+    """Assigns signal by signal."""
+    return [target.eq(source) for target, source in zip(targets, sources, strict=True)]
 
 
 def fits(value: Any, bits: int) -> Any:

@@ -47,7 +47,8 @@ class RowEntry(LiteXModule):
     replaced. Leaves, beside the scaler's operands: ``enter`` {kind, index, row, last, biased}.
     ``out_shift``, ``key_base``, ``value_base``: of the matrix that is on, or was the last.
     ``active``: one is on; ``waiting``: others are to come. Latency: 1 cycle. Throughput: one
-    element per cycle. Overflow: none.
+    element per cycle, but a logit every second cycle where it is more than a word of DRAM.
+    Overflow: none.
     """
 
     def __init__(
@@ -101,6 +102,10 @@ class RowEntry(LiteXModule):
         # Compared ahead: whether the next row is the matrix' last one, and, where it is the first
         # of its pair for another token row, whether that is.
         next_last, again_last = Signal(), Signal()
+        pause = Signal()
+        if config.logits and config.kv_lanes == 1:
+            # Two words of DRAM each.
+            self.sync += pause.eq(go & (self.kind == Destination.LOGITS))
         self.comb += [
             next_last.eq(self._index == before_last),
             again_last.eq(Cat(0, self._index[1:]) == last_index),
@@ -115,6 +120,7 @@ class RowEntry(LiteXModule):
                 & (self._units[0].valid | ~norm)
                 & self.kv_room
                 & (self._head_room | ~self._normed)
+                & ~pause
             ),
             self.active.eq(self._entering | self._draining),
             self.waiting.eq(self.command.valid | queue.source.valid),

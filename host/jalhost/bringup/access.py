@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from jalhost.bringup.build import Build, build_of_files
-from jalhost.device import Identity
 from jalhost.engine.gateware import Gateware
 from jalhost.engine.simulator_process import BOOT_TIMEOUT_S, PATIENCE_S
 from jalhost.errors import UsageError
+from jalhost.identity import Identity
 from jalhost.links.link import ByteStream, Link
 from jalhost.progress import Report
 

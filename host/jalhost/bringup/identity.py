@@ -15,8 +15,8 @@ from jalgateware.contract.mailbox import (
 from jalhost.bringup.bench import Bench
 from jalhost.bringup.build import Build
 from jalhost.bringup.stages import Evidence, Stage, StageFailure
-from jalhost.device import read_device_fingerprint
 from jalhost.errors import DeviceError
+from jalhost.identity import read_device_fingerprint
 from jalhost.links.open import read_identifier
 
 NO_TRAP = 0xFFFFFFFF

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from jalhost.bundle import Bundle
-    from jalhost.device import Identity
     from jalhost.flash.sequence import Request, Stage
+    from jalhost.identity import Identity
 
 PLAIN_STEP = 25.0
 """Percent between two lines of progress where there is no terminal."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jalhost.device import Device, Report, read_device_fingerprint
+from jalhost.device import Device, Report
 from jalhost.engine.gateware import Gateware, parse_gateware
 from jalhost.engine.targets import SIMULATORS, require_simulation, target_address
 from jalhost.errors import BundleError, DeviceError, UsageError
+from jalhost.identity import read_device_fingerprint
 from jalhost.links.link import Link
 from jalhost.links.open import connect, names_board
 from jalhost.register_map import CSR_JSON, Register, RegisterMap, contract_map, read_map

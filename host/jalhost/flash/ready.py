@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jalhost.bundle_manifest import Manifest
-from jalhost.device import Device, Identity, Report
+from jalhost.device import Device, Report
 from jalhost.errors import DeviceError, LinkError, UsageError
+from jalhost.identity import Identity
 from jalhost.links import open as links
 from jalhost.links import pcie_bar
 from jalhost.links.link import Link

@@ -20,7 +20,7 @@ from jalhost.flash.loader import NAME, Loader, Output
 from jalhost.flash.output import GOWIN, ChainDevice, failures, is_done, parse_chain, same_part
 
 if TYPE_CHECKING:  # it would load numpy, which nothing here needs
-    from jalhost.device import Identity
+    from jalhost.identity import Identity
 
 
 class Stage(StrEnum):

@@ -120,7 +120,7 @@ def find_board(selector: str, fingerprint: int | None = None) -> Port:
 
 def identify(port: str, fingerprint: int | None = None) -> str | None:
     """Which board of ours answers on a port, by its name and fingerprint; None if none does."""
-    from jalhost.device import read_device_fingerprint
+    from jalhost.identity import read_device_fingerprint
 
     try:
         link = _open_serial_link(port, _ignore)

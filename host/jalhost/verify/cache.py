@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jalgateware.contract.image_header import ImageHeader
-from jalhost.verify.dram import DeviceDram
+from jalhost.dram import DeviceDram
 from jalhost.verify.golden import PARTS, Golden, cache_bytes
 from jalhost.verify.report import Place, lowest_bit
 

@@ -8,12 +8,12 @@ import numpy as np
 from jalgateware.contract.isa import Opcode
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
+from jalhost.dram import DeviceDram
 from jalhost.errors import DeviceError
 from jalhost.models.blob import Blob
 from jalhost.progress import Report
 from jalhost.verify.bisect import Bisection, Difference, difference_place
 from jalhost.verify.cache import CacheDifference, compare_cache
-from jalhost.verify.dram import DeviceDram
 from jalhost.verify.explain import Explanation, WrongWord
 from jalhost.verify.golden import STEPS, Golden
 from jalhost.verify.lane_test import LaneTest, LaneVerdict

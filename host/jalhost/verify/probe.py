@@ -28,10 +28,10 @@ from jalgateware.golden.mx import BlockMatrix, Bytes, to_tape
 from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
+from jalhost.dram import DeviceDram
 from jalhost.errors import DeviceError
 from jalhost.models.blob import Blob
 from jalhost.models.compiler import FRACTION
-from jalhost.verify.dram import DeviceDram
 from jalhost.verify.golden import Golden
 
 GREEDY = Sampling.from_temperature(0.0, 0)

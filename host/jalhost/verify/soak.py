@@ -13,12 +13,12 @@ from jalgateware.contract.image_header import ALIGNMENT
 from jalgateware.contract.mailbox import Command, Result
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
+from jalhost.dram import DeviceDram
 from jalhost.engine.target import Request, Target, choose_drafts
 from jalhost.errors import DeviceError, JalError, LinkError, UsageError
 from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
 from jalhost.progress import Report
-from jalhost.verify.dram import DeviceDram
 from jalhost.verify.golden import Golden
 from jalhost.verify.soak_log import VERSION, SoakLog, Totals
 from jalhost.verify.verify import device_of

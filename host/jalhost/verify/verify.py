@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from jalgateware.contract.config import EngineConfig
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
+from jalhost.dram import DeviceDram
 from jalhost.engine.target import Request, Target, choose_drafts
 from jalhost.errors import DeviceError, LinkError, UsageError
 from jalhost.models.blob import Blob, build_blob
@@ -12,7 +13,6 @@ from jalhost.models.image import Image
 from jalhost.progress import Report
 from jalhost.verify.cache import compare_cache
 from jalhost.verify.diagnose import Diagnosis, Text
-from jalhost.verify.dram import DeviceDram
 from jalhost.verify.golden import Golden
 from jalhost.verify.report import Cause, Finding, Place, Stage, Verification
 from jalhost.verify.weights import damage_finding, find_damage, holds

@@ -7,8 +7,8 @@ import numpy as np
 from jalgateware.contract.image_header import CHUNK_BYTES, Preamble
 from jalgateware.contract.mailbox import MAX_BAD_CHUNKS, Command, Field, Result
 from jalhost.device import Device
+from jalhost.dram import DeviceDram
 from jalhost.models.blob import Blob
-from jalhost.verify.dram import DeviceDram
 from jalhost.verify.golden import Golden
 from jalhost.verify.places import BlobPlace, blob_place
 from jalhost.verify.report import Cause, Finding, Place, lowest_bit

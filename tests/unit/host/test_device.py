@@ -14,6 +14,7 @@ from jalgateware.golden.sampler import Sampling
 from jalhost import device as devices
 from jalhost.bundle import read_fingerprint
 from jalhost.device import Device
+from jalhost.dram import read_logits
 from jalhost.engine.emulator import Emulator
 from jalhost.engine.target import Request
 from jalhost.errors import DeviceError, LinkError, ModelError, UsageError
@@ -26,6 +27,7 @@ from jaltest.tiny import tiny_image
 
 IMAGE = tiny_image()
 PROMPT = tuple(IMAGE.tokenizer.encode("the one"))
+GREEDY = Sampling()
 SHORT_S = 0.05
 
 
@@ -83,7 +85,9 @@ def test_device_without_firmware_is_named() -> None:
 def test_other_protocol_is_named() -> None:
     fake = FakeDevice()
     fake.put(Field.PROTOCOL, 77)
-    with pytest.raises(DeviceError, match="speaks mailbox protocol 77, this program 3"):
+    with pytest.raises(
+        DeviceError, match=f"speaks mailbox protocol 77, this program {mailbox.PROTOCOL}"
+    ):
         connect(fake)
 
 
@@ -120,6 +124,31 @@ def test_runs_repeat_on_one_device() -> None:
     device = ready(FakeDevice())
     runs = [[entry.token for entry in device.run((PROMPT,), 9, Sampling())] for _ in range(3)]
     assert runs[0] == runs[1] == runs[2] == expected_tokens(9, Sampling())
+
+
+def test_logits_of_the_last_sample_are_read() -> None:
+    fake = FakeDevice(config=EngineConfig(lanes=8))
+    device = ready(fake)
+    with pytest.raises(UsageError, match="kept no logits"):
+        read_logits(device, IMAGE.plan.architecture.vocabulary)
+    list(device.run((PROMPT,), 1, GREEDY, logits=True))
+    logits = read_logits(device, IMAGE.plan.architecture.vocabulary)
+    assert fake.machine
+    assert logits.tolist() == fake.machine.logits.tolist()
+    assert logits.argmax() == expected_tokens(1, GREEDY)[0]
+    list(device.run((PROMPT,), 1, GREEDY))
+    with pytest.raises(UsageError, match="kept no logits"):
+        read_logits(device, IMAGE.plan.architecture.vocabulary)
+
+
+def test_logits_without_room_in_dram_are_refused() -> None:
+    fake = FakeDevice()
+    device = ready(fake)
+    assert fake.header
+    fake.dram_bytes = IMAGE_OFFSET + fake.header.kv_offset + fake.header.kv_bytes
+    with pytest.raises(UsageError, match="no room for logits behind the model and its KV cache"):
+        list(device.run((PROMPT,), 1, GREEDY, logits=True))
+    assert list(device.run((PROMPT,), 1, GREEDY))
 
 
 def test_ring_wraps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,10 @@ import pytest
 
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.device import Device
+from jalhost.dram import READINGS, DeviceDram
 from jalhost.errors import LinkError
 from jalhost.links.uartbone import UartBone
 from jalhost.models.blob import build_blob
-from jalhost.verify.dram import READINGS, DeviceDram
 from jalhost.verify.golden import Golden
 from jalhost.verify.report import Cause
 from jalhost.verify.verify import Verifier

@@ -2,11 +2,14 @@
 
 import zlib
 
+import numpy as np
+
 from jalgateware.contract.image_header import ALIGNMENT
 from jalgateware.contract.mailbox import BLOCK_BYTES, CHECKED_BLOCKS, Command, Field
 from jalgateware.contract.memory_map import MAIN_RAM_ORIGIN
+from jalgateware.golden.rounding import Integers
 from jalhost.device import Device
-from jalhost.errors import LinkError
+from jalhost.errors import LinkError, UsageError
 
 READINGS = 8
 """How often a piece is read until it fits its CRC."""
@@ -126,3 +129,16 @@ class DeviceDram:
         except LinkError:
             return False
         return True
+
+
+def read_logits(device: Device, vocabulary: int) -> Integers:
+    """Logits (vocabulary,) VECTOR that the last run's last sample was drawn from.
+
+    Raises:
+        UsageError: the last run was not asked for them.
+        LinkError: the link damages them each time.
+    """
+    if not device.logits_offset:
+        raise UsageError("the last run kept no logits")
+    data = DeviceDram(device).read(device.logits_offset, 4 * vocabulary)
+    return np.frombuffer(data, "<i4").astype(np.int64)
