@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from jalgateware.contract.image_header import Word
 from jalgateware.contract.mailbox import (
@@ -34,6 +34,9 @@ __all__ = ["Device", "Report"]
 
 READINGS = 32
 """How often entries of the output ring are read until they are whole."""
+
+READINGS_BEFORE_RECOUNT = 4
+"""After as many it is asked again how many there are: of as many answers, the least counts."""
 
 PROMPT_TRIES = 8
 """How often a prompt is written until it arrives."""
@@ -206,9 +209,9 @@ class Device:
             tail, watch, idle = 0, self._mailbox.watch(), 0
             while True:
                 status, fresh = self._look(run, tail, boots)
-                yield from self._take(run, tail, fresh)
-                tail += fresh
-                if status.state != State.RUNNING:
+                taken = yield from self._take(run, tail, fresh)
+                tail += taken
+                if status.state != State.RUNNING and taken == fresh:
                     running = False
                     break
                 if not fresh:
@@ -267,24 +270,34 @@ class Device:
                 )
         return status, _fresh(status, tail)
 
-    def _take(self, run: int, tail: int, count: int) -> Iterator[OutputEntry]:
-        """Reads ``count`` entries of the output ring, at most to its end at a time."""
-        while count:
-            part = min(count, RING_ENTRIES - tail % RING_ENTRIES)
-            entries = self._entries(run, tail, part)
-            tail, count = tail + part, count - part
-            self._tell_tail(tail)
+    def _take(self, run: int, tail: int, count: int) -> Generator[OutputEntry, None, int]:
+        """Reads ``count`` entries of the output ring, at most to its end at a time.
+
+        Returns how many there were: the count may have been damaged on its way.
+        """
+        taken = 0
+        while taken < count:
+            part = min(count - taken, RING_ENTRIES - (tail + taken) % RING_ENTRIES)
+            entries = self._entries(run, tail + taken, part)
+            taken += len(entries)
+            self._tell_tail(tail + taken)
             yield from entries
+            if len(entries) < part:
+                break
+        return taken
 
     def _entries(self, run: int, first: int, count: int) -> list[OutputEntry]:
-        """Reads entries until each of them is whole.
+        """Reads entries until each of them is whole; not those that turn out not to be there.
 
         Raises:
             LinkError: one of them never is.
         """
         size = RING_ENTRY_WORDS
         found: dict[int, OutputEntry] = {}
-        for _ in range(READINGS):
+        for reading in range(READINGS):
+            if reading and reading % READINGS_BEFORE_RECOUNT == 0:
+                heads = [self._mailbox.status() for _ in range(READINGS_BEFORE_RECOUNT)]
+                count = min(count, *(_fresh(head, first) for head in heads))
             missing = [number for number in range(first, first + count) if number not in found]
             if not missing:
                 return [found[number] for number in range(first, first + count)]

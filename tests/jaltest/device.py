@@ -29,6 +29,10 @@ from jaltest.bridge import Bridge
 FINGERPRINT = 0x0123456789ABCDEF
 CLOCK_HZ = 100_000_000
 CYCLES_PER_PASS = 1000
+STEADY = (
+    *range(Field.MAGIC, Field.FORMATS + 4, 4),
+    *range(Field.LIMITS, Field.LIMITS + 4 * len(mailbox.LIMITS), 4),
+)
 
 
 @dataclass
@@ -102,6 +106,9 @@ class FakeDevice(Bridge):
                     self.corrupt[i] = place, times - 1
                     value ^= 0x100
             self.dram[offset // 4] = value
+            return
+        # The firmware renews what describes it.
+        if address - MAILBOX.origin in STEADY:
             return
         super().store(address, value)
 

@@ -58,6 +58,13 @@ def ring(system: System, number: int, words: list[int], fitting: int) -> None:
     system.wait_for(lambda: system.field(Field.HEARTBEAT) > beat + 3, "the firmware looks")
 
 
+@pytest.mark.parametrize("field", [Field.MAGIC, Field.BOOTS, Field.FORMATS, Field.LIMITS])
+def test_what_the_firmware_says_of_itself_stays(system: System, field: Field) -> None:
+    before = system.field(field)
+    system.mailbox.write(field, [before ^ 0x00200201])
+    system.wait_for(lambda: system.field(field) == before, "the firmware writes it again")
+
+
 def test_damaged_commands_are_not_carried_out(system: System) -> None:
     number = system.field(Field.DOORBELL) + 1
     words = [Command.STATUS, *[0] * ARGUMENTS]

@@ -157,6 +157,23 @@ def test_runs_are_repeatable(start: Any) -> None:
     assert 0 < times[0] < BOOT_CYCLES
 
 
+def test_it_leaves_the_processor_to_others_while_it_waits(start: Any) -> None:
+    system = start()
+    assert system.field(Field.DRAM_BYTES)
+    time.sleep(0.5)
+    cycles, before = system.simulator.cycles(), processor_seconds(system.simulator.pid)
+    time.sleep(2.0)
+    assert processor_seconds(system.simulator.pid) - before < 1.0
+    assert system.simulator.cycles() > cycles
+    assert system.field(Field.DRAM_BYTES)
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used of the processor."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def test_it_ends_when_nobody_comes(start: Any) -> None:
     system = start(idle_exit_s=0.05)
     assert system.simulator.wait(PATIENCE_S)["reason"] == "idle"

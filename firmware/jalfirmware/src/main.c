@@ -78,6 +78,32 @@ static void describe_system(void)
         mailbox_write(FIELD_LIMITS + 4u * i, engine_limit(i));
 }
 
+/* What does not change after the start: MAGIC to FORMATS, and the limits. */
+#define STEADY_WORDS ((FIELD_FORMATS - FIELD_MAGIC) / 4u + 1u)
+#define KEPT_WORDS (STEADY_WORDS + LIMIT_COUNT)
+
+static uint32_t kept[KEPT_WORDS];
+
+static uint32_t kept_field(uint32_t index)
+{
+    return index < STEADY_WORDS ? FIELD_MAGIC + 4u * index
+                                : FIELD_LIMITS + 4u * (index - STEADY_WORDS);
+}
+
+static void keep_description(void)
+{
+    for (uint32_t i = 0; i < KEPT_WORDS; i++)
+        kept[i] = mailbox_read(kept_field(i));
+}
+
+/* Whatever was written there by mistake, on a line that damages addresses, does not stay. */
+static void renew_description(void)
+{
+    static uint32_t next;
+    mailbox_write(kept_field(next), kept[next]);
+    next = next + 1u < KEPT_WORDS ? next + 1u : 0;
+}
+
 int main(void)
 {
     const bool warm = watchdog_is_warm();
@@ -89,6 +115,7 @@ int main(void)
     commands_init(fault);
     mailbox_write(FIELD_BOOT_CYCLES, (uint32_t)clock_now());
     mailbox_write(FIELD_MAGIC, MAILBOX_MAGIC_VALUE);
+    keep_description();
     console_printf("jalhost: ready after %lu cycles, fault %d\n",
                    (unsigned long)mailbox_read(FIELD_BOOT_CYCLES), (int)fault);
     watchdog_start();
@@ -96,5 +123,6 @@ int main(void)
         commands_poll();
         console_poll();
         port_poll();
+        renew_description();
     }
 }

@@ -110,7 +110,8 @@ class Field(IntEnum):
     """The serial port's tuning word that the host wants to stay. The firmware resets a port that
     has another one, unless it changes within TUNING_MS."""
 
-    # Written by the firmware, and constant after its start.
+    # Written by the firmware, and constant after its start: it goes on writing the same, up to
+    # FORMATS and in LIMITS, so that nothing else stays there.
     MAGIC = 0x080
     """Valid once the firmware is ready for commands."""
     PROTOCOL = 0x084

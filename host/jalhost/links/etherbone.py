@@ -48,6 +48,10 @@ REFUSED_S = 1.0
 TICK_S = 0.001
 """Least time to wait, so that time passes in any case."""
 
+SILENCE_MEANS = 24
+"""As many times what an answer usually takes may pass in silence, where that is longer than the
+link's timeout: simulators on busy computers are slow, but alive."""
+
 DOUBLINGS = 2
 """How often the time for an answer is doubled while none comes."""
 
@@ -99,7 +103,8 @@ class EtherboneLink:
 
     Args:
         datagrams: where packets go; closed together with the link.
-        timeout_s: longest silence while an answer is due; requests are repeated meanwhile.
+        timeout_s: longest silence while an answer is due, unless answers usually take long;
+            requests are repeated meanwhile.
         clock: time in seconds.
 
     Raises:
@@ -113,9 +118,8 @@ class EtherboneLink:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._datagrams = datagrams
-        self._timeout_s = timeout_s
         self._clock = clock
-        self._wait = _Wait(timeout_s / ATTEMPTS)
+        self._wait = _Wait(timeout_s)
         self._number = 0
         last = _Request(reads=(LAST_NUMBER_ADDRESS,), numbered=False)
         self._carry_out([last])
@@ -170,7 +174,7 @@ class EtherboneLink:
             if sent is not None:
                 heard = now
                 self._wait.learn(now - sent)
-            elif now - heard > self._timeout_s or (
+            elif now - heard > self._wait.silence_s or (
                 self._datagrams.refused and now - heard > REFUSED_S
             ):
                 raise self._silent()
@@ -192,7 +196,7 @@ class EtherboneLink:
                 "is the address right, and the board configured with Ethernet?",
             )
         return LinkError(
-            f"no answer from {self.description} within {self._timeout_s:g} s",
+            f"no answer from {self.description} within {self._wait.silence_s:.3g} s",
             "is the board powered, connected and configured with Ethernet, and no other program"
             " using it?",
         )
@@ -264,8 +268,8 @@ class _Transfer:
 class _Wait:
     """How long to wait for an answer: the times that answers took, as RFC 6298 weighs them."""
 
-    def __init__(self, longest_s: float) -> None:
-        self._longest_s = longest_s
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self._mean: float | None = None
         self._deviation = 0.0
         self._doublings = 0
@@ -276,7 +280,12 @@ class _Wait:
         wait = FIRST_WAIT_S
         if self._mean is not None:
             wait = self._mean + max(4 * self._deviation, self._mean / 2, MIN_MARGIN_S)
-        return min(wait * (1 << self._doublings), self._longest_s)
+        return min(wait * (1 << self._doublings), self.silence_s / ATTEMPTS)
+
+    @property
+    def silence_s(self) -> float:
+        """Until the link is given up."""
+        return max(self._timeout_s, SILENCE_MEANS * (self._mean or 0))
 
     def learn(self, seconds: float) -> None:
         """Notes what an answer took."""

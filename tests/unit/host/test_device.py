@@ -9,7 +9,7 @@ from jalgateware.contract import mailbox
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.image_header import CHUNK_BYTES
 from jalgateware.contract.mailbox import BLOCK_BYTES, Command, Field, Result, State
-from jalgateware.contract.memory_map import IMAGE_OFFSET, MAIN_RAM_ORIGIN
+from jalgateware.contract.memory_map import IMAGE_OFFSET, MAILBOX, MAIN_RAM_ORIGIN
 from jalgateware.golden.sampler import Sampling
 from jalhost import device as devices
 from jalhost.bundle import read_fingerprint
@@ -268,6 +268,31 @@ def test_engine_error_is_passed_on() -> None:
     device = ready(FakeDevice(run_result=Result.ENGINE_ERROR))
     with pytest.raises(DeviceError, match="RUN: ENGINE_ERROR, engine error 5"):
         list(device.run((PROMPT,), 20, Sampling()))
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_count_of_tokens_that_arrives_damaged_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Once in the middle, or in the look that says that the run is over."""
+    fake = FakeDevice()
+    device = ready(fake)
+    load = fake.load
+    damaged: list[int] = []
+
+    def damage(address: int) -> int:
+        value = load(address)
+        if address == MAILBOX.origin + Field.OUTPUT_HEAD and value > 4 and not damaged:
+            over = fake.get(Field.STATE) != State.RUNNING
+            if over == ends:
+                damaged.append(value)
+                return value + 100
+        return value
+
+    monkeypatch.setattr(fake, "load", damage)
+    tokens = [entry.token for entry in device.run((PROMPT,), 20, GREEDY)]
+    assert damaged
+    assert tokens == expected_tokens(20, GREEDY)
 
 
 def test_leaving_a_run_stops_it() -> None:

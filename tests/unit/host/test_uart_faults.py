@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jalgateware.contract.config import EngineConfig
@@ -134,6 +134,7 @@ def test_loading_uses_the_line() -> None:
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 1 << 32), cut_at=st.floats(0.3, 1.5))
+@example(seed=1021, cut_at=0.5)  # writes to where the firmware describes itself
 def test_bad_line_gives_a_verified_image_and_right_tokens_or_an_error(
     expected: list[int], seed: int, cut_at: float
 ) -> None:

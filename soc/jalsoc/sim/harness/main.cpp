@@ -36,6 +36,11 @@ constexpr unsigned TRIAL_CYCLES = 4096;
 constexpr unsigned MIN_TRIALS = 5;
 constexpr double HARDLY = 1.01;
 
+// A system that its host has not talked to for so long waits for it: it sleeps between two polls,
+// so that it leaves the processor to whoever the host waits for, and still gets on.
+constexpr double NAP_AFTER_S = 0.2;
+constexpr useconds_t NAP_US = 2000;
+
 volatile sig_atomic_t signalled = 0;
 
 void on_signal(int) { signalled = 1; }
@@ -141,7 +146,8 @@ class Simulation {
         input_(options.cycles_per_byte),
         output_(options.cycles_per_byte),
         parent_(getppid()),
-        last_active_(Clock::now()) {
+        last_active_(Clock::now()),
+        last_talk_(last_active_) {
 #ifdef PCIE_BAR0
     design.attach(pcie_);
 #endif
@@ -172,6 +178,7 @@ class Simulation {
       std::string reason = control_.poll();
       if (reason.empty() && (polls % CHECK_POLLS == 0 || signalled)) reason = check();
       if (!reason.empty()) return reason;
+      if (napping_ && !talked_) usleep(NAP_US);
       for (unsigned i = 0; i < POLL_CYCLES; i++) {
         if (options_.max_cycles && design_.cycles() >= options_.max_cycles) return "max-cycles";
         step();
@@ -210,6 +217,7 @@ class Simulation {
     const bool room = endpoints_.has_room() && output_.allows(now);
     ethernet_.step(design_);
     const Design::Exchange exchange = design_.cycle(input, room);
+    talked_ |= exchange.taken || exchange.output;
     if (exchange.taken && intruder) {
       intruder_.taken();
     } else if (exchange.taken) {
@@ -237,10 +245,20 @@ class Simulation {
     if (getppid() != parent_) return "parent";
     if (design_.finished()) return "finish";
     const Clock::time_point now = Clock::now();
-    if (endpoints_.active() || ethernet_.active()) last_active_ = now;
+    bool packets = ethernet_.active();
 #ifdef PCIE_BAR0
-    if (pcie_.active()) last_active_ = now;
+    packets |= pcie_.active();
 #endif
+    if (endpoints_.active() || packets) last_active_ = now;
+    if (talked_ || packets) {
+      last_talk_ = now;
+      known_ = true;
+      talked_ = false;
+    }
+    // Before its host has found it, it starts; and who asked for cycles waits for them.
+    const std::chrono::duration<double> silence = now - last_talk_;
+    napping_ = known_ && silence.count() > NAP_AFTER_S && options_.max_cycles == 0 &&
+               options_.trace_file.empty();
     const std::chrono::duration<double> idle = now - last_active_;
     if (options_.idle_exit_s > 0 && idle.count() > options_.idle_exit_s) return "idle";
     return "";
@@ -259,7 +277,8 @@ class Simulation {
   std::optional<uint8_t> offered_;
   Pace input_, output_;
   pid_t parent_;
-  Clock::time_point last_active_;
+  Clock::time_point last_active_, last_talk_;
+  bool talked_ = false, known_ = false, napping_ = false;
 };
 
 int simulate(const Options &options) {
