@@ -23,6 +23,7 @@ from jalgateware.contract.mailbox import (
     run_check,
 )
 from jalgateware.contract.memory_map import FINGERPRINT_ADDRESS
+from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling
 from jalhost.errors import DeviceError, DeviceRestarted, LinkError, ModelError, UsageError
 from jalhost.links.link import Link
@@ -202,6 +203,7 @@ class Device:
         sampling: Sampling,
         drafts: int = 0,
         position: int = 0,
+        logits: bool = False,
     ) -> Generator[OutputEntry, None, None]:
         """Runs the loaded image and yields tokens as they are sampled; closing it stops the run.
 
@@ -217,9 +219,8 @@ class Device:
         words = prompt_words(prompts)
         arguments = (len(words), count, position, sampling.inverse_temperature, sampling.seed)
         run = self._start_run(words, *arguments, 0, len(prompts), drafts, check(words))
-        running = True
+        running, tail, watch, idle = True, 0, self._mailbox.watch(), 0
         try:
-            tail, watch, idle = 0, self._mailbox.watch(), 0
             while True:
                 status, fresh = self._look(run, tail, boots)
                 yield from self._take(run, tail, fresh)
@@ -313,8 +314,7 @@ class Device:
         )
 
     def _tell_tail(self, tail: int) -> None:
-        word = tail & 0xFFFFFFFF
-        self._mailbox.write(Field.OUTPUT_TAIL, [word, word ^ 0xFFFFFFFF])
+        self._mailbox.write(Field.OUTPUT_TAIL, [tail & 0xFFFFFFFF, ~tail & 0xFFFFFFFF])
 
     def _check_end(self, status: Status, boots: int) -> None:
         self._mailbox.check_boots(boots)
@@ -346,6 +346,10 @@ class Device:
         words = self._mailbox.read_steady(Field.COUNTERS, 2 * len(COUNTERS))
         pairs = zip(words[0::2], words[1::2], strict=True)
         return dict(zip(COUNTERS, (low | high << 32 for low, high in pairs), strict=True))
+
+    def logits(self, vocabulary: int) -> Integers:
+        """Logits (vocabulary,) VECTOR that the last run's token was drawn from."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Gives the link back."""

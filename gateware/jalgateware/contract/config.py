@@ -19,7 +19,7 @@ class EngineConfig:
     width of the engine's DRAM ports. ``tokens`` (T) is the number of token rows that share each
     weight: of one sequence, or of as many sequences. ``mxfp4``: the lanes take MXFP4 matrices, too.
     ``qkv_bias``: rows of queries, keys and values may have biases. ``qk_norm``: heads of queries
-    and keys may have an RMSNorm of their own.
+    and keys may have an RMSNorm of their own. ``logits``: those of a pass can be written to DRAM.
 
     Raises:
         ValueError: a size is out of range; the message carries the offending value.
@@ -30,6 +30,7 @@ class EngineConfig:
     mxfp4: bool = False
     qkv_bias: bool = False
     qk_norm: bool = False
+    logits: bool = True
     max_dim: int = 512
     max_hidden: int = 2048
     max_heads: int = 16

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jalgateware.golden.rounding import Integers
 from jalhost import errors
 from jalhost.device import Device, Report
 from jalhost.engine.access import Access, require_scope
@@ -115,6 +116,7 @@ class AttachedTarget:
 
     def __init__(self, name: str, device: Device, report: Report) -> None:
         self._name, self._device, self._report = name, device, report
+        self._vocabulary = 0
 
     @property
     def info(self) -> TargetInfo:
@@ -125,6 +127,7 @@ class AttachedTarget:
         """Sends the image, unless it is there."""
         self._device.transfer_image(build_blob(image, self._device.identity.config), self._report)
         self._device.load()
+        self._vocabulary = image.plan.architecture.vocabulary
 
     def run(self, request: Request) -> Generator[Sampled, None, None]:
         """Yields sampled tokens."""
@@ -133,6 +136,10 @@ class AttachedTarget:
     def counters(self) -> dict[str, int]:
         """The engine's."""
         return self._device.counters()
+
+    def logits(self) -> Integers:
+        """Of the last run."""
+        return self._device.logits(self._vocabulary)
 
     def close(self) -> None:
         """Nothing: whoever opened the device closes it."""

@@ -4,8 +4,9 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+from jalgateware.golden.rounding import Integers
 from jalhost.device import Device, Report
-from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
+from jalhost.engine.target import NO_LOGITS, Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import DeviceError, DeviceRestarted, UsageError
 from jalhost.links.open import connect
 from jalhost.models.blob import build_blob
@@ -26,6 +27,7 @@ def device_info(name: str, device: Device, gateware: str = "") -> TargetInfo:
         config.tokens,
         gateware,
         config.mxfp4,
+        config.logits,
     )
 
 
@@ -33,12 +35,17 @@ def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
     """Runs a request on a device that has its image loaded.
 
     Raises:
-        UsageError: the device has too few token rows.
+        UsageError: the device has too few token rows, or cannot keep logits as asked.
     """
     request.check(device.identity.config.tokens)
     clock_hz = device.identity.clock_hz
     entries = device.run(
-        request.prompts, request.max_tokens, request.sampling, request.drafts, request.position
+        request.prompts,
+        request.max_tokens,
+        request.sampling,
+        request.drafts,
+        request.position,
+        request.logits,
     )
     for entry in entries:
         yield Sampled(entry.token, entry.cycles / clock_hz, entry.cycles, entry.stream)
@@ -124,6 +131,16 @@ class Board:
     def counters(self) -> dict[str, int]:
         """The engine's counters since the last run began."""
         return self.device.counters()
+
+    def logits(self) -> Integers:
+        """Logits (vocabulary,) VECTOR that the last run's token was drawn from.
+
+        Raises:
+            UsageError: it kept none.
+        """
+        if self._image is None:
+            raise UsageError(NO_LOGITS)
+        return self.device.logits(self._image.plan.architecture.vocabulary)
 
     def close(self) -> None:
         """Gives the port back."""

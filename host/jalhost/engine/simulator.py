@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalgateware.contract.memory_map import IMAGE_OFFSET
+from jalgateware.golden.rounding import Integers
 from jalhost.device import Device, Report
 from jalhost.engine.gateware import Gateware
 from jalhost.engine.hardware import device_info, run_on
@@ -15,7 +16,7 @@ from jalhost.engine.simulator_process import (
     Ready,
     SimulatorProcess,
 )
-from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
+from jalhost.engine.target import NO_LOGITS, Provenance, Request, Sampled, TargetInfo
 from jalhost.errors import LinkError, UsageError
 from jalhost.links.link import Link
 from jalhost.links.open import open_link
@@ -73,6 +74,7 @@ class Simulator:
         self._gateware = gateware
         self.process: SimulatorProcess | None = None
         self.device: Device | None = None
+        self._vocabulary: int | None = None
 
     @property
     def info(self) -> TargetInfo:
@@ -84,6 +86,7 @@ class Simulator:
                 token_rows=self._config.tokens,
                 gateware=self._gateware.text,
                 mxfp4=self._config.mxfp4,
+                logits=self._config.logits,
             )
         return device_info(self._name, self.device, self._gateware.text)
 
@@ -107,6 +110,7 @@ class Simulator:
         except LinkError as error:
             self._explain(error)
             raise
+        self._vocabulary = image.plan.architecture.vocabulary
 
     def start(self) -> None:
         """Starts a simulator without an image, unless one runs: for what needs a device alone.
@@ -135,6 +139,16 @@ class Simulator:
     def counters(self) -> dict[str, int] | None:
         """The engine's counters since the last run began; None before an image is loaded."""
         return self.device.counters() if self.device else None
+
+    def logits(self) -> Integers:
+        """Logits (vocabulary,) VECTOR that the last run's token was drawn from.
+
+        Raises:
+            UsageError: it kept none.
+        """
+        if self.device is None or self._vocabulary is None:
+            raise UsageError(NO_LOGITS)
+        return self.device.logits(self._vocabulary)
 
     def close(self) -> None:
         """Ends the simulator."""

@@ -8,6 +8,7 @@ import pytest
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.mailbox import PROMPT_CAPACITY, Command, Field, Result, State
 from jalgateware.contract.memory_map import IMAGE_OFFSET
+from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
 from jalhost.engine.emulator import Emulator
@@ -56,6 +57,9 @@ class Behind:
 
     def counters(self) -> dict[str, int]:
         return self.device.counters()
+
+    def logits(self) -> Integers:
+        return self.device.logits(ARCHITECTURE.vocabulary)
 
     def close(self) -> None:
         pass
