@@ -196,8 +196,8 @@ class FakeDevice(Bridge):
         return Result.OK, [header.instructions, header.context]
 
     def do_run(self, arguments: list[int]) -> tuple[Result, list[int]]:
-        assert self.machine
-        assert self.header
+        if not self.machine or not self.header:
+            return Result.NOT_LOADED, []
         words, count, start, inverse_temperature, seed, _, streams, drafts, check = arguments
         limits = {6: self.config.tokens, 7: self.config.tokens - 1 if streams == 1 else 0}
         for argument, limit in limits.items():

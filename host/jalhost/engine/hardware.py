@@ -102,7 +102,7 @@ class Board:
 
         Where the device starts again in the middle, the same request runs anew: the same tokens
         come, and go on behind those that came before. A request that continues a text does not:
-        nobody knows whether the device still has the text.
+        the device has lost the text. It gets its image again, and whoever asked knows the rest.
 
         Raises:
             UsageError: no image is loaded.
@@ -122,11 +122,14 @@ class Board:
                         yield sampled
                 return
             except DeviceRestarted as error:
-                if restarts == MAX_RESTARTS or request.position:
+                if restarts == MAX_RESTARTS:
                     raise
-                self._report(f"{error.what}: running again what it was doing")
+                again = "" if request.position else ": running again what it was doing"
+                self._report(f"{error.what}{again}")
                 self.device.wait_until_ready()
                 self.load(self._image)
+                if request.position:
+                    raise
 
     def counters(self) -> dict[str, int]:
         """The engine's counters since the last run began."""
