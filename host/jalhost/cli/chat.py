@@ -17,7 +17,8 @@ from jalhost.cli.options import (
     open_model,
     say,
 )
-from jalhost.cli.render import printable
+from jalhost.cli.render import printable, provenance
+from jalhost.cli.sampling_options import MinP, RepetitionPenalty, TopK, TopP, read_filters
 from jalhost.engine import defaults
 from jalhost.errors import ModelError, UsageError
 
@@ -52,6 +53,10 @@ def chat(
     seed: Annotated[
         int, typer.Option(min=0, help="Start of the random numbers (temperature > 0).")
     ] = 0,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
     soc: Annotated[
         Path | None,
         typer.Option(
@@ -63,24 +68,21 @@ def chat(
     debug: Debug = False,
 ) -> None:
     """Talk to a model: a message for each line; /reset begins anew, /exit or Ctrl-D ends."""
-    from jalgateware.golden.sampler import Sampling
     from jalhost.engine.chat import Conversation, Settings
-    from jalhost.engine.target import choose_drafts
+    from jalhost.engine.target import choose_drafts, read_sampling
     from jalhost.engine.targets import open_target
     from jalhost.models.chat_template import ChatTemplate
 
-    try:
-        sampling = Sampling.from_temperature(temperature, seed)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    sampling = read_sampling(temperature, seed)
+    filters = read_filters(top_k, top_p, min_p, repetition_penalty, temperature)
     image = open_model(model, tokenizer)
     template = ChatTemplate(_source(image, chat_template), image.tokenizer.words)
     with open_target(target or default_target(), say, soc, gateware) as engine:
-        drafts = choose_drafts(None, 1, engine.info.token_rows)
-        settings = Settings(max_tokens, sampling, drafts, tuple(stop or ()))
+        drafts = choose_drafts(None, 1, engine.info.token_rows, filters is not None)
+        settings = Settings(max_tokens, sampling, drafts, tuple(stop or ()), filters)
         conversation = Conversation(engine, image, template, settings, system)
         engine.load(image)
-        _talk(conversation)
+        _talk(conversation, provenance(engine.info, filters is not None))
 
 
 def _source(image: "Image", path: Path | None) -> str:
@@ -101,8 +103,8 @@ def _source(image: "Image", path: Path | None) -> str:
     return image.tokenizer.chat_template
 
 
-def _talk(conversation: "Conversation") -> None:
-    """Takes messages until there are no more."""
+def _talk(conversation: "Conversation", figures: str) -> None:
+    """Takes messages until there are no more. ``figures``: what kind of figures come."""
     while (line := _next_message()) is not None:
         message = line.strip()
         if message == EXIT:
@@ -111,7 +113,7 @@ def _talk(conversation: "Conversation") -> None:
             conversation.reset()
             say("a new conversation")
         elif message:
-            _answer(conversation, message)
+            _answer(conversation, message, figures)
 
 
 def _next_message() -> str | None:
@@ -121,7 +123,7 @@ def _next_message() -> str | None:
     return sys.stdin.readline() or None
 
 
-def _answer(conversation: "Conversation", message: str) -> None:
+def _answer(conversation: "Conversation", message: str, figures: str) -> None:
     """Prints the answer as it comes. What cannot be answered ends nothing."""
     try:
         with closing(conversation.ask(message)) as parts:
@@ -135,13 +137,13 @@ def _answer(conversation: "Conversation", message: str) -> None:
         return
     print(flush=True)
     if conversation.last:
-        say(_figures(conversation.last))
+        say(f"[{_figures(conversation.last)}; {figures}]")
 
 
 def _figures(turn: "Turn") -> str:
     rate = f", {(turn.generated - 1) / turn.seconds:,.1f} tokens/s" if turn.seconds else ""
     first = f", TTFT {1000 * turn.ttft_s:.1f} ms" if turn.ttft_s is not None else ""
     return (
-        f"[{turn.generated} tokens ({turn.finish}), {turn.prefilled} prefilled,"
-        f" {turn.reused} reused{first}{rate}]"
+        f"{turn.generated} tokens ({turn.finish}), {turn.prefilled} prefilled,"
+        f" {turn.reused} reused{first}{rate}"
     )

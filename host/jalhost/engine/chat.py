@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from jalgateware.contract.mailbox import PROMPT_CAPACITY
 from jalgateware.golden.sampler import Sampling
+from jalhost.engine.filters import Filters
+from jalhost.engine.host_sampling import HostSampler
 from jalhost.engine.target import Request, Target
 from jalhost.errors import DeviceRestarted, UsageError
 from jalhost.models.chat_template import ChatTemplate, Message
@@ -15,12 +17,17 @@ from jalhost.models.tokenizer import StreamDecoder
 
 @dataclass(frozen=True)
 class Settings:
-    """How answers are made. ``stops``: texts that end one, and are no part of it."""
+    """How answers are made. ``stops``: texts that end one, and are no part of it.
+
+    ``filters``: what narrows the choice of tokens; then the host samples, without drafts. A
+    repetition penalty is on all tokens of the conversation. None lets the target sample.
+    """
 
     max_tokens: int
     sampling: Sampling
     drafts: int = 0
     stops: tuple[str, ...] = ()
+    filters: Filters | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Conversation:
         system: what stands in front of the conversation; empty for nothing.
 
     Raises:
-        UsageError: a stop text is empty.
+        UsageError: a stop text is empty, or there are filters and the target gives no logits.
     """
 
     def __init__(
@@ -63,8 +70,10 @@ class Conversation:
     ) -> None:
         if not all(settings.stops):
             raise UsageError("a stop text is empty")
-        self._target, self._image, self._template = target, image, template
+        self._image, self._template = image, template
         self._settings = settings
+        filters = settings.filters
+        self._sampler = HostSampler(target, image, filters) if filters else target
         self._system: list[Message] = [{"role": "system", "content": system}] if system else []
         self.last: Turn | None = None
         self.reset()
@@ -147,7 +156,7 @@ class Conversation:
         request = Request(
             (prompt,), settings.max_tokens, settings.sampling, settings.drafts, position
         )
-        with closing(self._target.run(request)) as samples:
+        with closing(self._sampler.run(request)) as samples:
             for sampled in samples:
                 text = answer.feed(sampled.token, sampled.seconds)
                 if text:
