@@ -1,8 +1,11 @@
 """``jalhost chat``: a conversation with a model."""
 
+import signal
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,7 +70,10 @@ def chat(
     gateware: GatewareText = None,
     debug: Debug = False,
 ) -> None:
-    """Talk to a model: a message for each line; /reset begins anew, /exit or Ctrl-D ends."""
+    """Talk to a model: a message for each line; /reset begins anew, /exit or Ctrl-D ends.
+
+    On a terminal, Ctrl-C ends an answer that is coming; a second one ends the program.
+    """
     from jalhost.engine.chat import Conversation, Settings
     from jalhost.engine.target import choose_drafts, read_sampling
     from jalhost.engine.targets import open_target
@@ -98,13 +104,15 @@ def _source(image: "Image", path: Path | None) -> str:
     if image.tokenizer.chat_template is None:
         raise ModelError(
             f"the model {image.name} has no chat template",
-            "it was not made for conversations; --chat-template FILE names one",
+            "it was not made for conversations; --model names another, --chat-template FILE one",
         )
     return image.tokenizer.chat_template
 
 
 def _talk(conversation: "Conversation", figures: str) -> None:
     """Takes messages until there are no more. ``figures``: what kind of figures come."""
+    if sys.stdin.isatty():
+        say(f"a message for each line; {RESET} begins anew, {EXIT} or Ctrl-D ends")
     while (line := _next_message()) is not None:
         message = line.strip()
         if message == EXIT:
@@ -118,18 +126,47 @@ def _talk(conversation: "Conversation", figures: str) -> None:
 
 def _next_message() -> str | None:
     """A line of input, or None at its end."""
-    if sys.stdin.isatty():
-        print("> ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline() or None
+    if not sys.stdin.isatty():
+        return sys.stdin.readline() or None
+    print("> ", end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        print(file=sys.stderr)  # Ctrl-D leaves the cursor behind the prompt
+    return line or None
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[Event]:
+    """Tells of the first Ctrl-C on a terminal in the block; the next one ends the program.
+
+    Nothing is torn down in the middle of a transfer, so that the conversation can go on.
+    """
+    asked = Event()
+    if not sys.stdin.isatty():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(_number: int, _frame: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _answer(conversation: "Conversation", message: str, figures: str) -> None:
     """Prints the answer as it comes. What cannot be answered ends nothing."""
     try:
-        with closing(conversation.ask(message)) as parts:
+        with _until_interrupted() as interrupted, closing(conversation.ask(message)) as parts:
             for part in parts:
                 sys.stdout.write(printable(part) if sys.stdout.isatty() else part)
                 sys.stdout.flush()
+                if interrupted.is_set():
+                    break
     except UsageError as error:
         if not sys.stdin.isatty():
             raise

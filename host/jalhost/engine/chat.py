@@ -34,7 +34,7 @@ class Settings:
 class Turn:
     """What a turn took: ``reused`` tokens were in the KV cache, ``prefilled`` were run.
 
-    ``finish``: ``stop``, ``length`` or ``context``.
+    ``finish``: ``stop``, ``length``, ``context``, or ``left`` where it was not read to its end.
     """
 
     answer: str
@@ -163,6 +163,7 @@ class Conversation:
                     yield text
                 if answer.stopped:
                     return
+        answer.complete = True
         if text := answer.finish():
             yield text
 
@@ -176,6 +177,8 @@ class _Answer:
         self.raw = ""
         """All text of the tokens, that of a stop included."""
         self.stopped = False
+        self.complete = False
+        """Whether it ended by itself."""
         self.samples = 0
         self._stop_tokens = image.stop_tokens
         self._stops = stops
@@ -227,6 +230,8 @@ class _Answer:
     def turn(self, max_tokens: int, reused: int, prefilled: int) -> Turn:
         """What became of it."""
         finish = "length" if len(self.tokens) >= max_tokens else "context"
+        if not self.complete:
+            finish = "left"
         span = self._times[-1] - self._times[0] if len(self._times) > 1 else None
         return Turn(
             answer=self.text,
