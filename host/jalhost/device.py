@@ -204,9 +204,8 @@ class Device:
         asked = drafts | (RUN_LOGITS if logits else 0)
         arguments = (len(words), count, position, sampling.inverse_temperature, sampling.seed)
         run = self._start_run(words, *arguments, 0, len(prompts), asked, check(words))
-        running = True
+        running, tail, watch, idle = True, 0, self._mailbox.watch(), 0
         try:
-            tail, watch, idle = 0, self._mailbox.watch(), 0
             while True:
                 status, fresh = self._look(run, tail, boots)
                 taken = yield from self._take(run, tail, fresh)
@@ -316,8 +315,7 @@ class Device:
         )
 
     def _tell_tail(self, tail: int) -> None:
-        word = tail & 0xFFFFFFFF
-        self._mailbox.write(Field.OUTPUT_TAIL, [word, word ^ 0xFFFFFFFF])
+        self._mailbox.write(Field.OUTPUT_TAIL, [tail & 0xFFFFFFFF, ~tail & 0xFFFFFFFF])
 
     def _check_end(self, status: Status, boots: int) -> None:
         self._mailbox.check_boots(boots)

@@ -9,7 +9,7 @@ from jalgateware.contract.mailbox import BLOCK_BYTES, CHECKED_BLOCKS, Command, F
 from jalgateware.contract.memory_map import MAIN_RAM_ORIGIN
 from jalgateware.golden.rounding import Integers
 from jalhost.device import Device
-from jalhost.errors import LinkError, UsageError
+from jalhost.errors import NO_LOGITS, LinkError, UsageError
 
 READINGS = 8
 """How often a piece is read until it fits its CRC."""
@@ -139,6 +139,6 @@ def read_logits(device: Device, vocabulary: int) -> Integers:
         LinkError: the link damages them each time.
     """
     if not device.logits_offset:
-        raise UsageError("the last run kept no logits")
+        raise UsageError(NO_LOGITS)
     data = DeviceDram(device).read(device.logits_offset, 4 * vocabulary)
     return np.frombuffer(data, "<i4").astype(np.int64)

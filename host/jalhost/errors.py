@@ -4,6 +4,8 @@ An error says what happened and where (``what``) and what to do next (``hint``).
 prints both on one line; a traceback appears only with ``--debug``.
 """
 
+NO_LOGITS = "the last run kept no logits"
+
 
 class JalError(Exception):
     """Base of all errors that a user can meet."""

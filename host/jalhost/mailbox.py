@@ -32,6 +32,9 @@ READINGS = 12
 LOOKS_BEFORE_REPEAT = 8
 """Looks at the mailbox without an answer after which a command is written again."""
 
+RESTARTS = (Result.RESTARTED, Result.NOT_LOADED)
+"""Results by which the CPU has started again."""
+
 _log = logging.getLogger(__name__)
 
 _EXPLANATIONS = {
@@ -244,10 +247,13 @@ class Mailbox:
             )
 
     def failure(self, result: Result, what: str, detail: str = "") -> DeviceError:
-        """The error that says why something failed."""
+        """The error that says why something failed.
+
+        A device that has no image any more, where one was loaded, started again meanwhile.
+        """
         text, hint = _EXPLANATIONS.get(result, ("fails", ""))
         reason = f"{what}: {result.name}{detail}"
-        kind = DeviceRestarted if result is Result.RESTARTED else DeviceError
+        kind = DeviceRestarted if result in RESTARTS else DeviceError
         return kind(f"the device on {self.link.description} {text} ({reason})", hint)
 
     def check_state(self, status: Status) -> None:

@@ -204,8 +204,8 @@ class FakeDevice(Bridge):
         return Result.OK, [header.instructions, header.context]
 
     def do_run(self, arguments: list[int]) -> tuple[Result, list[int]]:
-        assert self.machine
-        assert self.header
+        if not self.machine or not self.header:
+            return Result.NOT_LOADED, []
         words, count, start, inverse_temperature, seed, _, streams, drafts, check = arguments
         logits, drafts = bool(drafts & mailbox.RUN_LOGITS), drafts & ~mailbox.RUN_LOGITS
         if refusal := self.refusal(self.header, streams, drafts, logits):

@@ -2,7 +2,9 @@
 
 from collections.abc import Generator
 
+from jalgateware.golden.rounding import Integers
 from jalhost.device import Device
+from jalhost.dram import read_logits
 from jalhost.engine.hardware import device_info, run_on
 from jalhost.engine.target import Request, Sampled, TargetInfo
 from jalhost.models.blob import build_blob
@@ -14,6 +16,7 @@ class DeviceTarget:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self._vocabulary = 0
 
     @property
     def info(self) -> TargetInfo:
@@ -23,12 +26,16 @@ class DeviceTarget:
         blob = build_blob(image, self.device.identity.config)
         self.device.transfer_image(blob, lambda _: None)
         self.device.load()
+        self._vocabulary = image.plan.architecture.vocabulary
 
     def run(self, request: Request) -> Generator[Sampled, None, None]:
         yield from run_on(self.device, request)
 
     def counters(self) -> dict[str, int]:
         return self.device.counters()
+
+    def logits(self) -> Integers:
+        return read_logits(self.device, self._vocabulary)
 
     def close(self) -> None:
         self.device.close()

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from jalgateware.contract.formats import INVERSE_TEMPERATURE
 from jalgateware.contract.sampling import (
@@ -22,6 +23,8 @@ from jalgateware.golden.functions import interpolate, log2
 from jalgateware.golden.rounding import Integers, rounding_shift
 
 _MASK = 0xFFFFFFFF
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,19 @@ def gumbel(uniform: Integers) -> Integers:
     return np.where(near_one, -(logarithm + correction), LN2_LOG2 - double)
 
 
-def sample(logits: Integers, sampling: Sampling, position: int) -> int:
-    """Draws a token from logits (vocabulary,) VECTOR; among equals the lowest index wins."""
+def sample(logits: Integers, sampling: Sampling, position: int, allowed: Mask | None = None) -> int:
+    """Draws a token from logits (vocabulary,) VECTOR; among equals the lowest index wins.
+
+    ``allowed``: which tokens it may be, at least one; the engine allows all.
+    """
     if not sampling.inverse_temperature:
-        return int(np.argmax(logits))
+        return int(np.argmax(_only(allowed, logits)))
     scaled = rounding_shift(logits * sampling.inverse_temperature, INVERSE_TEMPERATURE.fraction)
     index = np.arange(len(logits), dtype=np.int64)
     noise = gumbel(hash32(index ^ noise_key(sampling.seed, position)))
-    return int(np.argmax(scaled + noise))
+    return int(np.argmax(_only(allowed, scaled + noise)))
+
+
+def _only(allowed: Mask | None, values: Integers) -> Integers:
+    """Values that never are the largest where they are not allowed."""
+    return values if allowed is None else np.where(allowed, values, np.iinfo(np.int64).min)

@@ -22,6 +22,7 @@ from jalhost.cli.options import (
 )
 from jalhost.cli.power_options import IdleText, MeterText, check_power, measuring
 from jalhost.cli.render import printable, summary_line
+from jalhost.cli.sampling_options import MinP, RepetitionPenalty, TopK, TopP, read_filters
 from jalhost.engine import defaults
 from jalhost.errors import UsageError
 
@@ -58,6 +59,10 @@ def generate(
         int,
         typer.Option(help="Start of the random numbers (temperature > 0); plus 1 for each stream."),
     ] = 0,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
     streams: Annotated[
         int,
         typer.Option(min=1, help="Texts to generate together; they take the prompts in turn."),
@@ -81,11 +86,15 @@ def generate(
     from jalhost.engine.targets import open_target
 
     check_power(meter, idle_baseline)
+    filters = read_filters(top_k, top_p, min_p, repetition_penalty, temperature)
     prompts = _in_turn(prompt or [defaults.PROMPT], streams)
     image = open_model(model, tokenizer)
     with open_target(target or default_target(), say, soc, gateware) as engine:
-        drafts = choose_drafts(speculate, streams, engine.info.token_rows)
-        generation = Generation(engine, image, prompts, max_tokens, temperature, seed, drafts)
+        by_host = filters is not None
+        drafts = choose_drafts(speculate, streams, engine.info.token_rows, by_host)
+        generation = Generation(
+            engine, image, prompts, max_tokens, temperature, seed, drafts, filters
+        )
         engine.load(image)
         with measuring(meter, idle_baseline, engine) as power:
             with power.run() if power else nullcontext():

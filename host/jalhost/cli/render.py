@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jalhost.engine.summary import StreamSummary, Summary
+    from jalhost.engine.target import TargetInfo
 
 _CONTROL = {*range(32), *range(127, 160)} - set(b"\n\t")
 _REPLACED = dict.fromkeys(_CONTROL, "\N{REPLACEMENT CHARACTER}")
@@ -26,7 +27,8 @@ def summary_line(summary: "Summary") -> str:
         f"{summary.dram_utilisation:.1%} of the DRAM port" if summary.dram_utilisation else "",
         _sharing(summary.tokens_per_weight_pass),
     ]
-    return f"[{', '.join(part for part in parts if part)}; {_provenance(summary)}]"
+    figures = provenance(summary.target, summary.by_host)
+    return f"[{', '.join(part for part in parts if part)}; {figures}]"
 
 
 def _amount(summary: "Summary") -> str:
@@ -53,11 +55,12 @@ def _rate(name: str, value: float | None) -> str:
     return f"{name} {value:,.1f} tokens/s" if value is not None else ""
 
 
-def _provenance(summary: "Summary") -> str:
-    target = summary.target
+def provenance(target: "TargetInfo", by_host: bool = False) -> str:
+    """What kind of figures a target's are, and what they leave out where the host samples."""
+    sampled = "sampled by the host, times are the engine's alone; " if by_host else ""
     if target.clock_hz is None:
-        return f"{target.provenance.value}: the times are this computer's, not hardware's"
-    return f"{target.provenance.value} at {target.clock_hz / 1e6:g} MHz"
+        return f"{sampled}{target.provenance.value}: the times are this computer's, not hardware's"
+    return f"{sampled}{target.provenance.value} at {target.clock_hz / 1e6:g} MHz"
 
 
 def table(rows: list[tuple[str, str]]) -> str:

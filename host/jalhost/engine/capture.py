@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jalgateware.golden.rounding import Integers
 from jalhost import errors
 from jalhost.device import Device, Report
+from jalhost.dram import read_logits
 from jalhost.engine.access import Access, require_scope
 from jalhost.engine.hardware import device_info, run_on
 from jalhost.engine.target import Request, Sampled, TargetInfo
@@ -115,6 +117,7 @@ class AttachedTarget:
 
     def __init__(self, name: str, device: Device, report: Report) -> None:
         self._name, self._device, self._report = name, device, report
+        self._vocabulary = 0
 
     @property
     def info(self) -> TargetInfo:
@@ -125,6 +128,7 @@ class AttachedTarget:
         """Sends the image, unless it is there."""
         self._device.transfer_image(build_blob(image, self._device.identity.config), self._report)
         self._device.load()
+        self._vocabulary = image.plan.architecture.vocabulary
 
     def run(self, request: Request) -> Generator[Sampled, None, None]:
         """Yields sampled tokens."""
@@ -133,6 +137,10 @@ class AttachedTarget:
     def counters(self) -> dict[str, int]:
         """The engine's."""
         return self._device.counters()
+
+    def logits(self) -> Integers:
+        """Of the last run."""
+        return read_logits(self._device, self._vocabulary)
 
     def close(self) -> None:
         """Nothing: whoever opened the device closes it."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from jalgateware.contract.mailbox import PROMPT_CAPACITY
 from jalgateware.golden.sampler import Sampling
+from jalhost.engine.filters import Filters
+from jalhost.engine.host_sampling import HostSampler
 from jalhost.engine.target import Request, Target
 from jalhost.errors import DeviceRestarted, UsageError
 from jalhost.models.chat_template import ChatTemplate, Message
@@ -15,19 +17,24 @@ from jalhost.models.tokenizer import StreamDecoder
 
 @dataclass(frozen=True)
 class Settings:
-    """How answers are made. ``stops``: texts that end one, and are no part of it."""
+    """How answers are made. ``stops``: texts that end one, and are no part of it.
+
+    ``filters``: what narrows the choice of tokens; then the host samples, without drafts. A
+    repetition penalty is on all tokens of the conversation. None lets the target sample.
+    """
 
     max_tokens: int
     sampling: Sampling
     drafts: int = 0
     stops: tuple[str, ...] = ()
+    filters: Filters | None = None
 
 
 @dataclass(frozen=True)
 class Turn:
     """What a turn took: ``reused`` tokens were in the KV cache, ``prefilled`` were run.
 
-    ``finish``: ``stop``, ``length`` or ``context``.
+    ``finish``: ``stop``, ``length``, ``context``, or ``left`` where it was not read to its end.
     """
 
     answer: str
@@ -50,7 +57,7 @@ class Conversation:
         system: what stands in front of the conversation; empty for nothing.
 
     Raises:
-        UsageError: a stop text is empty.
+        UsageError: a stop text is empty, or there are filters and the target gives no logits.
     """
 
     def __init__(
@@ -63,8 +70,10 @@ class Conversation:
     ) -> None:
         if not all(settings.stops):
             raise UsageError("a stop text is empty")
-        self._target, self._image, self._template = target, image, template
+        self._image, self._template = image, template
         self._settings = settings
+        filters = settings.filters
+        self._sampler = HostSampler(target, image, filters) if filters else target
         self._system: list[Message] = [{"role": "system", "content": system}] if system else []
         self.last: Turn | None = None
         self.reset()
@@ -147,13 +156,14 @@ class Conversation:
         request = Request(
             (prompt,), settings.max_tokens, settings.sampling, settings.drafts, position
         )
-        with closing(self._target.run(request)) as samples:
+        with closing(self._sampler.run(request)) as samples:
             for sampled in samples:
                 text = answer.feed(sampled.token, sampled.seconds)
                 if text:
                     yield text
                 if answer.stopped:
                     return
+        answer.complete = True
         if text := answer.finish():
             yield text
 
@@ -167,6 +177,8 @@ class _Answer:
         self.raw = ""
         """All text of the tokens, that of a stop included."""
         self.stopped = False
+        self.complete = False
+        """Whether it ended by itself."""
         self.samples = 0
         self._stop_tokens = image.stop_tokens
         self._stops = stops
@@ -218,6 +230,8 @@ class _Answer:
     def turn(self, max_tokens: int, reused: int, prefilled: int) -> Turn:
         """What became of it."""
         finish = "length" if len(self.tokens) >= max_tokens else "context"
+        if not self.complete:
+            finish = "left"
         span = self._times[-1] - self._times[0] if len(self._times) > 1 else None
         return Turn(
             answer=self.text,

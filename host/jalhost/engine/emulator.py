@@ -5,8 +5,9 @@ from collections.abc import Generator, Iterator
 
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalgateware.golden.machine import Machine
+from jalgateware.golden.rounding import Integers
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
-from jalhost.errors import UsageError
+from jalhost.errors import NO_LOGITS, UsageError
 from jalhost.models.convert import prepare
 from jalhost.models.image import Image
 
@@ -23,6 +24,7 @@ class Emulator:
         self.config = config
         self._gateware = gateware
         self._machine: Machine | None = None
+        self._logits: Integers | None = None
         self._stop_tokens: frozenset[int] = frozenset()
 
     @property
@@ -34,6 +36,7 @@ class Emulator:
             token_rows=self.config.tokens,
             gateware=self._gateware,
             mxfp4=self.config.mxfp4,
+            logits=self.config.logits,
         )
 
     def load(self, image: Image) -> None:
@@ -59,6 +62,7 @@ class Emulator:
         if machine is None:
             raise UsageError("no model is loaded")
         request.check(self.config.tokens)
+        self._logits = None
         start = time.perf_counter()
         live = {i: self._stream(machine, request, i) for i in range(len(request.prompts))}
         while live:
@@ -79,6 +83,8 @@ class Emulator:
         for position in range(first, min(first + request.max_tokens, machine.context)):
             sampled = machine.step(token, position, sampling, stream)
             assert sampled is not None, "a sampling pass samples"
+            if request.logits:
+                self._logits = machine.logits
             yield sampled
             if sampled in self._stop_tokens:
                 return
@@ -87,6 +93,16 @@ class Emulator:
     def counters(self) -> None:
         """None: the golden model computes results, not cycles."""
 
+    def logits(self) -> Integers:
+        """Logits (vocabulary,) VECTOR that the last run's token was drawn from.
+
+        Raises:
+            UsageError: it kept none.
+        """
+        if self._logits is None:
+            raise UsageError(NO_LOGITS)
+        return self._logits
+
     def close(self) -> None:
         """Frees the memory."""
-        self._machine = None
+        self._machine = self._logits = None

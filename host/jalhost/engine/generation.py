@@ -4,11 +4,12 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from jalgateware.golden.sampler import Sampling
 from jalhost.engine import defaults
 from jalhost.engine.figures import Span, bytes_needed, decoding, prefill_passes
+from jalhost.engine.filters import Filters
+from jalhost.engine.host_sampling import HostSampler
 from jalhost.engine.summary import FinishReason, StreamSummary, Summary
-from jalhost.engine.target import Request, Sampled, Target
+from jalhost.engine.target import Request, Sampled, Target, read_sampling
 from jalhost.errors import DeviceError, UsageError
 from jalhost.models.image import Image
 from jalhost.models.tokenizer import StreamDecoder
@@ -85,10 +86,12 @@ class Generation:
         temperature: 0 takes the likeliest token.
         seed: stream s draws with seed + s.
         drafts: most tokens to guess in a pass, only with one stream.
+        filters: what narrows the choice of tokens; then the host samples, one stream without
+            drafts. None lets the target sample.
 
     Raises:
         UsageError: a prompt is empty, not valid Unicode or longer than the context, a parameter is
-        out of range, or the target has too few token rows.
+        out of range, or the target has too few token rows or gives no logits.
     """
 
     def __init__(
@@ -100,22 +103,21 @@ class Generation:
         temperature: float = 0.0,
         seed: int = 0,
         drafts: int = 0,
+        filters: Filters | None = None,
     ) -> None:
         self._target = target
         self._image = image
         if max_tokens < 1:
             raise UsageError(f"the number of tokens is 1 or more, not {max_tokens}")
-        if not 0 <= seed < 1 << 32:
-            raise UsageError(f"the seed is 0 to {(1 << 32) - 1}, not {seed}")
-        try:
-            sampling = Sampling.from_temperature(temperature, seed)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        sampling = read_sampling(temperature, seed)
         prompts = [prompt] if isinstance(prompt, str) else prompt
         self.streams = tuple(Stream(image, text) for text in prompts)
         tokens = tuple(tuple(stream.prompt_tokens) for stream in self.streams)
         self._request = Request(tokens, max_tokens, sampling, drafts)
         self._request.check(target.info.token_rows)
+        self._host = HostSampler(target, image, filters) if filters else None
+        if self._host:
+            self._host.check(self._request)
         self._sampled: list[Sampled] = []
         self._counters: dict[str, int] | None = None
 
@@ -124,13 +126,13 @@ class Generation:
 
         Close the iterator when you leave it early: that stops the engine.
         """
-        with closing(self._target.run(self._request)) as samples:
+        with closing((self._host or self._target).run(self._request)) as samples:
             for sampled in samples:
                 self._check(sampled)
                 self._sampled.append(sampled)
                 yield self.streams[sampled.stream].feed(sampled)
-        # Here, as they tell of the target's last run.
-        self._counters = self._target.counters()
+        # Here, as they tell of the target's last run; to the host, that is a token.
+        self._counters = None if self._host else self._target.counters()
         for stream in self.streams:
             stream.finish()
 
@@ -169,6 +171,7 @@ class Generation:
             dram_utilisation=self._utilisation(span, passes),
             tokens_per_weight_pass=tokens / passes if passes else None,
             target=info,
+            by_host=self._host is not None,
         )
 
     def _stream_summaries(self) -> Generator[StreamSummary, None, None]:
@@ -181,7 +184,7 @@ class Generation:
 
         Without drafts each pass gives a token to every stream that still goes on.
         """
-        if self._target.info.clock_hz is None:
+        if self._target.info.clock_hz is None or (self._host and self._host.restarted):
             return None
         if self._counters:
             prompts = [len(stream.prompt_tokens) for stream in self.streams]

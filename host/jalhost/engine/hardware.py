@@ -4,9 +4,11 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+from jalgateware.golden.rounding import Integers
 from jalhost.device import Device, Report
+from jalhost.dram import read_logits
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
-from jalhost.errors import DeviceError, DeviceRestarted, UsageError
+from jalhost.errors import NO_LOGITS, DeviceError, DeviceRestarted, UsageError
 from jalhost.links.open import connect
 from jalhost.models.blob import build_blob
 from jalhost.models.image import Image
@@ -26,6 +28,7 @@ def device_info(name: str, device: Device, gateware: str = "") -> TargetInfo:
         config.tokens,
         gateware,
         config.mxfp4,
+        config.logits,
     )
 
 
@@ -33,12 +36,17 @@ def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
     """Runs a request on a device that has its image loaded.
 
     Raises:
-        UsageError: the device has too few token rows.
+        UsageError: the device has too few token rows, or cannot keep logits as asked.
     """
     request.check(device.identity.config.tokens)
     clock_hz = device.identity.clock_hz
     entries = device.run(
-        request.prompts, request.max_tokens, request.sampling, request.drafts, request.position
+        request.prompts,
+        request.max_tokens,
+        request.sampling,
+        request.drafts,
+        request.position,
+        request.logits,
     )
     for entry in entries:
         yield Sampled(entry.token, entry.cycles / clock_hz, entry.cycles, entry.stream)
@@ -95,7 +103,7 @@ class Board:
 
         Where the device starts again in the middle, the same request runs anew: the same tokens
         come, and go on behind those that came before. A request that continues a text does not:
-        nobody knows whether the device still has the text.
+        the device has lost the text. It gets its image again, and whoever asked knows the rest.
 
         Raises:
             UsageError: no image is loaded.
@@ -115,15 +123,28 @@ class Board:
                         yield sampled
                 return
             except DeviceRestarted as error:
-                if restarts == MAX_RESTARTS or request.position:
+                if restarts == MAX_RESTARTS:
                     raise
-                self._report(f"{error.what}: running again what it was doing")
+                again = "" if request.position else ": running again what it was doing"
+                self._report(f"{error.what}{again}")
                 self.device.wait_until_ready()
                 self.load(self._image)
+                if request.position:
+                    raise
 
     def counters(self) -> dict[str, int]:
         """The engine's counters since the last run began."""
         return self.device.counters()
+
+    def logits(self) -> Integers:
+        """Logits (vocabulary,) VECTOR that the last run's token was drawn from.
+
+        Raises:
+            UsageError: it kept none.
+        """
+        if self._image is None:
+            raise UsageError(NO_LOGITS)
+        return read_logits(self.device, self._image.plan.architecture.vocabulary)
 
     def close(self) -> None:
         """Gives the port back."""

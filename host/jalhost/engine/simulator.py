@@ -6,7 +6,9 @@ from pathlib import Path
 
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalgateware.contract.memory_map import IMAGE_OFFSET
+from jalgateware.golden.rounding import Integers
 from jalhost.device import Device, Report
+from jalhost.dram import read_logits
 from jalhost.engine.gateware import Gateware
 from jalhost.engine.hardware import device_info, run_on
 from jalhost.engine.simulator_process import (
@@ -16,7 +18,7 @@ from jalhost.engine.simulator_process import (
     SimulatorProcess,
 )
 from jalhost.engine.target import Provenance, Request, Sampled, TargetInfo
-from jalhost.errors import LinkError, UsageError
+from jalhost.errors import NO_LOGITS, LinkError, UsageError
 from jalhost.links.link import Link
 from jalhost.links.open import open_link
 from jalhost.models.blob import Blob, build_blob
@@ -73,6 +75,7 @@ class Simulator:
         self._gateware = gateware
         self.process: SimulatorProcess | None = None
         self.device: Device | None = None
+        self._vocabulary: int | None = None
 
     @property
     def info(self) -> TargetInfo:
@@ -84,6 +87,7 @@ class Simulator:
                 token_rows=self._config.tokens,
                 gateware=self._gateware.text,
                 mxfp4=self._config.mxfp4,
+                logits=self._config.logits,
             )
         return device_info(self._name, self.device, self._gateware.text)
 
@@ -107,6 +111,7 @@ class Simulator:
         except LinkError as error:
             self._explain(error)
             raise
+        self._vocabulary = image.plan.architecture.vocabulary
 
     def start(self) -> None:
         """Starts a simulator without an image, unless one runs: for what needs a device alone.
@@ -135,6 +140,16 @@ class Simulator:
     def counters(self) -> dict[str, int] | None:
         """The engine's counters since the last run began; None before an image is loaded."""
         return self.device.counters() if self.device else None
+
+    def logits(self) -> Integers:
+        """Logits (vocabulary,) VECTOR that the last run's token was drawn from.
+
+        Raises:
+            UsageError: it kept none.
+        """
+        if self.device is None or self._vocabulary is None:
+            raise UsageError(NO_LOGITS)
+        return read_logits(self.device, self._vocabulary)
 
     def close(self) -> None:
         """Ends the simulator."""

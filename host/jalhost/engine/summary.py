@@ -50,7 +50,8 @@ class Summary:
 
     Rates and times come from the device's cycle stamps, or from the emulator's clock where
     ``cycles_per_token`` is None. None stands for what cannot be told: no token, or no hardware.
-    ``ttft_s``: until each stream has its first token; decoding is what comes then.
+    ``ttft_s``: until each stream has its first token; decoding is what comes then. ``by_host``:
+    the host sampled, and rates and times are those of the engine alone.
     """
 
     streams: tuple[StreamSummary, ...]
@@ -61,6 +62,7 @@ class Summary:
     dram_utilisation: float | None
     tokens_per_weight_pass: float | None
     target: TargetInfo
+    by_host: bool = False
 
     @property
     def text(self) -> str:
@@ -103,6 +105,7 @@ class Summary:
             "cycles_per_token": self.cycles_per_token,
             "dram_utilisation": self.dram_utilisation,
             "tokens_per_weight_pass": self.tokens_per_weight_pass,
+            "sampled_by": "host" if self.by_host else "engine",
             "clock_hz": self.target.clock_hz,
             "provenance": self.target.provenance.value,
             "target": self.target.name,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling
 from jalhost.errors import UsageError
 from jalhost.models.image import Image
@@ -29,6 +30,7 @@ class TargetInfo:
     ``lanes`` (weights per cycle) are None where there is no hardware. ``token_rows``: tokens that
     share each weight, and so most streams of a request. ``gateware``: how it differs from the
     default one, as ``--gateware`` was given. ``mxfp4``: whether it takes matrices in MXFP4.
+    ``logits``: whether those of a run can be read.
     """
 
     name: str
@@ -39,6 +41,7 @@ class TargetInfo:
     token_rows: int = 1
     gateware: str = ""
     mxfp4: bool = True
+    logits: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Request:
     pass, only with one stream; the tokens are the same, they only come sooner. ``position``: of
     the prompts' first tokens. Above 0, the KV cache in front of it holds what earlier requests
     left there: a text that is being continued, or else what memory held; then the tokens mean
-    nothing, and without drafts cost what they cost.
+    nothing, and without drafts cost what they cost. ``logits``: those of the one token that the
+    request samples are kept, for :meth:`Target.logits`.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -58,12 +62,13 @@ class Request:
     sampling: Sampling
     drafts: int = 0
     position: int = 0
+    logits: bool = False
 
     def check(self, token_rows: int) -> None:
         """Refuses what gateware with so many token rows cannot run.
 
         Raises:
-            UsageError: too many streams or drafts.
+            UsageError: too many streams or drafts, or logits of more than one token.
         """
         check_streams(len(self.prompts), token_rows)
         most = token_rows - 1 if len(self.prompts) == 1 else 0
@@ -72,6 +77,8 @@ class Request:
                 f"with {len(self.prompts)} of {token_rows} token rows in use, a pass has room for"
                 f" {most} drafted tokens, not {self.drafts}"
             )
+        if self.logits and (len(self.prompts) > 1 or self.drafts or self.max_tokens != 1):
+            raise UsageError("logits are kept of one token, of one stream without drafts")
 
 
 @dataclass(frozen=True)
@@ -109,15 +116,37 @@ class Target(Protocol):
         Closing the iterator early stops the engine.
 
         Raises:
-            UsageError: the gateware has too few token rows.
+            UsageError: the gateware has too few token rows, or cannot keep logits as asked.
             JalError: the target failed.
         """
 
     def counters(self) -> dict[str, int] | None:
         """The engine's counters since the last run began; None where there is no hardware."""
 
+    def logits(self) -> Integers:
+        """Logits (vocabulary,) VECTOR that the last run's token was drawn from.
+
+        Raises:
+            UsageError: it kept none.
+            JalError: the target failed.
+        """
+
     def close(self) -> None:
         """Gives everything back: processes, ports. May be called twice."""
+
+
+def read_sampling(temperature: float, seed: int) -> Sampling:
+    """How to sample at a temperature (0 = greedy).
+
+    Raises:
+        UsageError: temperature or seed is out of range.
+    """
+    if not 0 <= seed < 1 << 32:
+        raise UsageError(f"the seed is 0 to {(1 << 32) - 1}, not {seed}")
+    try:
+        return Sampling.from_temperature(temperature, seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def check_streams(streams: int, token_rows: int) -> None:
@@ -134,12 +163,24 @@ def check_streams(streams: int, token_rows: int) -> None:
         )
 
 
-def choose_drafts(speculate: bool | None, streams: int, token_rows: int) -> int:
+def choose_drafts(
+    speculate: bool | None, streams: int, token_rows: int, by_host: bool = False
+) -> int:
     """Drafted tokens in a pass: as many as there is room for; None speculates where that is some.
+
+    ``by_host``: the host samples, which it does for one text, token by token.
 
     Raises:
         UsageError: there is no room, or for one token of each stream only.
     """
+    if by_host and (speculate or streams > 1):
+        option = "--speculate" if speculate else "--streams"
+        raise UsageError(
+            f"{option} needs the engine to sample, which knows temperature and seed alone",
+            f"leave {option} out, or --top-k, --top-p, --min-p and --repetition-penalty",
+        )
+    if by_host:
+        return 0
     if speculate and streams > 1:
         raise UsageError(
             f"--speculate works on one stream, not on {streams}",

@@ -1,5 +1,8 @@
 """Conversations: only what is new is run, and the answers are those of whole runs."""
 
+import os
+import pty
+import signal
 import subprocess
 from collections.abc import Generator
 from dataclasses import replace
@@ -123,6 +126,8 @@ def test_leaving_early_keeps_what_came(image: Image) -> None:
     first = next(parts)
     parts.close()
     assert conversation.messages[-1]["content"].startswith(first)
+    assert conversation.last
+    assert conversation.last.finish == "left"
     "".join(conversation.ask("go on"))
     assert target.requests[1].position >= len(target.requests[0].prompts[0])
 
@@ -200,9 +205,7 @@ def chat(*arguments: str, lines: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_on_the_command_line(image: Image, tmp_path: Path) -> None:
-    assert isinstance(image.tokenizer, FastTokenizer)
-    named = replace(image.tokenizer, chat_template=TEMPLATE)
-    save_image(replace(image, tokenizer=named), tmp_path / "x.jal")
+    save(image, tmp_path / "x.jal")
     lines = "hello there\n\ngo on\n/reset\nhello there\n/exit\nnever\n"
     run = chat("--model", str(tmp_path / "x.jal"), "--max-tokens=5", lines=lines)
     assert run.returncode == 0, run.stderr
@@ -211,9 +214,53 @@ def test_on_the_command_line(image: Image, tmp_path: Path) -> None:
     assert " 0 reused" in figures[0]
     assert " 0 reused" not in figures[1]
     assert " 0 reused" in figures[2]
+    kind = "; emulated: the times are this computer's, not hardware's]"
+    assert all(line.endswith(kind) for line in figures)
     assert "a new conversation" in run.stderr
     assert run.stdout.strip()
     assert "Traceback" not in run.stderr
+
+
+def save(image: Image, path: Path) -> None:
+    assert isinstance(image.tokenizer, FastTokenizer)
+    named = replace(image.tokenizer, chat_template=TEMPLATE)
+    save_image(replace(image, tokenizer=named), path)
+
+
+def test_on_a_terminal(image: Image, tmp_path: Path) -> None:
+    """Ctrl-C ends an answer and not the conversation, Ctrl-D ends that."""
+    save(image, tmp_path / "x.jal")
+    options = ["--target", "emu", "--model", str(tmp_path / "x.jal"), "--max-tokens=150"]
+    terminal, inner = pty.openpty()
+    shown = b""
+
+    def wait_for(text: bytes) -> None:
+        nonlocal shown
+        while text not in shown:
+            shown += os.read(terminal, 4096)
+        shown = shown.partition(text)[2]
+
+    command = [*JALHOST, "chat", *options]
+    with subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner) as process:
+        os.close(inner)
+        try:
+            wait_for(b"/exit or Ctrl-D ends")
+            wait_for(b"> ")
+            os.write(terminal, b"hello\n")
+            wait_for(b"hello\r\n")
+            shown += os.read(terminal, 4096)
+            process.send_signal(signal.SIGINT)
+            wait_for(b" tokens (left)")
+            wait_for(b"> ")
+            os.write(terminal, b"/reset\n")
+            wait_for(b"a new conversation")
+            wait_for(b"> ")
+            os.write(terminal, b"\x04")
+            wait_for(b"\r\n")
+            assert process.wait() == 0
+        finally:
+            process.kill()
+            os.close(terminal)
 
 
 def test_models_without_a_template_are_refused(image: Image, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jalgateware.golden.machine import Machine
+from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling
 from jalhost.engine.emulator import Emulator
 from jalhost.engine.generation import FinishReason, Generation
@@ -47,6 +48,9 @@ class Script:
 
     def counters(self) -> None:
         pass
+
+    def logits(self) -> Integers:
+        raise AssertionError("nobody asks for them")
 
     def close(self) -> None:
         pass

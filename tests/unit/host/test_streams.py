@@ -8,8 +8,10 @@ import pytest
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.mailbox import PROMPT_CAPACITY, Command, Field, Result, State
 from jalgateware.contract.memory_map import IMAGE_OFFSET
+from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling
 from jalhost.device import Device
+from jalhost.dram import read_logits
 from jalhost.engine.emulator import Emulator
 from jalhost.engine.generation import FinishReason, Generation, Summary
 from jalhost.engine.hardware import device_info, run_on
@@ -56,6 +58,9 @@ class Behind:
 
     def counters(self) -> dict[str, int]:
         return self.device.counters()
+
+    def logits(self) -> Integers:
+        return read_logits(self.device, ARCHITECTURE.vocabulary)
 
     def close(self) -> None:
         pass

@@ -18,7 +18,7 @@ from jalhost.engine import hardware
 from jalhost.engine.emulator import Emulator
 from jalhost.engine.hardware import Board
 from jalhost.engine.target import Request
-from jalhost.errors import DeviceError, JalError, LinkError
+from jalhost.errors import DeviceError, DeviceRestarted, JalError, LinkError
 from jalhost.links.link import Link
 from jalhost.links.serial_link import SerialLink
 from jalhost.models.blob import Blob, build_blob
@@ -226,6 +226,24 @@ def test_device_that_starts_again_runs_the_request_again(
         on.device.restart(whole)
         tokens += [item.token for item in run]
     assert tokens == expected
+    assert sum("running again" in text for text in on.lines) == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_device_that_starts_again_between_requests(
+    whole: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with line() as on, board(on, monkeypatch) as target:
+        target.load(IMAGE)
+        on.device.restart(whole)
+        assert [item.token for item in target.run(REQUEST)] == expected
+        assert sum("running again" in text for text in on.lines) == 1
+        on.device.restart(whole)
+        behind = replace(REQUEST, prompts=((expected[-1],),), position=len(PROMPT) + 39)
+        with pytest.raises(DeviceRestarted, match=r"has no image loaded \(RUN: NOT_LOADED\)"):
+            list(target.run(behind))
+        # It has its image again; the text that it lost is for whoever asked.
+        assert [item.token for item in target.run(REQUEST)] == expected
     assert sum("running again" in text for text in on.lines) == 1
 
 
