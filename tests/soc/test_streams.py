@@ -8,7 +8,8 @@ import pytest
 from jalgateware.contract.config import STANDARD
 from jalgateware.golden.sampler import Sampling
 from jalhost.engine.emulator import Emulator
-from jalhost.engine.generation import FinishReason, Summary
+from jalhost.engine.filters import Filters
+from jalhost.engine.generation import FinishReason, Generation, Summary
 from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Request
 from jalhost.models.image import Image
@@ -73,6 +74,30 @@ def test_each_stream_is_a_run_of_its_own(simulator: Simulator, image: Image) -> 
         alone = generate(simulator, image, PROMPTS[0], 0.8, 5 + index)
         assert stream.token_ids == alone.token_ids
     assert len({stream.text for stream in together.streams}) == ROWS
+
+
+FILTERS = ["--temperature=0.9", "--seed=5", "--top-k=40", "--top-p=0.95", "--min-p=0.02"]
+
+
+@pytest.mark.parametrize("way", ["sim", "sim:uart"])
+def test_what_the_host_samples_is_the_emulators(way: str) -> None:
+    """From logits that the gateware wrote to DRAM, read back over two links."""
+    arguments = ["generate", PROMPTS[0], "--max-tokens=16", "--json", *FILTERS]
+    arguments.append("--repetition-penalty=1.2")
+    expected = run_json(*arguments, "--target=emu")
+    found = run_json(*arguments, f"--target={way}")
+    assert found["token_ids"] == expected["token_ids"]
+    assert found["token_ids"] != run_json(*arguments[:4], "--target=emu")["token_ids"]
+
+
+def test_filters_that_pass_all_change_nothing(simulator: Simulator, image: Image) -> None:
+    """What the host draws from the gateware's logits is what the gateware draws."""
+    filters = Filters(top_k=1 << 20, top_p=1.0, min_p=0.0, repetition_penalty=1.0)
+    expected = generate(simulator, image, PROMPTS[1], 0.8, 11)
+    generation = Generation(simulator, image, PROMPTS[1], 24, 0.8, 11, filters=filters)
+    found = [event.token for event in generation]
+    assert found[: len(expected.streams[0].token_ids)] == expected.streams[0].token_ids
+    assert len(found) == 24
 
 
 def test_samples_come_in_the_emulators_order(
