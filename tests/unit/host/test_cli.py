@@ -85,6 +85,7 @@ def test_json_says_it_all(folder: Path) -> None:
         "cycles_per_token",
         "dram_utilisation",
         "tokens_per_weight_pass",
+        "sampled_by",
         "clock_hz",
         "provenance",
         "target",
