@@ -1,12 +1,16 @@
 """Reading text files, and writing files so that nobody ever meets a half-written one."""
 
 import os
+import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from jalhost.errors import UsageError
+
+_HANDLES = Path("/proc/self/fd")
+"""Linux's paths of a process's open files."""
 
 
 def read_text(path: Path) -> str:
@@ -25,26 +29,70 @@ def read_text(path: Path) -> str:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` that takes its place when the block succeeds.
+    """Yields a path of this process whose file takes the place of ``path`` when the block succeeds.
 
-    Whatever ends the block early, Ctrl-C included, leaves ``path`` as it was and the temporary file
-    gone.
+    Whatever ends the block early leaves ``path`` as it was and nothing beside it: where the system
+    has files without a name (Linux's O_TMPFILE), even when the process is killed.
 
     Raises:
         UsageError: the folder is missing or cannot be written to.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with _nameless(path) or _named(path) as (temporary, give_name):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            give_name()
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+Temporary = tuple[Path, Callable[[], object]]
+"""A temporary file, and what puts it into its place."""
+
+
+def _nameless(path: Path) -> AbstractContextManager[Temporary] | None:
+    """A file that is gone with its last handle; None where there are none.
+
+    open(2) has the flag, and how such a file gets a name: through /proc.
+    """
+    flag = getattr(os, "O_TMPFILE", 0)
+    if not flag or not _HANDLES.is_dir():
+        return None
+    try:
+        handle = os.open(path.parent, flag | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:  # not all file systems can; what else is wrong, the other way meets as well
+        return None
+    return _kept_open(handle, path)
+
+
+@contextmanager
+def _kept_open(handle: int, path: Path) -> Iterator[Temporary]:
+    temporary = _HANDLES / str(handle)
+
+    def give_name() -> None:
+        # No system call replaces a name by a file that has none.
+        name = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        # The path is absolute, so any handle will do; with one, Python follows symbolic links.
+        os.link(temporary, name, src_dir_fd=handle, follow_symlinks=True)
+        try:
+            name.replace(path)
+        except OSError:
+            name.unlink()
+            raise
+
+    try:
+        yield temporary, give_name
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[Temporary]:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        yield temporary, lambda: temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

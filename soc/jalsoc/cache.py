@@ -21,7 +21,7 @@ ENVIRONMENT = "JALHOST_CACHE"
 """Overrides where the cache is."""
 
 KEPT = 8
-"""Results kept per stage; older ones go when a new one comes."""
+"""Results kept per stage; older ones that no process uses go when a new one comes."""
 
 _TEMPORARY = ".building-"
 
@@ -55,16 +55,17 @@ def cached(stage: str, key: str, make: Callable[[Path], None]) -> tuple[Path, bo
     """
     folder = cache_root() / stage
     result = folder / key
-    if result.is_dir():
+    if _held(result):
         return _touched(result), True
     try:
         folder.mkdir(exist_ok=True)
         with _locked(folder / f"{key}.lock"):
-            if result.is_dir():
+            if _held(result):
                 return _touched(result), True
             with _temporary_folder(folder) as temporary:
                 make(temporary)
                 temporary.rename(result)
+            _held(result)
         _remove_old(folder)
     except PermissionError as error:
         raise EnvironmentProblem(
@@ -72,6 +73,28 @@ def cached(stage: str, key: str, make: Callable[[Path], None]) -> tuple[Path, bo
             f"set {ENVIRONMENT} to a folder that can be written to",
         ) from error
     return result, False
+
+
+_HELD: dict[Path, int] = {}
+"""Folders that this process uses, and where they are open: nobody removes them until it ends."""
+
+
+def _held(result: Path) -> bool:
+    """Whether a result is there; it then stays as long as this process lives."""
+    if result in _HELD:
+        if result.is_dir():
+            return True
+        os.close(_HELD.pop(result))
+    try:
+        descriptor = os.open(result, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if not result.is_dir():  # somebody was about to remove it
+        os.close(descriptor)
+        return False
+    _HELD[result] = descriptor
+    return True
 
 
 def _touched(result: Path) -> Path:
@@ -116,8 +139,24 @@ def _remove_old(folder: Path) -> None:
     """Removes the results that have not been used for longest."""
     results = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
     for path in sorted(results, key=_used, reverse=True)[KEPT:]:
-        shutil.rmtree(path, ignore_errors=True)
-        (folder / f"{path.name}.lock").unlink(missing_ok=True)
+        _remove_unused(path)
+
+
+def _remove_unused(result: Path) -> None:
+    """Removes a result, unless a process uses it."""
+    try:
+        descriptor = os.open(result, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        shutil.rmtree(result, ignore_errors=True)
+        result.with_name(f"{result.name}.lock").unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def _used(path: Path) -> float:

@@ -14,6 +14,7 @@ from jalhost.cli.options import (
     DEMO_MODEL,
     Debug,
     Json,
+    MatrixFormat,
     TokenizerFile,
     open_model,
     say,
@@ -40,13 +41,6 @@ app.command("list")(model_store.list_models)
 app.command()(model_store.pull)
 app.command("rm")(model_store.rm)
 app.command()(model_store.fit)
-
-
-class MatrixFormat(StrEnum):
-    """Formats as options name them."""
-
-    MXINT8 = "mxint8"
-    MXFP4 = "mxfp4"
 
 
 class WeightFormats(StrEnum):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jalhost.cli.options import Debug, GatewareText, Json, say
+from jalhost.cli.options import Debug, GatewareText, Json, MatrixFormat, say
 from jalhost.cli.render import table
 from jalhost.errors import ModelError, UsageError
 
@@ -89,8 +89,12 @@ def fit(
         ),
     ] = None,
     weights: Annotated[
-        str | None,
-        typer.Option(help="Format of all matrices: mxint8 or mxfp4.", show_default="mxint8"),
+        MatrixFormat | None,
+        typer.Option(help="Format of the matrices, as of `convert`.", show_default="mxint8"),
+    ] = None,
+    classifier: Annotated[
+        MatrixFormat | None,
+        typer.Option(help="Format of the classifier, as of `convert`.", show_default="mxint8"),
     ] = None,
     gateware: GatewareText = None,
     as_json: Json = False,
@@ -111,7 +115,7 @@ def fit(
         if chosen.system:
             raise UsageError(f"a board has its own {' and '.join(chosen.system)}")
         config = engine_config(chosen.engine, config)
-    plan = _plan(model, context, weights)
+    plan = _plan(model, context, weights, classifier)
     result = compare(plan, config, boards[board])
     if as_json:
         print(json.dumps(result.as_dict(), indent=2))
@@ -122,7 +126,13 @@ def fit(
         raise ModelError(f"{model} does not fit {board}: {first}")
 
 
-def _plan(model: Path, context: int | None, weights: str | None) -> "Plan":
+def _plan(
+    model: Path,
+    context: int | None,
+    weights: MatrixFormat | None,
+    classifier: MatrixFormat | None,
+) -> "Plan":
+    """The plan of an image, or the one that `convert` would make with these options."""
     from jalgateware.contract.isa import Format
     from jalhost.models.image_file import is_image, load_image
     from jalhost.models.plan import Plan, uniform_formats, without_mxint8
@@ -131,17 +141,15 @@ def _plan(model: Path, context: int | None, weights: str | None) -> "Plan":
 
     path = find(model)
     if not path.is_dir() and is_image(path):
-        if context or weights:
+        if context or weights or classifier:
             raise UsageError(
-                f"{model} is converted already", "--context and --weights are for model files"
+                f"{model} is converted already",
+                "--context, --weights and --classifier are for model files",
             )
         return load_image(path).plan
-    names = {form.name.lower(): form for form in Format}
-    if weights is not None and weights.lower() not in names:
-        raise UsageError(f"--weights is {' or '.join(names)}, not {weights!r}")
     checkpoint = open_checkpoint(path).with_context(context, MOST_CONTEXT)
-    form = names[(weights or "mxint8").lower()]
-    formats = uniform_formats(checkpoint.architecture, form, form)
+    chosen = [Format[(item or MatrixFormat.MXINT8).name] for item in (weights, classifier)]
+    formats = uniform_formats(checkpoint.architecture, *chosen)
     return Plan(checkpoint.architecture, (), without_mxint8(formats))
 
 

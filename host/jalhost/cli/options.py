@@ -4,6 +4,7 @@ import atexit
 import logging
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,14 @@ Debug = Annotated[
         "--debug", callback=_start_logging, help="Log every step, and show a traceback on errors."
     ),
 ]
+
+
+class MatrixFormat(StrEnum):
+    """Formats of matrices as options name them."""
+
+    MXINT8 = "mxint8"
+    MXFP4 = "mxfp4"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 

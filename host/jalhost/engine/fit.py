@@ -12,7 +12,7 @@ from jalgateware.contract.isa import INSTRUCTION_WORDS, Format
 from jalgateware.contract.memory_map import IMAGE_OFFSET
 from jalhost.errors import ModelError
 from jalhost.models.compiler import OPTIONS, layout, needs, program_length
-from jalhost.models.plan import LayerShifts, Plan
+from jalhost.models.plan import CLASSIFIER, LayerShifts, Plan
 from jalhost.models.stream import program_words
 
 
@@ -103,7 +103,7 @@ def _limits(plan: Plan, config: EngineConfig) -> list[Problem]:
         if getattr(a, name) and not getattr(config, name):
             found.append(Problem(what, 1, 0, f"gateware with {name}=true"))
     if Format.MXFP4 in plan.formats.values() and not config.mxfp4:
-        change = "--weights mxint8 at conversion, or gateware with mxfp4=true"
+        change = "mxint8 for all matrices at conversion, or gateware with mxfp4=true"
         found.append(Problem("formats of matrices", 2, 1, change))
     return found
 
@@ -139,6 +139,9 @@ def _memory_problem(plan: Plan, config: EngineConfig, dram: int) -> Problem:
     if context >= 1:
         return Problem("DRAM bytes", needed, dram, f"--context {context} at conversion")
     change = "a smaller model, or a board with more DRAM"
-    if not plan.formats:
-        change = f"--weights mxfp4 --classifier mxfp4 at conversion, {change}"
+    larger = {shape.name for shape in plan.matrices[1:] if shape.form is Format.MXINT8}
+    options = ["--weights mxfp4"] if larger - {CLASSIFIER} else []
+    options += ["--classifier mxfp4"] if CLASSIFIER in larger else []
+    if options:
+        change = f"{' '.join(options)} at conversion, {change}"
     return Problem("DRAM bytes", needed, dram, change)

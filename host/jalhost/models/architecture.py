@@ -11,6 +11,9 @@ from jalhost.errors import ModelError
 
 Floats = npt.NDArray[np.float32]
 
+MOST_SIZE = 1 << 20
+"""What any size of a model is at most; an image's context is far below."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -54,7 +57,7 @@ class Architecture:
             "context",
         ):
             value = getattr(self, name)
-            if not 1 <= value <= 1 << 20:
+            if not 1 <= value <= MOST_SIZE:
                 raise ModelError(
                     f"model has {name} = {value}", "the file is damaged or not a model"
                 )

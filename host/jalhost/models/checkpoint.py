@@ -14,6 +14,17 @@ NORMS = ("attention_norm", "ffn_norm")
 BIASES = ("query_bias", "key_bias", "value_bias")
 HEAD_NORMS = ("query_norm", "key_norm")
 
+OTHER_BIASES = {
+    "output_bias": "the attention's output",
+    "gate_bias": "the gate of the feed-forward part",
+    "up_bias": "the feed-forward part",
+    "down_bias": "the feed-forward part's output",
+}
+"""Biases that the engine does not add, and what they are on."""
+
+OWN_PARTS = {"qwen2": BIASES, "qwen3": HEAD_NORMS}
+"""Parts that all layers of a family have, besides those of all families."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -50,7 +61,10 @@ class Checkpoint:
             for part, width in widths.items():
                 if f"{index}.{part}" in self.tensors:
                     self._check_shape(f"{index}.{part}", (1, width))
+        self._check_other_biases()
         norms = self._count(HEAD_NORMS)
+        if any(self._count((part,)) not in (0, a.layers) for part in BIASES):
+            raise ModelError(f"{self.source} has biases in some layers only", "the file is damaged")
         if norms not in (0, a.layers * len(HEAD_NORMS)):
             raise ModelError(f"{self.source} normalises the heads of some layers only")
         biases = any(
@@ -65,6 +79,30 @@ class Checkpoint:
         """How many of these parts there are, in all layers."""
         layers = range(self.architecture.layers)
         return sum(f"{index}.{part}" in self.tensors for index in layers for part in parts)
+
+    def _check_other_biases(self) -> None:
+        for index in range(self.architecture.layers):
+            for part, what in OTHER_BIASES.items():
+                found = self.tensors.get(f"{index}.{part}")
+                if found is not None and read_all(found).any():
+                    raise ModelError(
+                        f"{self.source} has a bias on {what} (layer {index})",
+                        "the engine adds biases to queries, keys and values only",
+                    )
+
+    def check_family(self, family: str) -> None:
+        """Refuses a model that lacks what its family has.
+
+        Raises:
+            ModelError: names the part.
+        """
+        for index in range(self.architecture.layers):
+            for part in OWN_PARTS.get(family, ()):
+                if f"{index}.{part}" not in self.tensors:
+                    raise ModelError(
+                        f"{self.source} has no tensor for {index}.{part}, which {family} has",
+                        "the file is damaged",
+                    )
 
     def _check_shape(self, part: str, shape: tuple[int, int]) -> None:
         if self.tensors[part].shape != shape:

@@ -59,7 +59,7 @@ class FastTokenizer:
 
     @cached_property
     def _packed(self) -> npt.NDArray[np.uint8]:
-        return np.frombuffer(zlib.compress(self.definition, 9), dtype=np.uint8)
+        return np.frombuffer(zlib.compress(self.definition), dtype=np.uint8)
 
     @cached_property
     def _continuing(self) -> Any:

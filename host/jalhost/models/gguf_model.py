@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from jalhost.errors import ModelError
-from jalhost.models.architecture import Architecture
+from jalhost.models.architecture import MOST_SIZE, Architecture
 from jalhost.models.checkpoint import Checkpoint
 from jalhost.models.gguf_file import GgufFile, read_gguf
 from jalhost.models.rope import divisors
@@ -34,6 +34,10 @@ LAYER_PARTS = {
     "ffn_gate.weight": "gate",
     "ffn_up.weight": "up",
     "ffn_down.weight": "down",
+    "attn_output.bias": "output_bias",
+    "ffn_gate.bias": "gate_bias",
+    "ffn_up.bias": "up_bias",
+    "ffn_down.bias": "down_bias",
     "attn_q.bias": "query_bias",
     "attn_k.bias": "key_bias",
     "attn_v.bias": "value_bias",
@@ -43,6 +47,12 @@ LAYER_PARTS = {
 
 ROPE_DIVISORS = "rope_freqs.weight"
 """Divisors of the rotary frequencies: how GGUF keeps Llama 3.1's scaling."""
+
+SCALES = (
+    "attention.scale", "attn_logit_softcapping", "embedding_scale", "final_logit_softcapping",
+    "logit_scale", "residual_scale",
+)  # fmt: skip
+"""Numbers that change what a model computes, and that the engine has no place for."""
 
 _LAYER = re.compile(r"blk\.(\d{1,5})\.(.+)")
 
@@ -60,9 +70,36 @@ def read_gguf_model(path: Path) -> tuple[Checkpoint, GgufFile]:
             f"{path}: models of the architecture {family!r} cannot be converted",
             f"{', '.join(IN_HALVES)} can",
         )
+    _check_variant(file, family)
     architecture = _architecture(file, family)
     tensors = _tensors(file, architecture, IN_HALVES[family])
-    return Checkpoint(architecture, tensors, path.name), file
+    checkpoint = Checkpoint(architecture, tensors, path.name)
+    checkpoint.check_family(family)
+    return checkpoint, file
+
+
+def _check_variant(file: GgufFile, family: str) -> None:
+    """Refuses what would compute something else than the engine does.
+
+    Raises:
+        ModelError: names the key and its value.
+    """
+    parts = file.whole("split.count", 1)
+    if parts > 1:
+        raise ModelError(
+            f"{file.path} is part {file.whole('split.no', 0) + 1} of {parts}",
+            "put them together: llama-gguf-split --merge FIRST_PART ONE_FILE",
+        )
+    window = file.whole(f"{family}.attention.sliding_window", 0)
+    context = file.whole(f"{family}.context_length")
+    if 0 < window < context:
+        raise ModelError(
+            f"{file.path}: the model attends to a sliding window of {window} of its {context}"
+            " tokens, the engine to all"
+        )
+    for key in SCALES:
+        if (value := file.real(f"{family}.{key}", 0)) != 0:
+            raise ModelError(f"{file.path}: {family}.{key} is {value:g}, the engine has none")
 
 
 def _architecture(file: GgufFile, family: str) -> Architecture:
@@ -90,7 +127,7 @@ def _architecture(file: GgufFile, family: str) -> Architecture:
         kv_heads=whole("attention.head_count_kv", heads),
         head_dim=head_dim,
         vocabulary=_vocabulary(file),
-        context=whole("context_length"),
+        context=min(whole("context_length"), MOST_SIZE),
         rope_theta=theta,
         epsilon=file.real(f"{family}.attention.layer_norm_rms_epsilon"),
         tied="output.weight" not in file.tensors,
@@ -112,9 +149,10 @@ def _divisors(file: GgufFile, family: str, head_dim: int, theta: float) -> tuple
         return tuple(read_vector(given).tolist())
     if kind == "none" or (given is not None and kind == "linear"):
         kind = "default"
-    scaling = {"rope_type": kind}
-    factor = file.metadata.get(f"{family}.rope.scaling.factor")
-    return divisors(scaling | {"factor": factor}, head_dim, theta)
+    scaling: dict[str, object] = {"rope_type": kind}
+    if kind == "linear":
+        scaling["factor"] = file.real(f"{family}.rope.scaling.factor")
+    return divisors(scaling, head_dim, theta)
 
 
 def _tensors(file: GgufFile, a: Architecture, in_halves: bool) -> dict[str, Rows]:

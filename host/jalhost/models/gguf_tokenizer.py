@@ -44,6 +44,10 @@ def gguf_tokenizer(file: GgufFile, vocabulary: int) -> tuple[FastTokenizer, tupl
     Raises:
         ModelError: it is missing, damaged, of another kind, or does not fit to the vocabulary.
     """
+    if "tokenizer.ggml.model" not in file.metadata:
+        raise ModelError(
+            f"{file.path} has no tokenizer", "make the file again from a folder that has one"
+        )
     kind = file.text("tokenizer.ggml.model")
     tokens = _texts(file, "tokenizer.ggml.tokens")
     if len(tokens) != vocabulary:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jalhost.errors import ModelError
-from jalhost.models.architecture import Architecture
+from jalhost.models.architecture import MOST_SIZE, Architecture
 from jalhost.models.checkpoint import Checkpoint
 from jalhost.models.gguf_model import ordered
 from jalhost.models.rope import divisors
@@ -36,6 +36,10 @@ LAYER_PARTS = {
     "mlp.gate_proj.weight": "gate",
     "mlp.up_proj.weight": "up",
     "mlp.down_proj.weight": "down",
+    "self_attn.o_proj.bias": "output_bias",
+    "mlp.gate_proj.bias": "gate_bias",
+    "mlp.up_proj.bias": "up_bias",
+    "mlp.down_proj.bias": "down_bias",
     "self_attn.q_proj.bias": "query_bias",
     "self_attn.k_proj.bias": "key_bias",
     "self_attn.v_proj.bias": "value_bias",
@@ -109,7 +113,9 @@ def read_hf_model(folder: Path) -> Checkpoint:
     _check_variant(config)
     architecture = _architecture(config, family)
     tensors = _tensors(folder, architecture, folder_tensors(folder))
-    return Checkpoint(architecture, tensors, folder.resolve().name)
+    checkpoint = Checkpoint(architecture, tensors, folder.resolve().name)
+    checkpoint.check_family(family)
+    return checkpoint
 
 
 def _check_variant(config: Config) -> None:
@@ -121,17 +127,51 @@ def _check_variant(config: Config) -> None:
     activation = config.get("hidden_act", "silu")
     if activation != "silu":
         raise ModelError(f"{config.path}: hidden_act is {activation!r}, the engine computes silu")
-    kinds = config.get("layer_types", [])
-    if not isinstance(kinds, list):
-        raise ModelError(f"{config.path}: layer_types is {kinds!r} where a list belongs")
-    others = [kind for kind in kinds if kind != "full_attention"]
-    window = config.get("use_sliding_window", False) or others
-    if window and config.whole("sliding_window", 1 << 30) < config.whole("max_position_embeddings"):
-        raise ModelError(f"{config.path}: the model attends to a sliding window, the engine to all")
-    if "quantization_config" in config.data:
+    _check_window(config)
+    if config.get("quantization_config") is not None:
         raise ModelError(
             f"{config.path}: the weights are quantised already", "use the model that they come from"
         )
+
+
+def _check_window(config: Config) -> None:
+    """Refuses layers that do not attend to the whole context.
+
+    Raises:
+        ModelError: names the window.
+    """
+    layers = config.whole("num_hidden_layers")
+    kinds = config.get("layer_types", [])
+    if not isinstance(kinds, list):
+        raise ModelError(f"{config.path}: layer_types is {kinds!r} where a list belongs")
+    slides = any(kind != "full_attention" for kind in kinds)
+    if not kinds and config.get("use_sliding_window", False):
+        # Qwen's layers below max_window_layers attend to all; transformers' default for it is 28.
+        slides = layers > config.whole("max_window_layers", 28)
+    context = config.whole("max_position_embeddings")
+    window = config.whole("sliding_window", context)
+    if slides and window < context:
+        raise ModelError(
+            f"{config.path}: the model attends to a sliding window of {window} of its {context}"
+            " tokens, the engine to all"
+        )
+
+
+def _rope(config: Config) -> dict[str, Any]:
+    """What the configuration says of the rotary embedding, by precedence as transformers has it.
+
+    Raises:
+        ModelError: it is none, or not all of a head rotates.
+    """
+    rope = config.get("rope_scaling") or config.get("rope_parameters", {})
+    if not isinstance(rope, dict):
+        raise ModelError(f"{config.path}: rope_scaling is {rope!r}")
+    part = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1))
+    if part != 1:
+        raise ModelError(
+            f"{config.path}: partial_rotary_factor is {part!r}, the engine rotates whole heads"
+        )
+    return rope
 
 
 def _architecture(config: Config, family: str) -> Architecture:
@@ -140,10 +180,10 @@ def _architecture(config: Config, family: str) -> Architecture:
         raise ModelError(f"{config.path}: num_attention_heads is {heads}")
     # Qwen3's heads have 128 elements where nothing else is said, whatever dim is.
     head_dim = config.whole("head_dim", 128 if family == "qwen3" else dim // heads)
-    rope = config.get("rope_parameters", config.get("rope_scaling", {}))
-    if not isinstance(rope, dict):
-        raise ModelError(f"{config.path}: rope_scaling is {rope!r}")
-    theta = config.real("rope_theta", rope.get("rope_theta", 10000.0))
+    rope = _rope(config)
+    theta = rope.get("rope_theta", config.get("rope_theta", 10000.0))
+    if type(theta) not in (int, float):
+        raise ModelError(f"{config.path}: rope_theta is {theta!r} where a number belongs")
     return Architecture(
         dim=dim,
         hidden=config.whole("intermediate_size"),
@@ -152,8 +192,8 @@ def _architecture(config: Config, family: str) -> Architecture:
         kv_heads=config.whole("num_key_value_heads", heads),
         head_dim=head_dim,
         vocabulary=config.whole("vocab_size"),
-        context=config.whole("max_position_embeddings"),
-        rope_theta=theta,
+        context=min(config.whole("max_position_embeddings"), MOST_SIZE),
+        rope_theta=float(theta),
         epsilon=config.real("rms_norm_eps", 1e-6),
         tied=bool(config.get("tie_word_embeddings", False)),
         rope_divisors=divisors(rope, head_dim, theta),

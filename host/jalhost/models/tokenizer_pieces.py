@@ -32,6 +32,16 @@ def byte_characters() -> dict[str, int]:
     }
 
 
+@cache
+def _byte_table() -> dict[int, int]:
+    """For ``str.translate``: GPT-2's characters to those that Latin-1 has for their bytes.
+
+    Other characters of Latin-1 stand for no byte, and become one that it does not have.
+    """
+    mapped = {ord(character): byte for character, byte in byte_characters().items()}
+    return dict.fromkeys(range(256), 0x100) | mapped
+
+
 def bytes_of(piece: Piece) -> bytes:
     """Bytes that a token adds to a text.
 
@@ -46,10 +56,10 @@ def bytes_of(piece: Piece) -> bytes:
     if kind == "byte":
         return bytes([byte_value(text)])
     if kind == "mapped":
-        characters = byte_characters()
-        if not all(character in characters for character in text):
+        try:
+            return text.translate(_byte_table()).encode("latin-1")
+        except UnicodeEncodeError:
             return text.encode()  # such a token cannot come from a text, and stands for itself
-        return bytes(characters[character] for character in text)
     return text.encode()
 
 

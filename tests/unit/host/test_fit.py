@@ -15,10 +15,11 @@ from jalhost.engine.fit import fit, memory
 from jalhost.models.architecture import Architecture
 from jalhost.models.blob import build_blob
 from jalhost.models.drafting import with_drafts
-from jalhost.models.plan import Plan, uniform_formats
+from jalhost.models.plan import Plan, uniform_formats, without_mxint8
+from jaltest.model_files import SIZES, write_folder
 from jaltest.models import REPOSITORY
 from jaltest.texts import JALHOST
-from jaltest.tiny import tiny_image
+from jaltest.tiny import tiny_image, tiny_model
 
 LARGE = EngineConfig(
     max_dim=2048, max_hidden=8192, max_heads=32, max_kv_heads=8, max_context=2048, mxfp4=True
@@ -126,3 +127,39 @@ def test_boards_that_do_not_exist(tmp_path: Path) -> None:
     done = run(str(tmp_path), "--board", "none")
     assert done.returncode == 2
     assert "there is no board 'none' (boards: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    "formats",
+    [[], ["--weights", "mxfp4"], ["--classifier", "mxfp4"],
+     ["--weights", "mxfp4", "--classifier", "mxfp4"]],
+)  # fmt: skip
+def test_what_fits_is_what_is_converted(tmp_path: Path, formats: list[str]) -> None:
+    path, image = tmp_path / "x", tmp_path / "x.jal"
+    write_folder(tiny_model(SIZES), path)
+    asked = json.loads(run(str(path), "--board", "ecpix5", "--json", *formats).stdout)
+    output = ["-o", str(image), "--draft-tokens", "0"]
+    subprocess.run(
+        [*JALHOST, "model", "convert", str(path), *output, *formats],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert json.loads(run(str(image), "--board", "ecpix5", "--json").stdout) == asked
+
+
+def test_an_image_has_its_formats() -> None:
+    image = REPOSITORY / "host" / "jalhost" / "data" / "demo.jal"
+    done = run(str(image), "--board", "ecpix5", "--classifier", "mxfp4")
+    assert done.returncode == 2
+    assert "is converted already (--context, --weights and --classifier are" in done.stderr
+
+
+def test_formats_that_would_save_memory_are_named() -> None:
+    config = EngineConfig(max_dim=576, max_context=2048, mxfp4=True)
+    for weights, classifier, named in (
+        (Format.MXFP4, Format.MXINT8, "--classifier mxfp4 at conversion, "),
+        (Format.MXINT8, Format.MXFP4, "--weights mxfp4 at conversion, "),
+        (Format.MXFP4, Format.MXFP4, "a smaller model"),
+    ):
+        plan = Plan(SMOL, (), without_mxint8(uniform_formats(SMOL, weights, classifier)))
+        (problem,) = fit(plan, config, board(1 << 25)).problems
+        assert problem.change.startswith(named)

@@ -254,7 +254,10 @@ def test_context_of_an_image(tmp_path: Path) -> None:
     [
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         ({"model_type": "mamba"}, "the type 'mamba' cannot be converted"),
-        ({"use_sliding_window": True, "sliding_window": 8}, "sliding window"),
+        (
+            {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+            "a sliding window of 8",
+        ),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2}}, "scales RoPE by 'yarn'"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 2}}, "llama3 RoPE scaling is incomp"),
         ({"num_hidden_layers": 3}, r"no tensor for 2\.attention_norm"),

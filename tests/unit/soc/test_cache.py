@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -89,15 +90,36 @@ def test_a_killed_build_is_swept_up(root: Path) -> None:
     assert folder.name == "key"
 
 
-def test_the_least_used_results_go(root: Path) -> None:
+def fill() -> None:
+    """As many results as are kept, the first ones used longest ago."""
     for number in range(cache.KEPT):
         folder, _ = cache.cached("stage", str(number), write_result)
         os.utime(folder, (number, number))
-    cache.cached("stage", "0", write_result)
+
+
+def names(root: Path) -> set[str]:
+    return {path.name for path in (root / "stage").iterdir() if path.is_dir()}
+
+
+def test_the_least_used_results_go(root: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=fill)
+    process.start()
+    process.join()
+    assert len(names(root)) == cache.KEPT
+    os.utime(root / "stage" / "0")
     cache.cached("stage", "new", write_result)
-    names = {path.name for path in (root / "stage").iterdir() if path.is_dir()}
-    assert names == {"new", "0", *(str(number) for number in range(2, cache.KEPT))}
+    assert names(root) == {"new", "0", *(str(number) for number in range(2, cache.KEPT))}
     assert not (root / "stage" / "1.lock").exists()
+
+
+def test_results_in_use_stay(root: Path) -> None:
+    """However long their user takes, and whatever others build meanwhile."""
+    used, _ = cache.cached("stage", "used", write_result)
+    os.utime(used, (0, 0))
+    fill()
+    assert (used / "result").is_file()
+    shutil.rmtree(used)  # but nobody is kept from removing the cache
+    assert cache.cached("stage", "used", write_result) == (used, False)
 
 
 def test_a_folder_that_cannot_be_written_is_named(
