@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jalhost.models.store import (
     FOLDER_VARIABLE,
     KNOWN,
     Download,
+    checked_name,
     find,
     find_tokenizer,
     pull,
@@ -158,3 +160,16 @@ def test_known_models_are_those_of_the_tests(
     path = find(Path("stories260K"))
     assert read_checkpoint(path).architecture.vocabulary == 512
     assert find_tokenizer(path) == store_folder() / "stories260K" / "tok512.bin"
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_models_can_be_asked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names, addresses and hashes are such; without the network that is as far as it goes."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    assert checked_name(name) == name
+    for item in KNOWN[name]:
+        assert item.url.startswith("https://")
+        with pytest.raises(ModelError, match="put the file by hand at"):
+            pull(name, (replace(item, url=f"https://127.0.0.1:1/{item.name}"),), print)
