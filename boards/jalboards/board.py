@@ -105,6 +105,7 @@ class Board(ABC):
         sensors: what it measures by itself; built where it is asked for.
         rom_bytes: size of the firmware's memory.
         cpu_variant: which VexRiscv, where it is not the system's usual one.
+        luts: of an FPGA of Gowin, whose flip-flops take LUTs as well.
         serial: the UART's name in the platform.
         seed: of the placer.
         placer: nextpnr's ``heap`` or ``static``, whose wires are shorter in crowded designs.
@@ -127,6 +128,7 @@ class Board(ABC):
     sensors: Sensors | None = None
     rom_bytes: int = memory_map.ROM.size
     cpu_variant: str | None = None
+    luts: int | None = None
     serial: str = "serial"
     seed: int = 1
     placer: str = "heap"
