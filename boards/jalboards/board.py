@@ -104,6 +104,8 @@ class Board(ABC):
         pcie: likewise, or built unless it is refused.
         sensors: what it measures by itself; built where it is asked for.
         rom_bytes: size of the firmware's memory.
+        cpu_variant: which VexRiscv, where it is not the system's usual one.
+        luts: of an FPGA of Gowin, whose flip-flops take LUTs as well.
         serial: the UART's name in the platform.
         seed: of the placer.
         placer: nextpnr's ``heap`` or ``static``, whose wires are shorter in crowded designs.
@@ -125,6 +127,8 @@ class Board(ABC):
     pcie: Pcie | None = None
     sensors: Sensors | None = None
     rom_bytes: int = memory_map.ROM.size
+    cpu_variant: str | None = None
+    luts: int | None = None
     serial: str = "serial"
     seed: int = 1
     placer: str = "heap"

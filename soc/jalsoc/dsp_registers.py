@@ -14,15 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jalsoc.netlist_wires import Bit, Netlist, Wires
+
 MULTIPLIER, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
 
 OPERAND_BITS, PRODUCT_BITS = 18, 36
-
-Netlist = dict[str, Any]
-"""What yosys's ``write_json`` writes."""
-
-Bit = int | str
-"""A net's number, or a constant: ``0``, ``1``, ``x``."""
 
 
 @dataclass(frozen=True)
@@ -64,28 +60,11 @@ def control_of(cell: dict[str, Any]) -> Control | None:
     return Control(nets["CLK"][0], enable, reset)
 
 
-class _Packer:
-    """One module's cells and who drives and reads each net."""
+class _Packer(Wires):
+    """One module's multipliers and the flip-flops around them."""
 
     def __init__(self, module: dict[str, Any]) -> None:
-        self.cells: dict[str, dict[str, Any]] = module["cells"]
-        self.driver: dict[Bit, str] = {}
-        self.readers: Counter[Bit] = Counter()
-        self.reader: dict[Bit, tuple[str, str]] = {}
-        for name, cell in self.cells.items():
-            for port, bits in cell["connections"].items():
-                output = cell["port_directions"][port] == "output"
-                for bit in bits:
-                    if output:
-                        self.driver[bit] = name
-                    else:
-                        self.readers[bit] += 1
-                        self.reader[bit] = (name, port)
-        for port in module["ports"].values():
-            if port["direction"] != "input":
-                self.readers.update(port["bits"])
-        nets = self.readers.keys() | self.driver.keys()
-        self.newest = max((bit for bit in nets if isinstance(bit, int)), default=0)
+        super().__init__(module)
         self.packed: Counter[str] = Counter()
 
     def operand(self, nets: dict[str, list[Bit]], port: str) -> Control | None:
@@ -225,27 +204,7 @@ class _Packer:
                 driven = self.cells[name]["connections"]["Q"]
                 nets[f"P{index}"] = driven
                 self.driver[driven[0]] = multiplier
-                self._remove(name)
-
-    def _remove(self, name: str) -> None:
-        cell = self.cells.pop(name)
-        for port, bits in cell["connections"].items():
-            if cell["port_directions"][port] == "input":
-                self.readers.subtract(bits)
-        self.packed["flip_flops"] += 1
-
-    def remove_unread(self) -> None:
-        """Removes flip-flops that nobody reads any more, and those in front of them."""
-        while True:
-            unread = [
-                name
-                for name, cell in self.cells.items()
-                if cell["type"] == FLIP_FLOP and not self.readers[cell["connections"]["Q"][0]]
-            ]
-            if not unread:
-                return
-            for name in unread:
-                self._remove(name)
+                self.remove(name)
 
 
 def _reset_of(cell: dict[str, Any]) -> Bit:
@@ -278,9 +237,9 @@ def pack_registers(netlist: Netlist, top: str) -> Packed:
     packer.readers["x"] = 0
     for name in [name for name, cell in packer.cells.items() if cell["type"] == MULTIPLIER]:
         packer.pack(name)
-    packer.remove_unread()
+    packer.remove_unread({FLIP_FLOP})
     packed = packer.packed
-    return Packed(packed["A"] + packed["B"], packed["P"], packed["flip_flops"])
+    return Packed(packed["A"] + packed["B"], packed["P"], packer.removed)
 
 
 def pack_file(path: Path, top: str) -> Packed:

@@ -65,6 +65,23 @@ ERROR: Unable to find a placement location for cell 'x'
 NETLIST: dict[str, Any] = {"modules": {"top": {"cells": {}, "ports": {}}}}
 """A netlist of yosys."""
 
+DELAYS: dict[str, Any] = {
+    "modules": {
+        "top": {
+            "ports": {"q": {"direction": "output", "bits": [20_739]}},
+            "cells": {
+                f"stage{number}": {
+                    "type": "DFF",
+                    "port_directions": {"D": "input", "Q": "output"},
+                    "connections": {"D": [number], "Q": [number + 1]},
+                }
+                for number in range(2, 20_739)
+            },
+        }
+    }
+}
+"""A netlist of Gowin's cells: flip-flops in a row, one more than the Tang Nano 20K has LUTs."""
+
 XILINX = {
     "design": {
         "num_cells_by_type": {"LUT6": 20000, "LUT2": 5000, "RAM32M": 10, "FDRE": 30000,
@@ -117,7 +134,8 @@ def main(tool: str, arguments: list[str]) -> int:
         return 1
     match tool:
         case "yosys":
-            Path("top.json").write_text(json.dumps(NETLIST), encoding="utf-8")
+            netlist = plan.get("netlist", NETLIST)
+            Path("top.json").write_text(json.dumps(netlist), encoding="utf-8")
             Path("stat.json").write_text(json.dumps(plan.get("statistics", XILINX)))
         case "nextpnr-ecp5" | "nextpnr-himbaechel-gowin":
             report = json.dumps(plan.get("report", FITS))

@@ -70,7 +70,13 @@ def bench(module: dict[str, Any]) -> str:
     return text
 
 
-def compare(folder: Path, module: dict[str, Any], reading: str, cells: str) -> tuple[int, int]:
+ECP5, GOWIN = "+/lattice/cells_sim_ecp5.v", "+/gowin/cells_sim.v"
+"""Where yosys has models of an FPGA's cells."""
+
+
+def compare(
+    folder: Path, module: dict[str, Any], reading: str, cells: str, library: str = ECP5
+) -> tuple[int, int]:
     """Cycles in which the modules ``before`` and ``after`` differ, and in which outputs change.
 
     Of 2000 cycles. Inputs are ``clk``, ``rst``, ``en``, ``sel``, and ``a`` and ``b`` of 18 bits.
@@ -79,11 +85,12 @@ def compare(folder: Path, module: dict[str, Any], reading: str, cells: str) -> t
         module: either, as yosys writes it in JSON; its ports are those of both.
         reading: commands of yosys that read both.
         cells: Verilog models of cells that yosys has none of.
+        library: yosys' own models of cells.
     """
     (folder / "bench.v").write_text(bench(module))
     yosys(
         folder,
-        f"read_verilog -sv bench.v; {reading}; read_verilog -overwrite +/lattice/cells_sim_ecp5.v;"
+        f"read_verilog -sv bench.v; {reading}; read_verilog -overwrite {library};"
         " hierarchy -top bench; proc; flatten; opt_clean; write_verilog -noattr flat.v",
     )
     (folder / "top.v").write_text(TOP + cells)

@@ -63,20 +63,23 @@ BOARD = TangNano20K(
     clock_hz=48_000_000,
     engine=EngineConfig(
         lanes=4,
+        logits=False,
         max_dim=128,
-        max_hidden=512,
+        max_hidden=320,
         max_heads=8,
-        max_kv_heads=8,
+        max_kv_heads=4,
         max_group=2,
         max_head_dim=32,
         max_context=512,
-        max_instructions=128,
+        max_instructions=64,
         attention_slots=1,
         read_ports=2,
         port_fifo_words=256,
         port_burst_words=256,
     ),
-    # Of 46 block RAMs of 2 KiB, the firmware needs six.
+    # Of 46 block RAMs of 2 KiB, the firmware needs seven.
     rom_bytes=0x4000,
+    cpu_variant="minimal",
+    luts=20_736,
     flash=Flash(usb=("0403:6010",), board="tangnano20k"),
 )

@@ -309,6 +309,17 @@ def test_gowin_boards_take_their_own_tools(bench: Bench) -> None:
     assert open_bundle(bench.bundle).member("bitstream.bit") == b"bits of Gowin"
 
 
+def test_flip_flops_that_need_a_lut_each_are_counted_before_placing(bench: Bench) -> None:
+    bench.plan(netlist=fake_tools.DELAYS)
+    with pytest.raises(
+        BuildError,
+        match=r"does not fit GW2AR-LV18QN88C8/I7: it needs 20,737 LUT4 \(of these 20,737 for"
+        r" flip-flops alone\), and there are 20,736 ",
+    ):
+        bench.make("tang-nano-20k")
+    assert bench.tools == ["yosys"]
+
+
 def test_vivado_boards_get_a_project_and_an_area(bench: Bench) -> None:
     made = bench.make("arty-a7")
     assert made["utilisation"] == {

@@ -18,7 +18,8 @@ from jalboards.catalogue import all_boards, find_board
 from jalboards.config import configure
 from jalboards.elaborate import ROM_CONTENT
 from jalboards.families import Ecp5Ddr3Board
-from jalboards.tools import synthesis_script
+from jalboards.tools import sources, synthesis_script
+from jalfirmware.build import machine
 from jalsoc.cache import digest_files
 from jalsoc.ooc import build_folder
 from jalsoc.ooc_tools import find_tool
@@ -42,6 +43,20 @@ def elaborated(tmp_path_factory: pytest.TempPathFactory) -> Elaborated:
         return folder
 
     return elaborate
+
+
+@pytest.mark.parametrize(
+    ("board", "cpu", "march"),
+    [
+        ("tang-nano-20k", "VexRiscv_Min.v", "-march=rv32i"),
+        ("ecpix5", "VexRiscv_Lite.v", "-march=rv32im"),
+    ],
+)
+def test_a_board_has_its_cpu(board: str, cpu: str, march: str, elaborated: Elaborated) -> None:
+    """And the firmware knows of it."""
+    folder = elaborated(board)
+    assert cpu in sources(folder)
+    assert machine(folder / "generated")[0] == march
 
 
 def files(folder: Path) -> list[Path]:
