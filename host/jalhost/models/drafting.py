@@ -29,8 +29,9 @@ USUAL_TOKENS = 50_000
 USUAL_WORK = 10**12
 """Most products of weights, unless more tokens are asked for: about a minute."""
 
-LEARNING_BYTES = 1 << 28
-"""Most memory for the model in float32, unless tokens are asked for."""
+LEARNING_BYTES = 1 << 26
+"""Largest model in float32 that drafts are learnt for unless they are asked for: with larger ones
+learning would take far longer than the rest of a conversion."""
 
 TEMPERATURE = 0.8
 """Of the texts that a model tells."""
