@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 TopK = Annotated[
     int | None,
-    typer.Option("--top-k", help="Choose among the K likeliest tokens.", show_default="all"),
+    typer.Option(
+        "--top-k", help="Choose among the K likeliest tokens (0: all).", show_default="all"
+    ),
 ]
 
 TopP = Annotated[
@@ -49,16 +51,18 @@ def read_filters(
     repetition_penalty: float | None,
     temperature: float,
 ) -> "Filters | None":
-    """The filters, or None where none is given; says so where temperature 0 makes some useless.
+    """The filters, or None where all tokens pass as they are: then the engine samples by itself.
+
+    Says so where temperature 0 makes some useless.
 
     Raises:
         UsageError: a value is out of range.
     """
     from jalhost.engine.filters import Filters
 
-    filters = Filters(top_k, top_p, min_p, repetition_penalty)
-    if filters == Filters():
-        return None
-    if temperature == 0 and (top_k, top_p, min_p) != (None, None, None):
+    filters = Filters(top_k or None, top_p, min_p, repetition_penalty).needed()
+    penalty = Filters(repetition_penalty=filters.repetition_penalty)
+    if temperature == 0 and filters != penalty:
         say("--top-k, --top-p and --min-p change nothing without --temperature")
-    return filters
+        filters = penalty
+    return None if filters == Filters() else filters

@@ -57,6 +57,15 @@ class Filters:
         if (r := self.repetition_penalty) is not None and not (r > 0 and math.isfinite(r)):
             raise UsageError(f"the repetition penalty is above 0, not {r:g}")
 
+    def needed(self) -> "Filters":
+        """The same without filters whose values let everything pass as it is."""
+        return Filters(
+            self.top_k,
+            None if self.top_p == 1 else self.top_p,
+            self.min_p or None,
+            None if self.repetition_penalty == 1 else self.repetition_penalty,
+        )
+
     def choose(
         self, logits: Integers, text: Sequence[int], sampling: Sampling, position: int
     ) -> int:

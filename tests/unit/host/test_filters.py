@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jalgateware.contract.formats import INVERSE_TEMPERATURE, VECTOR
 from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling, sample
+from jalhost.cli.sampling_options import read_filters
 from jalhost.engine.filters import Filters
 from jalhost.errors import UsageError
 from jaltest.models import REPOSITORY
@@ -128,6 +129,15 @@ def test_filters_that_admit_everything_change_no_draw(
     sampling = Sampling.from_temperature(temperature, 9)
     mine = filters.choose(logits, range(len(logits)), sampling, position)
     assert mine == sample(logits, sampling, position)
+
+
+def test_options_that_admit_everything_leave_sampling_to_the_gateware() -> None:
+    assert read_filters(0, 1.0, 0.0, 1.0, 0.8) is None
+    assert read_filters(40, 0.9, 0.1, None, 0.0) is None
+    assert read_filters(40, 0.9, 0.1, 1.2, 0.0) == Filters(repetition_penalty=1.2)
+    assert read_filters(40, 1.0, None, None, 0.8) == Filters(top_k=40)
+    with pytest.raises(UsageError, match="top-k is 1 or more, not -1"):
+        read_filters(-1, None, None, None, 0.8)
 
 
 @given(LOGITS, FILTERS, st.integers(0, 500))
