@@ -60,6 +60,8 @@ class EngineConfig:
             value = getattr(self, name)
             if value < 16 or value & (value - 1):
                 raise ValueError(f"{name} is a power of two from 16, not {value}")
+        if self.read_ports < 2:
+            raise ValueError(f"read_ports is 2 or more, not {self.read_ports}")
         most = self.max_group * self.tokens
         if not 1 <= self.attention_slots <= most:
             raise ValueError(

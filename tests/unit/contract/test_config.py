@@ -34,6 +34,7 @@ FORMATS = st.sampled_from(Format)
         ({"max_dim": 100}, "max_dim is a multiple of 32 up to 8192, not 100"),
         ({"max_hidden": 16384}, "max_hidden is a multiple of 32 up to 8192, not 16384"),
         ({"max_context": 1000}, "max_context is a power of two from 16, not 1000"),
+        ({"read_ports": 1}, "read_ports is 2 or more, not 1"),
         ({"attention_slots": 5}, r"attention_slots is 1 to max_group x tokens \(4\), not 5"),
         ({"port_burst_words": 512}, "port_burst_words must not exceed port_fifo_words"),
     ],
