@@ -28,17 +28,18 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a path of this process whose file takes the place of ``path`` when the block succeeds.
+def atomic_path(path: Path, nameless: bool = False) -> Iterator[Path]:
+    """Yields a path whose file takes the place of ``path`` when the block succeeds.
 
-    Whatever ends the block early leaves ``path`` as it was and nothing beside it: where the system
-    has files without a name (Linux's O_TMPFILE), even when the process is killed.
+    Whatever ends the block early leaves ``path`` as it was and nothing beside it; with
+    ``nameless``, where the system has files without a name (Linux's O_TMPFILE), even when the
+    process is killed. The path is then one of this process alone, and tells nothing of ``path``.
 
     Raises:
         UsageError: the folder is missing or cannot be written to.
     """
     try:
-        with _nameless(path) or _named(path) as (temporary, give_name):
+        with (nameless and _nameless(path)) or _named(path) as (temporary, give_name):
             yield temporary
             temporary.chmod(0o666 & ~_umask())
             give_name()

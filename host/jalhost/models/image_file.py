@@ -55,7 +55,7 @@ def save_image(image: Image, path: Path) -> None:
     specs = tensor_specs(image.plan, others)
     metadata = describe(image)
     crcs = {"chunk_crc32": list(image_crcs(image, pieces_of(image.tape)))}
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+    with atomic_path(path, nameless=True) as temporary, temporary.open("wb") as stream:
         file = ImageFile(stream, specs, widest_metadata(metadata, image.plan, specs))
         file.write("program", image.program)
         for name, tensor in others.items():

@@ -71,7 +71,7 @@ def convert_to_file(job: Conversion, path: Path, report: Report) -> Plan:
     plan = Plan(a, (LayerShifts(0, 0, 0),) * a.layers, without_mxint8(job.formats))
     check_plan(plan, job.tokenizer)
     matrices = list(fold_checkpoint(job.checkpoint))
-    with atomic_path(path) as temporary, temporary.open("w+b") as stream:
+    with atomic_path(path, nameless=True) as temporary, temporary.open("w+b") as stream:
         return _Writer(job, plan, stream, temporary, report).write(matrices)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,52 +16,63 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from jalhost.files import atomic_path
-with atomic_path(Path(sys.argv[1])) as path:
+with atomic_path(Path(sys.argv[1]), nameless=True) as path:
     path.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.fixture(params=["nameless", "named"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which files are written in one of both ways."""
-    if request.param == "named":
+Write = Callable[[Path, str], None]
+
+
+def write_nameless(path: Path, text: str) -> None:
+    with atomic_path(path, nameless=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(params=["named", "nameless", "without"])
+def write(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Each way to write a file; the last one where the system has no files without a name."""
+    if request.param == "without":
         monkeypatch.setattr(os, "O_TMPFILE", 0)
-    return tmp_path
+    return write_text if request.param == "named" else write_nameless
 
 
-def test_the_whole_file_takes_its_place(folder: Path) -> None:
+def test_the_whole_file_takes_its_place(tmp_path: Path, write: Write) -> None:
     for text in ("first", "second"):
-        write_text(folder / "x", text)
-        assert [item.name for item in folder.iterdir()] == ["x"]
-        assert (folder / "x").read_text() == text
+        write(tmp_path / "x", text)
+        assert [item.name for item in tmp_path.iterdir()] == ["x"]
+        assert (tmp_path / "x").read_text() == text
     mask = os.umask(0)
     os.umask(mask)
-    assert (folder / "x").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def _end_early(path: Path, error: type[BaseException]) -> None:
-    with atomic_path(path) as temporary:
+def _end_early(path: Path, nameless: bool, error: type[BaseException]) -> None:
+    with atomic_path(path, nameless) as temporary:
         temporary.write_text("half")
         raise error
 
 
+@pytest.mark.parametrize("nameless", [False, True])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError])
-def test_nothing_is_left_of_what_ended_early(folder: Path, error: type[BaseException]) -> None:
-    (folder / "x").write_text("before")
+def test_nothing_is_left_of_what_ended_early(
+    tmp_path: Path, nameless: bool, error: type[BaseException]
+) -> None:
+    (tmp_path / "x").write_text("before")
     with pytest.raises(UsageError if error is OSError else error):
-        _end_early(folder / "x", error)
-    assert [item.name for item in folder.iterdir()] == ["x"]
-    assert (folder / "x").read_text() == "before"
+        _end_early(tmp_path / "x", nameless, error)
+    assert [item.name for item in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_text() == "before"
 
 
-def test_a_name_that_is_taken_leaves_nothing(folder: Path) -> None:
-    (folder / "x").mkdir()
+def test_a_name_that_is_taken_leaves_nothing(tmp_path: Path, write: Write) -> None:
+    (tmp_path / "x").mkdir()
     with pytest.raises(UsageError, match=r"cannot write .*x: "):
-        write_text(folder / "x", "text")
-    assert [item.name for item in folder.iterdir()] == ["x"]
+        write(tmp_path / "x", "text")
+    assert [item.name for item in tmp_path.iterdir()] == ["x"]
     with pytest.raises(UsageError, match="No such file or directory"):
-        write_text(folder / "none" / "x", "text")
+        write(tmp_path / "none" / "x", "text")
 
 
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="the system has no files without a name")
