@@ -12,7 +12,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 PYTEST := pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup demo test lint unit gateware netlist soc-test ooc boards bench bench-sim demo-model clean
+.PHONY: help setup demo test test-long lint unit gateware netlist soc-test ooc boards bench bench-sim demo-model clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -23,8 +23,11 @@ setup: ## Install the Debian and Python packages (does nothing when that is done
 demo: setup ## Stream text from the engine in simulation (sets up everything first)
 	@jalhost generate
 
-test: lint ## Check style, types and layers, then run all tests
-	@$(PYTEST)
+test: lint ## Check style, types and layers, then run all tests but those that take minutes each
+	@$(PYTEST) -m "not long"
+
+test-long: setup ## Run the tests that take minutes each: the netlist, large models, whole contexts
+	@$(PYTEST) -m long
 
 lint: setup ## Check style (ruff), types (mypy) and layers (import-linter)
 	@ruff check

@@ -14,7 +14,7 @@ from jaltest.engine import SMALL, Bench, Run
 from jaltest.netlist import NetlistSimulator
 
 # One worker, as all share a simulator that takes long to build.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("netlist")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600), pytest.mark.xdist_group("netlist")]
 
 SIZES: dict[str, Any] = {
     "max_dim": 32,

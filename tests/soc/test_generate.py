@@ -113,6 +113,7 @@ def test_decode_keeps_the_dram_busy(simulator: Target, image: Image) -> None:
         assert summary.cycles_per_token <= 20_500
 
 
+@pytest.mark.long
 def test_whole_context_is_the_emulators(simulator: Target, emulator: Target, image: Image) -> None:
     """Up to the last position of the context, on without the tokens that end a tale."""
     endless = replace(image, stop_tokens=())

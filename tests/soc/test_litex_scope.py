@@ -25,7 +25,7 @@ from jaltest.pcie import FakeSysfs
 from jaltest.system import PATIENCE_S, System
 from jaltest.texts import JALHOST
 
-pytestmark = [pytest.mark.sim, pytest.mark.slow]
+pytestmark = [pytest.mark.sim, pytest.mark.long]
 
 IDENTIFIER = "jalhost simulation"
 

@@ -97,6 +97,7 @@ def test_drawn_shapes(simulator: Target, seed: int) -> None:
     compare(simulator, Emulator(), tiny_image(architecture(drawn(seed)), seed), seed)
 
 
+@pytest.mark.long
 def test_wider_words() -> None:
     """Each word holds blocks of two rows; LiteDRAM makes it of several of its own."""
     config = EngineConfig(lanes=64, max_dim=128, max_hidden=256, max_context=64)

@@ -264,7 +264,7 @@ def test_an_unknown_control_command_is_named(simulator_build: object) -> None:
     assert process.end() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_waveforms_cover_the_window(tmp_path: Path) -> None:
     path = tmp_path / "window.fst"
     window = ["--trace-start", "1000", "--trace-cycles", "50"]

@@ -15,7 +15,7 @@ from jalhost.models.image import Image
 from jaltest.tiny import tiny_image
 from tools.random_model import PRESETS, random_image
 
-pytestmark = [pytest.mark.sim, pytest.mark.slow]
+pytestmark = [pytest.mark.sim, pytest.mark.long]
 
 LARGE = PRESETS["smollm2-135m"]
 LIMITS = f"max_dim={LARGE.dim},max_context={LARGE.context}"

@@ -90,7 +90,11 @@ def test_the_description_is_that_of_the_board(board: Board, elaborated: Elaborat
 
 @pytest.mark.parametrize(
     "board",
-    [board for board in all_boards() if board.flow is Flow.VIVADO],
+    [
+        pytest.param(board, marks=[] if board.name == "arty-a7" else pytest.mark.long)
+        for board in all_boards()
+        if board.flow is Flow.VIVADO
+    ],
     ids=lambda board: board.name,
 )
 def test_yosys_reads_a_project_for_vivado(board: Board, elaborated: Elaborated) -> None:
