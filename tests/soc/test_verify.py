@@ -254,10 +254,11 @@ def test_sampler_and_an_engine_that_hangs(
         sampling: Sampling,
         drafts: int = 0,
         position: int = 0,
+        logits: bool = False,
     ) -> Iterator[OutputEntry]:
         if sampling.inverse_temperature:
             sampling = Sampling.from_temperature(3.0, 99)
-        yield from run(prompts, number, sampling, drafts, position)
+        yield from run(prompts, number, sampling, drafts, position, logits)
 
     monkeypatch.setattr(device, "run", other)
     verifier = Verifier(system.board, IMAGE, lambda _: None)
