@@ -74,11 +74,11 @@ def _kept_open(handle: int, path: Path) -> Iterator[Temporary]:
         # No system call replaces a name by a file that has none.
         name = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         # The path is absolute, so any handle will do; with one, Python follows symbolic links.
-        os.link(temporary, name, src_dir_fd=handle, follow_symlinks=True)
         try:
+            os.link(temporary, name, src_dir_fd=handle, follow_symlinks=True)
             name.replace(path)
-        except OSError:
-            name.unlink()
+        except BaseException:
+            name.unlink(missing_ok=True)
             raise
 
     try:

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "control.h"
@@ -28,7 +29,7 @@ namespace {
 constexpr unsigned POLL_CYCLES = 128;
 
 // Polls between two looks at the clock on the wall, the parent and the limits.
-constexpr unsigned CHECK_POLLS = 512;
+constexpr unsigned CHECK_POLLS = 32;
 
 // What a place for the code is judged by, and how many are tried before one is taken: the first
 // that is hardly worse than the best before it.
@@ -37,9 +38,11 @@ constexpr unsigned MIN_TRIALS = 5;
 constexpr double HARDLY = 1.01;
 
 // A system that its host has not talked to for so long waits for it: it sleeps between two polls,
-// so that it leaves the processor to whoever the host waits for, and still gets on.
+// so that it leaves the processor to whoever the host waits for, and still gets on. A sleep is so
+// many times as long as the cycles behind it, on a slow machine as on a fast one.
 constexpr double NAP_AFTER_S = 0.2;
-constexpr useconds_t NAP_US = 2000;
+constexpr std::chrono::microseconds MIN_NAP(2000);
+constexpr int NAP_SHARE = 4;
 
 volatile sig_atomic_t signalled = 0;
 
@@ -178,10 +181,15 @@ class Simulation {
       std::string reason = control_.poll();
       if (reason.empty() && (polls % CHECK_POLLS == 0 || signalled)) reason = check();
       if (!reason.empty()) return reason;
-      if (napping_ && !talked_) usleep(NAP_US);
+      const bool nap = napping_ && !talked_;
+      const Clock::time_point start = nap ? Clock::now() : Clock::time_point();
       for (unsigned i = 0; i < POLL_CYCLES; i++) {
         if (options_.max_cycles && design_.cycles() >= options_.max_cycles) return "max-cycles";
         step();
+      }
+      if (nap && !talked_) {
+        const Clock::duration worked = Clock::now() - start;
+        std::this_thread::sleep_for(std::max<Clock::duration>(MIN_NAP, NAP_SHARE * worked));
       }
     }
   }
