@@ -12,7 +12,7 @@ from pathlib import Path
 from jalboards.board import Board, Flow
 from jalboards.elaborate import PROJECT, TOP
 from jalsoc import dsp_registers, gowin_registers
-from jalsoc.dsp_registers import Packed
+from jalsoc.netlist_wires import Netlist, Packed, pack_file
 from jalsoc.ooc_tools import find_tool
 
 NETLIST, LAYOUT, REPORT = f"{TOP}.json", f"{TOP}.config", f"{TOP}.report.json"
@@ -33,7 +33,7 @@ class Toolchain:
     """
 
     synthesis: str
-    registers: Callable[[Path, str], Packed]
+    registers: Callable[[Netlist, str], Packed]
     constraints: str
     nextpnr: str
     packer: str
@@ -43,7 +43,7 @@ class Toolchain:
 TOOLCHAINS = {
     Flow.ECP5: Toolchain(
         f"synth_ecp5 -top {TOP}",
-        dsp_registers.pack_file,
+        dsp_registers.pack_registers,
         f"{TOP}.lpf",
         "nextpnr-ecp5",
         "ecppack",
@@ -53,7 +53,7 @@ TOOLCHAINS = {
         # Wide multiplexers want constants from LUTs, and what they feed needs a LUT of its own.
         # No memory is read where it is being written: bypasses are for that.
         f"synth_gowin -family gw2a -nowidelut -no-rw-check -top {TOP}",
-        gowin_registers.pack_file,
+        gowin_registers.pack_registers,
         f"{TOP}.cst",
         "nextpnr-himbaechel-gowin",
         "gowin_pack",
@@ -105,7 +105,7 @@ def synthesise(folder: Path, flow: Flow, run: Run) -> None:
     script = synthesis_script(folder, tools.synthesis, f"write_json {NETLIST}")
     (folder / "synthesis.ys").write_text(script, encoding="utf-8")
     run([find_tool("yosys"), "-q", "-l", "yosys.log", "-s", "synthesis.ys"], folder)
-    tools.registers(folder / NETLIST, TOP)
+    pack_file(folder / NETLIST, TOP, tools.registers)
 
 
 def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: Run) -> None:

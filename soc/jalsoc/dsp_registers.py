@@ -8,35 +8,18 @@ Parameters and ports: Lattice, *ECP5 sysDSP Usage Guide* (FPGA-TN-02205), MULT18
 and times them.
 """
 
-import json
 from collections import Counter
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from jalsoc.netlist_wires import Bit, Netlist, Wires
+from jalsoc.netlist_wires import Bit, Control, Lut, Netlist, Packed, Wires
 
 MULTIPLIER, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
 
 OPERAND_BITS, PRODUCT_BITS = 18, 36
 
-
-@dataclass(frozen=True)
-class Control:
-    """What moves a flip-flop: clock, clock enable, and synchronous reset to 0."""
-
-    clock: Bit
-    enable: Bit = "1"
-    reset: Bit = "0"
-
-
-@dataclass(frozen=True)
-class Packed:
-    """How many registers of multipliers are used now, and how many flip-flops that saved."""
-
-    operands: int
-    products: int
-    flip_flops: int
+GATE = Lut("LUT4", f"{0x2222:016b}", "ABCD", "Z")
+"""A and not B."""
 
 
 def control_of(cell: dict[str, Any]) -> Control | None:
@@ -165,34 +148,10 @@ class _Packer(Wires):
                 before = flip_flop["connections"]["DI"][0]
                 reset = _reset_of(flip_flop)
                 if reset not in ("0", control.reset):
-                    before = self._gated(f"{self.driver[bit]}$gated", before, reset)
+                    before = self.lut(f"{self.driver[bit]}$gated", GATE, [before, reset])
                 nets[f"{port}{index}"] = [before]
                 self.readers[bit] -= 1
                 self.readers[before] += 1
-
-    def _gated(self, name: str, bit: Bit, reset: Bit) -> Bit:
-        """``bit`` while ``reset`` is low, from a LUT."""
-        if name not in self.cells:
-            self.newest += 1
-            directions = dict.fromkeys("ABCD", "input") | {"Z": "output"}
-            self.cells[name] = {
-                "hide_name": 0,
-                "type": "LUT4",
-                "parameters": {"INIT": f"{0x2222:016b}"},  # A and not B
-                "attributes": {},
-                "port_directions": directions,
-                "connections": {
-                    "A": [bit],
-                    "B": [reset],
-                    "C": ["0"],
-                    "D": ["0"],
-                    "Z": [self.newest],
-                },
-            }
-            self.driver[self.newest] = name
-            self.readers.update([bit, reset])
-        output: Bit = self.cells[name]["connections"]["Z"][0]
-        return output
 
     def _absorb_product(self, multiplier: str) -> None:
         """The product's ports drive what the flip-flops drove."""
@@ -240,11 +199,3 @@ def pack_registers(netlist: Netlist, top: str) -> Packed:
     packer.remove_unread({FLIP_FLOP})
     packed = packer.packed
     return Packed(packed["A"] + packed["B"], packed["P"], packer.removed)
-
-
-def pack_file(path: Path, top: str) -> Packed:
-    """Packs a netlist in a file of yosys's JSON."""
-    netlist: Netlist = json.loads(path.read_text(encoding="utf-8"))
-    packed = pack_registers(netlist, top)
-    path.write_text(json.dumps(netlist), encoding="utf-8")
-    return packed

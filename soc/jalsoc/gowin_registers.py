@@ -11,14 +11,11 @@ one clock, one clock enable and one reset for all its registers. nextpnr packs t
 for multipliers: paths that begin or end in one are not in its report.
 """
 
-import json
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from jalsoc.dsp_registers import Control, Packed
-from jalsoc.netlist_wires import Bit, Netlist, Wires
+from jalsoc.netlist_wires import Bit, Control, Lut, Netlist, Packed, Wires
 
 MULTIPLIERS = {"MULT18X18", "MULT9X9"}
 
@@ -27,6 +24,9 @@ FLIP_FLOPS = {"DFF", "DFFE", "DFFR", "DFFRE"}
 
 REGISTERS = {"A": "AREG", "B": "BREG", "DOUT": "OUT_REG"}
 """Parameters of a multiplier that switch on the register of a port."""
+
+GATE = Lut("LUT2", "0010", ("I0", "I1"), "F")
+"""I0 and not I1."""
 
 
 def control_of(cell: dict[str, Any]) -> Control | None:
@@ -134,27 +134,10 @@ class _Packer(Wires):
             connections = self.cells[name]["connections"]
             before, reset = connections["D"][0], connections.get("RESET", ["0"])[0]
             if reset not in ("0", control.reset):
-                before = self._gated(f"{name}$gated", before, reset)
+                before = self.lut(f"{name}$gated", GATE, [before, reset])
             nets[port][index] = before
             self.readers[bit] -= 1
             self.readers[before] += 1
-
-    def _gated(self, name: str, bit: Bit, reset: Bit) -> Bit:
-        """``bit`` while ``reset`` is low, from a LUT."""
-        if name not in self.cells:
-            self.newest += 1
-            self.cells[name] = {
-                "hide_name": 0,
-                "type": "LUT2",
-                "parameters": {"INIT": "0010"},  # I0 and not I1
-                "attributes": {},
-                "port_directions": {"I0": "input", "I1": "input", "F": "output"},
-                "connections": {"I0": [bit], "I1": [reset], "F": [self.newest]},
-            }
-            self.driver[self.newest] = name
-            self.readers.update([bit, reset])
-        output: Bit = self.cells[name]["connections"]["F"][0]
-        return output
 
     def _absorb_product(self, nets: dict[str, list[Bit]]) -> None:
         """The product's ports drive what the flip-flops drove."""
@@ -179,11 +162,3 @@ def pack_registers(netlist: Netlist, top: str) -> Packed:
         packer.pack(name)
     packer.remove_unread(FLIP_FLOPS)
     return Packed(packer.operands, packer.products, packer.removed)
-
-
-def pack_file(path: Path, top: str) -> Packed:
-    """Packs a netlist in a file of yosys's JSON."""
-    netlist: Netlist = json.loads(path.read_text(encoding="utf-8"))
-    packed = pack_registers(netlist, top)
-    path.write_text(json.dumps(netlist), encoding="utf-8")
-    return packed

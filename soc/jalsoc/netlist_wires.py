@@ -1,7 +1,10 @@
 """Who drives and who reads each net of a module, in a netlist that yosys has written."""
 
+import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Netlist = dict[str, Any]
@@ -9,6 +12,34 @@ Netlist = dict[str, Any]
 
 Bit = int | str
 """A net's number, or a constant: ``0``, ``1``, ``x``."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """What moves a flip-flop: clock, clock enable, and synchronous reset to 0."""
+
+    clock: Bit
+    enable: Bit = "1"
+    reset: Bit = "0"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """How many registers of multipliers are used now, and how many flip-flops that saved."""
+
+    operands: int
+    products: int
+    flip_flops: int
+
+
+@dataclass(frozen=True)
+class Lut:
+    """A kind of LUT cell with a fixed table: its type, its parameter INIT, and its ports."""
+
+    kind: str
+    init: str
+    inputs: Sequence[str]
+    output: str
 
 
 class Wires:
@@ -39,6 +70,26 @@ class Wires:
         nets = self.readers.keys() | self.driver.keys()
         self.newest = max((bit for bit in nets if isinstance(bit, int)), default=0)
 
+    def lut(self, name: str, lut: Lut, bits: list[Bit]) -> Bit:
+        """The output of the LUT ``name`` of ``bits`` (further inputs are 0), made where missing."""
+        if name not in self.cells:
+            self.newest += 1
+            inputs = dict.fromkeys(lut.inputs, "input")
+            values = [*bits, *["0"] * (len(inputs) - len(bits))]
+            self.cells[name] = {
+                "hide_name": 0,
+                "type": lut.kind,
+                "parameters": {"INIT": lut.init},
+                "attributes": {},
+                "port_directions": inputs | {lut.output: "output"},
+                "connections": {port: [bit] for port, bit in zip(inputs, values, strict=True)}
+                | {lut.output: [self.newest]},
+            }
+            self.driver[self.newest] = name
+            self.readers.update(bits)
+        output: Bit = self.cells[name]["connections"][lut.output][0]
+        return output
+
     def remove(self, name: str) -> None:
         """Takes out a cell that nobody reads any more."""
         cell = self.cells.pop(name)
@@ -64,3 +115,15 @@ class Wires:
         if cell is None or cell["type"] not in types:
             return False
         return not self.readers[cell["connections"]["Q"][0]]
+
+
+def pack_file(path: Path, top: str, pack: Callable[[Netlist, str], Packed]) -> Packed:
+    """Lets ``pack`` change the module ``top`` of a netlist in a file of yosys's JSON.
+
+    Raises:
+        KeyError: there is no such module.
+    """
+    netlist: Netlist = json.loads(path.read_text(encoding="utf-8"))
+    packed = pack(netlist, top)
+    path.write_text(json.dumps(netlist), encoding="utf-8")
+    return packed

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jalhost.errors import BuildError, EnvironmentProblem
-from jalsoc.dsp_registers import pack_file
+from jalsoc.dsp_registers import pack_registers
+from jalsoc.netlist_wires import pack_file
 
 TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
@@ -121,7 +122,7 @@ def place_and_route(verilog: Path, top: str, seed: int, placer: str = PLACERS[0]
         folder / f"{stem}.yosys.out",
     )
     netlist = folder / f"{stem}.json"
-    logger.info("registers of multipliers: %s", pack_file(netlist, top))
+    logger.info("registers of multipliers: %s", pack_file(netlist, top, pack_registers))
     (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
     options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
     options += f" --placer {placer}"

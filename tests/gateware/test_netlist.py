@@ -2,16 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from jalgateware.golden.sampler import Sampling
-from jalsoc.ooc import build_folder
 from jaltest.engine import SMALL, Bench, Run
 from jaltest.netlist import NetlistSimulator
+from jaltest.side_by_side import tool_folder
 
 # One worker, as all share a simulator that takes long to build.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600), pytest.mark.xdist_group("netlist")]
@@ -44,10 +42,8 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[NetlistSimulator]:
-    """Not below /tmp: the tools from pip see a private, empty /tmp."""
-    build_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=build_folder()) as name:
-        yield NetlistSimulator(Bench(SMALL, 4, **SIZES), Path(name), FAULTS)
+    with tool_folder() as folder:
+        yield NetlistSimulator(Bench(SMALL, 4, **SIZES), folder, FAULTS)
 
 
 def sampled() -> Run:

@@ -1,10 +1,13 @@
 """Two Verilog modules with the same ports, given the same random inputs in Verilator."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from jalsoc.ooc import build_folder
 from jalsoc.ooc_tools import find_tool
 
 BENCH = """
@@ -39,6 +42,14 @@ module top;
   initial begin #4000 $display("%0d %0d", differences, changes); $finish; end
 endmodule
 """
+
+
+@contextmanager
+def tool_folder() -> Iterator[Path]:
+    """A temporary folder, not below /tmp: the tools from pip see a private, empty /tmp."""
+    build_folder().mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=build_folder()) as name:
+        yield Path(name)
 
 
 def run(folder: Path, command: Sequence[str]) -> str:

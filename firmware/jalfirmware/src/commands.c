@@ -93,7 +93,9 @@ static enum jal_result start_run(void)
     if (!state.loaded)
         return RESULT_NOT_LOADED;
     const uint32_t streams = state.arguments[RUN_STREAMS];
-    struct run_request request = {
+    const bool wants_logits = (state.arguments[RUN_DRAFTS] & MAILBOX_RUN_LOGITS) != 0;
+    const uint32_t logits = wants_logits ? state.image.logits_offset : 0;
+    const struct run_request request = {
         .engine =
             {
                 .position = state.arguments[RUN_POSITION],
@@ -102,18 +104,15 @@ static enum jal_result start_run(void)
                 .seed = state.arguments[RUN_SEED],
                 .streams = streams ? streams : 1u,
                 .drafts = state.arguments[RUN_DRAFTS] & RUN_DRAFTS_MASK,
+                .logits_base = logits ? (IMAGE_OFFSET + logits) / engine_lanes() : 0,
             },
-        .logits = (state.arguments[RUN_DRAFTS] & MAILBOX_RUN_LOGITS) != 0,
         .prompt_words = state.arguments[RUN_PROMPT_WORDS],
         .prompt_check = state.arguments[RUN_PROMPT_CHECK],
         .hang_ms = state.arguments[RUN_HANG_MS],
     };
-    if (request.logits)
-        request.engine.logits_base = (IMAGE_OFFSET + state.image.logits_offset) / engine_lanes();
     struct run_refusal refusal = {0, 0};
     const enum jal_result result = run_start(&state.image, &request, &refusal);
     mailbox_respond(0, result == RESULT_OK ? mailbox_read(FIELD_RUN_ID) : refusal.argument);
-    const uint32_t logits = request.logits ? state.image.logits_offset : 0;
     mailbox_respond(1, result == RESULT_OK ? logits : refusal.limit);
     return result;
 }

@@ -138,14 +138,14 @@ static enum jal_result check(const struct image *image, const struct run_request
     const struct engine_run *engine = &request->engine;
     const uint32_t context = image->model.context;
     const uint32_t rows = engine_token_rows();
-    const uint32_t most_drafts = engine->streams == 1u && !request->logits ? rows - 1u : 0u;
+    const uint32_t most_drafts = engine->streams == 1u && !engine->logits_base ? rows - 1u : 0u;
     if (exceeds(refusal, RUN_POSITION, engine->position, context - 1u) ||
         exceeds(refusal, RUN_STREAMS, engine->streams, rows) ||
         exceeds(refusal, RUN_DRAFTS, engine->drafts, most_drafts))
         return RESULT_BAD_ARGUMENT;
     if (exceeds(refusal, RUN_STREAMS, engine->streams, image_caches(image, engine->streams)))
         return RESULT_DOES_NOT_FIT;
-    if (request->logits) {
+    if (engine->logits_base) {
         const enum jal_result result = check_logits(image, engine, refusal);
         if (result != RESULT_OK)
             return result;

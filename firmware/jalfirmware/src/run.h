@@ -26,7 +26,6 @@ enum run_argument {
 
 struct run_request {
     struct engine_run engine;
-    bool logits;
     uint32_t prompt_words;
     uint32_t prompt_check;
     uint32_t hang_ms;

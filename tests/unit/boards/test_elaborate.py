@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -21,8 +20,8 @@ from jalboards.families import Ecp5Ddr3Board
 from jalboards.tools import sources, synthesis_script
 from jalfirmware.build import machine
 from jalsoc.cache import digest_files
-from jalsoc.ooc import build_folder
 from jalsoc.ooc_tools import find_tool
+from jaltest.side_by_side import tool_folder
 
 CONSTRAINTS = {Flow.ECP5: "top.lpf", Flow.GOWIN: "top.cst", Flow.VIVADO: "top.xdc"}
 
@@ -99,10 +98,7 @@ def test_the_description_is_that_of_the_board(board: Board, elaborated: Elaborat
 )
 def test_yosys_reads_a_project_for_vivado(board: Board, elaborated: Elaborated) -> None:
     """All modules are there, Xilinx's primitives as black boxes; nothing is synthesised."""
-    build_folder().mkdir(parents=True, exist_ok=True)
-    # Not below /tmp: the tools from pip see a private, empty /tmp.
-    with TemporaryDirectory(dir=build_folder()) as name:
-        folder = Path(name)
+    with tool_folder() as folder:
         shutil.copytree(elaborated(board.name), folder, dirs_exist_ok=True)
         (folder / ROM_CONTENT).write_text("00000013\n", encoding="utf-8")
         reading = f"{vivado.SYNTHESIS} -run begin:prepare"

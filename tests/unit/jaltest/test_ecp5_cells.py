@@ -4,14 +4,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from jalsoc.ooc import build_folder
 from jaltest.ecp5_cells import block_ram
-from jaltest.side_by_side import compare, run, yosys
+from jaltest.side_by_side import compare, run, tool_folder, yosys
 
 MEMORY = """
   (* ram_style = "block" *) reg [W-1:0] NAME [0:511];
@@ -66,10 +64,8 @@ WIDTHS = {
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Not below /tmp: the tools from pip see a private, empty /tmp."""
-    build_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=build_folder()) as name:
-        yield Path(name)
+    with tool_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,14 @@ import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from jalsoc.dsp_registers import MULTIPLIER, Packed, pack_registers
-from jalsoc.ooc import build_folder
+from jalsoc.dsp_registers import MULTIPLIER, pack_registers
+from jalsoc.netlist_wires import Packed
 from jaltest.ecp5_cells import multiplier
-from jaltest.side_by_side import compare, yosys
+from jaltest.side_by_side import compare, tool_folder, yosys
 
 DESIGN = """
 module dut(input clk, rst, en, sel, input [17:0] a, b,
@@ -45,10 +44,8 @@ endmodule
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Not below /tmp: the tools from pip see a private, empty /tmp."""
-    build_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=build_folder()) as name:
-        yield Path(name)
+    with tool_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,17 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from jalsoc.gowin_area import Area, luts
-from jalsoc.ooc import build_folder
-from jaltest.side_by_side import yosys
+from jaltest.side_by_side import tool_folder, yosys
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Not below /tmp: the tools from pip see a private, empty /tmp."""
-    build_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=build_folder()) as name:
-        yield Path(name)
+    with tool_folder() as path:
+        yield path
 
 
 def area(folder: Path, body: str) -> Area:

@@ -4,16 +4,14 @@ import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from jalsoc.dsp_registers import Packed
-from jalsoc.gowin_registers import MULTIPLIERS, pack_file, pack_registers
-from jalsoc.ooc import build_folder
+from jalsoc.gowin_registers import MULTIPLIERS, pack_registers
+from jalsoc.netlist_wires import Packed, pack_file
 from jaltest.gowin_cells import multipliers
-from jaltest.side_by_side import GOWIN, compare, yosys
+from jaltest.side_by_side import GOWIN, compare, tool_folder, yosys
 
 DESIGN = """
 module dut(input clk, rst, en, sel, input [17:0] a, b,
@@ -47,10 +45,8 @@ endmodule
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Not below /tmp: the tools from pip see a private, empty /tmp."""
-    build_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=build_folder()) as name:
-        yield Path(name)
+    with tool_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +92,7 @@ def test_what_is_packed(netlist: dict[str, Any]) -> None:
 
 def test_same_values_in_each_cycle(netlist: dict[str, Any], folder: Path) -> None:
     (folder / "dut.json").write_text(json.dumps(netlist))
-    assert pack_file(folder / "dut.json", "dut").flip_flops > 300
+    assert pack_file(folder / "dut.json", "dut", pack_registers).flip_flops > 300
     packed = json.loads((folder / "dut.json").read_text())
     for name, content in (("before", netlist), ("after", packed)):
         module = copy.deepcopy(content["modules"]["dut"])
