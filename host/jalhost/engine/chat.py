@@ -141,12 +141,20 @@ class Conversation:
         if len(tokens) > context:
             raise UsageError(
                 f"the conversation has {len(tokens)} tokens, the model's context is {context}",
-                "begin a new one with /reset",
+                self._shorter(),
             )
         new = len(tokens) - self._known(tokens)
         if new > PROMPT_CAPACITY:
-            raise UsageError(f"a turn has {new} new tokens, a device takes {PROMPT_CAPACITY}")
+            raise UsageError(
+                f"a turn has {new} new tokens, a device takes {PROMPT_CAPACITY}", self._shorter()
+            )
         return tokens
+
+    def _shorter(self) -> str:
+        """What makes a conversation shorter that has become too long."""
+        if len(self.messages) > len(self._system):
+            return "begin a new one with /reset"
+        return f"shorten the message{' or what --system says' if self._system else ''}"
 
     def _run(
         self, tokens: Sequence[int], position: int, answer: "_Answer"

@@ -162,11 +162,28 @@ def test_a_device_that_restarts_gets_everything_again(image: Image) -> None:
     assert conversation.last.reused == 0
 
 
-def test_conversations_end_with_the_context(image: Image) -> None:
-    _, conversation = talk(image, SETTINGS)
-    with pytest.raises(UsageError, match=r"tokens, the model's context is 256 \(begin a new one"):
+@pytest.mark.parametrize(
+    ("system", "turns", "hint"),
+    [
+        ("", 0, "shorten the message"),
+        ("Be brief.", 0, "shorten the message or what --system says"),
+        ("Be brief.", 1, "begin a new one with /reset"),
+    ],
+)
+def test_conversations_end_with_the_context(
+    image: Image, system: str, turns: int, hint: str
+) -> None:
+    _, conversation = talk(image, SETTINGS, system=system)
+    for _ in range(turns):
+        "".join(conversation.ask("hello there"))
+    before = list(conversation.messages)
+    with pytest.raises(UsageError, match=rf"tokens, the model's context is 256 \({hint}\)$"):
         "".join(conversation.ask("word " * 400))
-    assert conversation.messages == []
+    assert conversation.messages == before
+
+
+def test_empty_messages_are_refused(image: Image) -> None:
+    _, conversation = talk(image, SETTINGS)
     with pytest.raises(UsageError, match="the message is empty"):
         "".join(conversation.ask("  "))
 
