@@ -14,8 +14,11 @@ BOARD = Ecp5Ddr3Board(
     dram=Dram("MT41K64M16", data_bits=16, rate="1:2", bytes=128 * MIB),
     clock_hz=75_000_000,
     # The DRAM has a word every second cycle: two read ports keep up, and a slot serves two heads.
-    engine=EngineConfig(lanes=16, max_hidden=1536, attention_slots=1, read_ports=2),
+    engine=EngineConfig(
+        lanes=16, max_hidden=1536, max_head_dim=64, attention_slots=1, read_ports=2
+    ),
     density=0.75,
+    placer="static",  # with the other one, wires find no way
     ethernet=Ethernet(options={"tx_delay": 0.0, "rx_delay": 0.0}),
     # openFPGALoader has no name for it; its cable is the FT2232 on the board.
     flash=Flash(usb=("0403:6010",), cable="ft2232"),
