@@ -9,7 +9,7 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import Destination
 from jalgateware.units.attention_lanes import slot_steps
 from jalgateware.units.fifo import NEVER_COLLIDES
-from jalgateware.units.pipeline import delayed
+from jalgateware.units.pipeline import delayed, registered
 from jalgateware.units.row_packer import RowPacker
 
 NOTHING = max(Destination) + 1
@@ -36,11 +36,11 @@ class PassRows(LiteXModule):
 
     Interface: ``packer``: the words that come in; ``group``: constant, two cycles before; ``head``,
     ``chunk`` with ``step`` (queries) and ``row`` (keys, values) -> ``queries`` (one word per slot),
-    ``key``, ``value`` ``LATENCY`` cycles later. Latency: 2 cycles from a word to its memory.
+    ``key``, ``value`` ``LATENCY`` cycles later. Latency: 3 cycles from a word to its memory.
     Throughput: one word per cycle. Overflow: none.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(self, config: EngineConfig, packer: RowPacker) -> None:
         slots, tokens = config.attention_slots, config.tokens
@@ -58,7 +58,8 @@ class PassRows(LiteXModule):
         members = config.max_group * tokens
         firsts = [delayed(self, row * packer.group, 1) if row else 0 for row in range(tokens)]
         member = Signal(max=max(2, members))
-        self.comb += member.eq(
+        # Two cycles: products and members first, then what they come to.
+        self.sync += member.eq(
             packer.member if tokens == 1 else Array(firsts)[packer.word_row] + packer.member
         )
         slot, step = Signal(max=max(2, slots)), Signal.like(self.step)
@@ -72,32 +73,33 @@ class PassRows(LiteXModule):
         self.sync += used.eq(Array(steps)[self.group])
         most = max(config.max_heads // g * steps[g] for g in range(1, config.max_group + 1))
         places = [Signal(max=max(2, most)) for _ in range(2)]
-        word, chunk = delayed(self, packer.word, 1), delayed(self, packer.chunk, 1)
+        word, chunk = delayed(self, packer.word, 2), delayed(self, packer.chunk, 2)
         kind = delayed(self, Mux(packer.word_valid, packer.word_kind, NOTHING), 1)
-        self.sync += [
-            places[0].eq(packer.head * used + step),
-            places[1].eq(self.head * used + self.step),
-        ]
-        here, read_chunk = delayed(self, slot, 1), delayed(self, self.chunk, 1)
+        for place, number, behind in (
+            (places[0], packer.head, step),
+            (places[1], self.head, delayed(self, self.step, 1)),
+        ):
+            self.sync += place.eq(registered(self, number * used, 1) + behind)
+        read_chunk = delayed(self, self.chunk, 2)
         for i, query in enumerate(self.queries):
             write, read = word_memory(self, config, [self.chunk, places[0]])
             self.comb += [
                 write.adr.eq(Cat(chunk, places[0])),
                 write.dat_w.eq(word),
-                write.we.eq((kind == Destination.QUERY) & (here == i)),
+                write.we.eq(delayed(self, (kind == Destination.QUERY) & (slot == i), 1)),
                 read.adr.eq(Cat(read_chunk, places[1])),
             ]
             # Block RAM outputs are slow.
             self.sync += query.eq(read.dat_r)
-        head, row = delayed(self, packer.head, 1), delayed(self, packer.word_row, 1)
-        address = delayed(self, Cat(self.chunk, self.head, self.row), 1)
+        head, row = delayed(self, packer.head, 2), delayed(self, packer.word_row, 2)
+        address = delayed(self, Cat(self.chunk, self.head, self.row), 2)
         for form, output in ((Destination.KEY, self.key), (Destination.VALUE, self.value)):
             rows = [self.row] if tokens > 1 else []
             write, read = word_memory(self, config, [self.chunk, self.head, *rows])
             self.comb += [
                 write.adr.eq(Cat(chunk, head, row)),
                 write.dat_w.eq(word),
-                write.we.eq(kind == form),
+                write.we.eq(delayed(self, kind == form, 1)),
                 read.adr.eq(address),
             ]
             self.sync += output.eq(read.dat_r)

@@ -34,9 +34,9 @@ class Datapath(LiteXModule):
     ``sample``: of the pass; ``registers``: the model's constants; ``inverse_temperature``;
     ``write_logits``: those of token row ``last_row`` go to the writer; ``pass_start``;
     ``pass_done``; ``writer``: takes keys, values and logits, and what it has taken gets through
-    where a run is cut off; stall and saturation signals for counters. Latency: see the units.
-    Throughput: one tape word per cycle. Golden model:
-    :class:`jalgateware.golden.machine.Machine`.
+    where a run is cut off; ``ending``: it is, and the writer takes nothing more; stall and
+    saturation signals for counters. Latency: see the units. Throughput: one tape word per cycle.
+    Golden model: :class:`jalgateware.golden.machine.Machine`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Datapath(LiteXModule):
         self.pass_start = Signal()
         self.inverse_temperature = Signal(17)
         self.write_logits = Signal()
+        self.ending = Signal()
         self.saturated = Signal(EVENT_BITS)
         self.pass_done = Signal()
 
@@ -72,13 +73,16 @@ class Datapath(LiteXModule):
         self.packer = packer = RowPacker(config)
         self.attention = attention = Attention(config, packer)
         self.sampler = sampler = Sampler(config)
-        # Of a word that is there, the units know from a register.
+        # Of a word that is there, the units know from a register, and so does the fetch unit of
+        # one that is taken.
+        self.spare_word = spare = stream.PipeReady(words.description)
         self.word = word = stream.PipeValid(words.description)
         word.source.data.reset_less = True
         current = sequencer.current
         self.comb += [
             instructions.connect(sequencer.instructions),
-            words.connect(word.sink),
+            words.connect(spare.sink),
+            spare.source.connect(word.sink),
             word.source.connect(sequencer.sink),
             sequencer.lanes.connect(lanes.sink),
             sequencer.loader.connect(loader.sink),
@@ -219,7 +223,9 @@ class Datapath(LiteXModule):
             *each(writer.positions, self.positions),
             writer.head_words.eq(registers[Register.HEAD_WORDS]),
             writer.head_stride.eq(registers[Register.HEAD_STRIDE]),
-            writer.valid.eq(packer.word_valid & (packer.word_kind != Destination.QUERY)),
+            writer.valid.eq(
+                packer.word_valid & (packer.word_kind != Destination.QUERY) & ~self.ending
+            ),
             writer.word.eq(packer.word),
             writer.row.eq(packer.word_row),
             writer.head.eq(packer.head),
@@ -238,7 +244,7 @@ class Datapath(LiteXModule):
             logits.chosen.eq(self.last_row),
             *_same(logits, vector, "logit", "valid", "index", "row", "last"),
             If(
-                logits.word_valid,
+                logits.word_valid & ~self.ending,
                 writer.valid.eq(1),
                 writer.word.eq(logits.word),
                 writer.row.eq(config.tokens),

@@ -58,14 +58,16 @@ class Engine(LiteXModule):
         self.datapath = datapath = ResetInserter()(
             Datapath(config, fetch.registers, fetch.instructions, fetch.source, writer)
         )
-        cut = Signal()
-        error = Signal(8)
-        # An error cuts the run off: what is being dropped comes to rest behind it. Registered: it
-        # reaches everything.
+        cut, error = Signal(), Signal(8)
+        # An error cuts the run off: what is being dropped comes to rest behind it. Registered, as
+        # it reaches everything; the datapath follows when the fetch unit's last word has come.
+        dropping = delayed(self, cut, 1)
+        last = delayed(self, dropping, 1)
         self.sync += cut.eq(registers.stop | registers.reset | (loop.running & (error != 0)))
         self.comb += [
             loop.reset.eq(cut),
-            datapath.reset.eq(cut),
+            datapath.reset.eq(last),
+            datapath.ending.eq(dropping | last),
             fetch.abort.eq(cut),
             prompt.reset.eq(cut | registers.start),
             output.reset.eq(registers.reset | registers.start),
@@ -124,8 +126,9 @@ class Engine(LiteXModule):
             If(registers.stop, done.eq(1)),
             If(delayed(self, loop.running, 1) & ~loop.running, done.eq(1)),
         ]
+        # Registered: the bus is far away.
+        self.sync += registers.busy.eq(loop.running | ~fetch.idle | ~writer.idle)
         self.comb += [
-            registers.busy.eq(loop.running | ~fetch.idle | ~writer.idle),
             registers.done.eq(done),
             registers.error.eq(error),
             registers.prompt_ready.eq(prompt.sink.ready),

@@ -42,7 +42,7 @@ class Fetch(LiteXModule):
     Golden model: :class:`jalgateware.golden.machine.Machine` (order and addresses).
     """
 
-    LATENCY = 16
+    LATENCY = 18
 
     def __init__(self, config: EngineConfig, read_ports: Sequence[LiteDRAMNativePort]) -> None:
         self.program_write = Signal()
@@ -114,9 +114,11 @@ class Fetch(LiteXModule):
             If(self._stop, self.illegal.eq(1)),
             If(self.reset_program, self._first.eq(0), self.illegal.eq(0)),
         ]
-        select = field["rows"][: max(Register).bit_length()]
+        select, setting = field["rows"][: max(Register).bit_length()], Signal()
+        # A cycle behind the state machine: the fields stay until the next instruction comes.
+        self.sync += setting.eq(self._set)
         self.sync += [
-            If(self._set & (select == register), signal.eq(field["base"]))
+            If(setting & (select == register), signal.eq(field["base"]))
             for register, signal in self.registers.items()
         ]
 

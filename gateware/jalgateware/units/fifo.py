@@ -1,4 +1,4 @@
-"""A FIFO in block RAM."""
+"""FIFOs of data words: in block RAM, and in distributed RAM for a writer who counts."""
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
@@ -61,4 +61,40 @@ class BlockFifo(LiteXModule):
             If(move, self.source.valid.eq(answered), self.source.data.eq(read.dat_r)),
             If(move, answered.eq(0)),
             If(get, answered.eq(1)),
+        ]
+
+
+class CountedFifo(LiteXModule):
+    """First in, first out, in distributed RAM, for a writer who knows that there is room.
+
+    Nothing but ``sink.valid`` decides on a write, so that signal may come from afar.
+
+    Interface: ``sink`` {data}: valid-only -> ``source`` {data}: valid/ready; ``level``.
+    Latency: 1 cycle. Throughput: one word per cycle.
+    Overflow: the writer's fault; no more than ``depth`` words may be there.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        self.sink = stream.Endpoint([("data", width)])
+        self.source = stream.Endpoint([("data", width)])
+        self.level = Signal(max=depth + 1)
+
+        # # #
+
+        memory = Memory(width, depth)
+        write, read = memory.get_port(write_capable=True), memory.get_port(async_read=True)
+        self.specials += memory, write, read
+        put, get = Signal(), Signal()
+        self.comb += [
+            put.eq(self.sink.valid),
+            get.eq(self.source.valid & self.source.ready),
+            write.we.eq(put),
+            write.dat_w.eq(self.sink.data),
+            self.source.data.eq(read.dat_r),
+        ]
+        self.sync += [
+            If(put, write.adr.eq(write.adr + 1)),
+            If(get, read.adr.eq(read.adr + 1)),
+            If(put & ~get, self.level.eq(self.level + 1), self.source.valid.eq(1)),
+            If(get & ~put, self.level.eq(self.level - 1), self.source.valid.eq(self.level != 1)),
         ]

@@ -140,8 +140,9 @@ class HeadNorm(LiteXModule):
     ``leave_row``. ``start`` (pulse): a matrix begins; ``key``: it is one of keys. ``empty``: all
     rows have left. ``write``, ``table_index``, ``table_value``: the table of gains. ``head_dim``,
     ``epsilon``, ``last_row``: constant. Latency: from a head's last row the root's, plus
-    ``HeadSums.LATENCY`` and ``DELAY`` and 1. Throughput: one row per cycle.
-    Overflow: none. Golden model: :func:`jalgateware.golden.vector.normalise_heads`.
+    ``HeadSums.LATENCY`` and ``DELAY`` and 1. Throughput: one row per cycle,
+    and a cycle between heads that arrive. Overflow: none. Golden model:
+    :func:`jalgateware.golden.vector.normalise_heads`.
     """
 
     DELAY = 4
@@ -217,12 +218,14 @@ class HeadNorm(LiteXModule):
         # Within a head its own half is full.
         begun = Signal()
         self.sync += If(self.admit, begun.eq(~entering.end))
+        # Registered, as who asks decides late: unknown for a cycle behind a head's last row.
+        end = self.admit & entering.end
+        self.sync += self.room.eq((begun | ~Array(full)[entering.half]) & ~end)
         on_the_way: list[Signal] = [issue]
         for _ in range(self.DELAY):
             on_the_way.append(delayed(self, on_the_way[-1], 1))
         self.comb += [
             entering.step.eq(self.admit),
-            self.room.eq(begun | ~Array(full)[entering.half]),
             self.empty.eq(Cat(*full, *on_the_way) == 0),
             self.leave.eq(on_the_way[-1]),
         ]

@@ -11,7 +11,7 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import POSITION_BITS
 from jalgateware.contract.isa import FIELDS
 from jalgateware.units.fifo import BlockFifo
-from jalgateware.units.pipeline import delayed
+from jalgateware.units.pipeline import delayed, registered
 from jalgateware.units.reader import ADDRESS_BITS
 
 DEPTH = 64
@@ -108,16 +108,18 @@ class KVWriter(LiteXModule):
         """LiteDRAM takes the data cycles after the command and does not ask whether it is there."""
         self.addresses = addresses = BlockFifo(len(self._address), DEPTH)
         self.words = words = BlockFifo(len(self.word), DEPTH)
-        stages = [self.valid & words.sink.ready]
-        for _ in range(ADDRESS_STAGES):
+        # Registered, as the word is chosen late.
+        arrived = delayed(self, self.valid, 1)
+        stages = [arrived & words.sink.ready]
+        for _ in range(ADDRESS_STAGES - 1):
             stages.append(delayed(self, stages[-1], 1))
         self.comb += [
             # The word is there before its address, so that it is there when the port asks.
-            words.sink.valid.eq(self.valid),
-            words.sink.data.eq(self.word),
+            words.sink.valid.eq(arrived),
+            words.sink.data.eq(registered(self, self.word, 1)),
             addresses.sink.valid.eq(stages[-1]),
             addresses.sink.data.eq(self._address),
-            self.overflow.eq(self.valid & ~words.sink.ready),
+            self.overflow.eq(arrived & ~words.sink.ready),
             port.cmd.we.eq(1),
             port.cmd.valid.eq(addresses.source.valid),
             port.cmd.addr.eq(addresses.source.data),
@@ -129,4 +131,4 @@ class KVWriter(LiteXModule):
         ]
         self.sync += self.room.eq(words.level <= DEPTH // 2)
         # Registered: who asks has waited for the unit that sends words.
-        self.sync += self.idle.eq(words.empty & ~reduce(or_, stages))
+        self.sync += self.idle.eq(words.empty & ~(self.valid | reduce(or_, stages)))

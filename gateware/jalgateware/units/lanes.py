@@ -17,6 +17,7 @@ from jalgateware.contract.formats import (
 )
 from jalgateware.contract.isa import FIELDS, Format
 from jalgateware.units.block_dot import Aligner, BlockDot, Packer
+from jalgateware.units.fifo import CountedFifo
 from jalgateware.units.pipeline import delayed, registered
 
 FP4_EXPONENT = WEIGHT.fraction - WEIGHT_FP4.fraction
@@ -99,11 +100,13 @@ class Lanes(LiteXModule):
             for row in range(entry_rows(config))
             for t in range(tokens)
         ]
-        self.fifo = fifo = stream.SyncFIFO(self.source.description, self.ROW_FIFO)
+        self.fifo = fifo = CountedFifo(len(self.source.accumulators), self.ROW_FIFO)
         self.comb += [
             fifo.sink.valid.eq(delayed(self, valid & push, 1)),
-            fifo.sink.accumulators.eq(Cat(*accumulators)),
-            fifo.source.connect(self.source),
+            fifo.sink.data.eq(Cat(*accumulators)),
+            self.source.valid.eq(fifo.source.valid),
+            self.source.accumulators.eq(fifo.source.data),
+            fifo.source.ready.eq(self.source.ready),
             self.saturated.eq(
                 sum(
                     aligner.saturated & self.active[t] & (packed if high else 1)
@@ -112,8 +115,9 @@ class Lanes(LiteXModule):
                 )
             ),
         ]
+        # A cycle behind: who takes rows decides late.
         popped = Signal()
-        self.comb += popped.eq(self.source.valid & self.source.ready)
+        self.sync += popped.eq(self.source.valid & self.source.ready)
         self.sync += self.in_flight.eq(self.in_flight + self.row_started - popped)
 
     def _operands(self, config: EngineConfig, columns: int) -> list[Signal]:

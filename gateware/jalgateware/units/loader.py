@@ -1,5 +1,7 @@
 """Table look-ups at the start of a token: its embedding row and the position's rotary angles."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import READ_FIRST, Array, Cat, If, Memory, Mux, Signal, log2_int
@@ -18,7 +20,7 @@ from jalgateware.contract.formats import (
 from jalgateware.contract.isa import FIELDS
 from jalgateware.units.fifo import NEVER_COLLIDES
 from jalgateware.units.head_norm import gain_address_bits
-from jalgateware.units.pipeline import delayed
+from jalgateware.units.pipeline import delayed, registered
 
 SMALLEST_EXPONENT = -9
 """Below it an element times a power of two rounds to 0 in any case."""
@@ -84,7 +86,7 @@ class Loader(LiteXModule):
     in a table: ``pair``, ``pair_row`` -> ``cosine``, ``sine`` {ROTATION} one cycle later. With
     ``start_table`` and ``words``, the entries of BIASES and GAINS leave as ``table_value`` (two
     elements), ``table_index``, ``table_valid`` (valid-only). Latency:
-    ``Dequantiser.LATENCY`` + 1 cycles from a word to its first element. Throughput: one element per
+    ``Dequantiser.LATENCY`` + 2 cycles from a word to its first element. Throughput: one element per
     cycle. Overflow: none. Golden model: ``Machine._embedding``, ``Machine._rotation`` in
     :mod:`jalgateware.golden.machine`.
     """
@@ -123,72 +125,66 @@ class Loader(LiteXModule):
         """Takes words and shifts their elements out, row by row."""
         embed, need_scale = Signal(), Signal()
         word, left = Signal(config.word_bits), Signal(max=max(BLOCK, config.kv_lanes) + 1)
-        taken = Signal()
+        taken, load, load_scale = Signal(), Signal(), Signal()
         chunks, more = Signal(max(9, len(self.words))), Signal()
-        # Whether at most one element is left.
+        # Whether a word that is taken now finds the one before it gone in the next cycle.
         room = Signal(reset=1)
         scale, member = Signal(SCALE.bits), Signal(max=config.lanes)
         words_left = Signal(max=max(2, config.words_per_block + 1))
         # The token row whose words come, and that whose elements leave.
-        row, begin = Signal.like(self.last_row), Signal()
-        self._leaving, word_last = Signal.like(row), Signal()
-        self._first_member = self._member(config, row)
-        element_done = Signal()
-        per_word = min(config.lanes, BLOCK)
-        data = self.sink.data
-        if config.lanes > BLOCK:
-            # The row's place among bundled rows gives the part of the word with its block.
-            lane = member[: log2_int(config.rows_parallel)]
-            parts = [data[8 * BLOCK * i :] for i in range(config.rows_parallel)]
-            data = Mux(embed, Array(parts)[lane], data)
+        row, begin, word_last = Signal.like(self.last_row), Signal(), Signal()
+        self._leaving, block_end, row_end = Signal.like(row), Signal(), Signal()
+        chosen = delayed(self, begin, 1)
+        ready, elements = delayed(self, chosen, 1), Signal.like(left)
+        # Words come from afar: they are used a cycle behind their hand-over, with what held then.
+        data, place = registered(self, self.sink.data, 1), delayed(self, member, 1)
+        ends, here = delayed(self, row_end, 1), delayed(self, row, 1)
+        scales = Array([data[8 * i : 8 * i + 8] for i in range(config.lanes)])
         self.comb += [
             self.sink.ready.eq(room & more),
             taken.eq(self.sink.valid & self.sink.ready),
-            self.busy.eq(more | (left != 0) | begin),
-            element_done.eq(left != 0),
+            elements.eq(Mux(embed, min(config.lanes, BLOCK), config.kv_lanes)),
+            block_end.eq(~embed | (words_left == 1)),
+            row_end.eq(block_end & (chunks == 1)),
         ]
-        scales = Array([self.sink.data[8 * i : 8 * i + 8] for i in range(config.lanes)])
         self.sync += [
-            room.eq(left <= 2),
+            load.eq(taken & ~need_scale),
+            load_scale.eq(taken & need_scale),
+            room.eq(left <= 3),
             If(left != 0, left.eq(left - 1), word.eq(Mux(embed, word >> 8, word >> 16))),
+            If(load_scale, scale.eq(scales[place])),
             If(
-                taken & need_scale,
-                scale.eq(scales[member]),
-                need_scale.eq(0),
-                words_left.eq(config.words_per_block),
+                load,
+                word.eq(self._part(config, data, place, embed)),
+                left.eq(elements),
+                room.eq(elements <= 2),
+                word_last.eq(ends),
+                self._leaving.eq(here),
             ),
+            If(taken & need_scale, need_scale.eq(0), words_left.eq(config.words_per_block)),
             If(
                 taken & ~need_scale,
-                word.eq(data),
-                left.eq(Mux(embed, per_word, config.kv_lanes)),
-                room.eq(Mux(embed, per_word <= 1, config.kv_lanes <= 1)),
+                room.eq(elements <= 1),
                 words_left.eq(words_left - 1),
-                word_last.eq(0),
-                self._leaving.eq(row),
                 If(
-                    ~embed | (words_left == 1),
+                    block_end,
                     chunks.eq(chunks - 1),
                     need_scale.eq(embed & (chunks != 1)),
                     member.eq(member + config.rows_parallel),
-                    If(
-                        chunks == 1,
-                        word_last.eq(1),
-                        more.eq(0),
-                        If(
-                            (row != self.last_row) & ~self._table,
-                            begin.eq(1),
-                            row.eq(row + 1),
-                        ),
-                    ),
+                ),
+                If(
+                    row_end,
+                    more.eq(0),
+                    If((row != self.last_row) & ~self._table, begin.eq(1), row.eq(row + 1)),
                 ),
             ),
+            If(begin, begin.eq(0)),
             If(
-                begin,
-                begin.eq(0),
+                ready,
                 more.eq(1),
                 need_scale.eq(embed),
                 chunks.eq(Mux(embed, self.blocks, self.words)),
-                member.eq(self._first_member),
+                member.eq(self._first_member(config, row)),
             ),
             If(
                 self.start_embed | self.start_rope | self.start_table,
@@ -198,22 +194,40 @@ class Loader(LiteXModule):
                 begin.eq(1),
             ),
         ]
-        last = (left == 1) & word_last
-        self._deliver(config, embed & element_done, word, scale, last)
-        self._store(config, ~embed & element_done, word, last)
+        last, valid = (left == 1) & word_last, left != 0
+        # Of a row but the last one, the next has begun by then.
+        more_rows = more | load | begin | chosen | ready
+        self.sync += [
+            If(last & ~more_rows, self.busy.eq(0)),
+            If(self.start_embed | self.start_rope | self.start_table, self.busy.eq(1)),
+        ]
+        self._deliver(config, embed & valid, word, scale, last)
+        self._store(config, ~embed & valid, word, last)
 
-    def _member(self, config: EngineConfig, row: Signal) -> Signal:
-        """Place within its group of the first block of the token's row, modulo lanes."""
+    def _part(self, config: EngineConfig, data: Signal, place: Signal, embed: Signal) -> Any:
+        """Expression: a block's part of the word, which its place among bundled rows gives."""
+        if config.lanes <= BLOCK:
+            return data
+        parts = [data[8 * BLOCK * i :] for i in range(config.rows_parallel)]
+        return Mux(embed, Array(parts)[place[: log2_int(config.rows_parallel)]], data)
+
+    def _first_member(self, config: EngineConfig, row: Signal) -> Any:
+        """Place within its group of the first block of the token's row, modulo lanes.
+
+        It is that of the row two cycles ago: which token, and its product.
+        """
         bundle_bits = log2_int(config.rows_parallel)
         lane_bits = log2_int(config.lanes)
-        product, member = Signal(lane_bits), Signal(lane_bits)
-        token = Signal(bundle_bits + lane_bits)
-        self.comb += token.eq(Array(self.tokens)[row])
-        self.comb += product.eq(token[bundle_bits:] * self.blocks[:lane_bits])
-        self.comb += member.eq(
-            Cat(token[:bundle_bits], product[: lane_bits - bundle_bits]) if bundle_bits else product
-        )
-        return member
+        product = Signal(lane_bits, reset_less=True)
+        token = Signal(bundle_bits + lane_bits, reset_less=True)
+        self.sync += [
+            token.eq(Array(self.tokens)[row]),
+            product.eq(token[bundle_bits:] * self.blocks[:lane_bits]),
+        ]
+        if not bundle_bits:
+            return product
+        bundled = delayed(self, token[:bundle_bits], 1)
+        return Cat(bundled, product[: lane_bits - bundle_bits])
 
     def _deliver(
         self, config: EngineConfig, valid: Signal, word: Signal, scale: Signal, last: Signal

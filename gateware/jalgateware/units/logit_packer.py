@@ -6,6 +6,7 @@ from migen import If, Signal
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import VECTOR
 from jalgateware.contract.isa import FIELDS
+from jalgateware.units.pipeline import delayed, registered
 
 
 class LogitPacker(LiteXModule):
@@ -15,7 +16,7 @@ class LogitPacker(LiteXModule):
     whose logits are packed; ``valid``, ``logit`` {VECTOR}, ``index``, ``last``: valid-only, in
     ascending order of ``index`` and, where a word has 16 bits, at most every second cycle.
     Leaves: ``word_valid``, ``word``, ``offset``: words in their order; what the last one has
-    behind the last logit means nothing. Latency: 1 cycle (2 to the upper half of a logit).
+    behind the last logit means nothing. Latency: 2 cycles (3 to the upper half of a logit).
     Throughput: one logit per cycle, or every second one. Overflow: none.
     Golden model: :attr:`jalgateware.golden.machine.Machine.logits`.
     """
@@ -34,8 +35,9 @@ class LogitPacker(LiteXModule):
 
         # # #
 
-        take = Signal()
-        self.comb += take.eq(self.valid & self.enable & (self.row == self.chosen))
+        # Registered, as whether a logit is taken reaches every bit of the word.
+        take = delayed(self, self.valid & self.enable & (self.row == self.chosen), 1)
+        self._logit, self._index = (registered(self, x, 1) for x in (self.logit, self.index))
         if config.word_bits < VECTOR.bits:
             self._halve(take, config.word_bits)
         else:
@@ -44,14 +46,15 @@ class LogitPacker(LiteXModule):
     def _gather(self, take: Signal, logits: int) -> None:
         """``logits`` of them in a word."""
         bits = (logits - 1).bit_length()
-        place = self.index[:bits] if bits else 0
+        place = self._index[:bits] if bits else 0
+        last = delayed(self, self.last, 1)
         self.sync += [
-            self.word_valid.eq(take & (self.last | (place == logits - 1))),
-            If(take, self.offset.eq(self.index[bits:])),
+            self.word_valid.eq(take & (last | (place == logits - 1))),
+            If(take, self.offset.eq(self._index[bits:])),
         ]
         for i in range(logits):
             part = self.word[VECTOR.bits * i : VECTOR.bits * (i + 1)]
-            self.sync += If(take & (place == i), part.eq(self.logit))
+            self.sync += If(take & (place == i), part.eq(self._logit))
 
     def _halve(self, take: Signal, bits: int) -> None:
         """Each logit is two words."""
@@ -63,8 +66,8 @@ class LogitPacker(LiteXModule):
             self.offset[0].eq(1),
             If(
                 take,
-                self.word.eq(self.logit[:bits]),
-                upper.eq(self.logit[bits:]),
-                self.offset.eq(self.index << 1),
+                self.word.eq(self._logit[:bits]),
+                upper.eq(self._logit[bits:]),
+                self.offset.eq(self._index << 1),
             ),
         ]

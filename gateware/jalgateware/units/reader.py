@@ -11,7 +11,8 @@ from migen import Cat, If, Mux, Replicate, ResetInserter, Signal
 
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.isa import FIELDS
-from jalgateware.units.fifo import BlockFifo
+from jalgateware.units.fifo import BlockFifo, CountedFifo
+from jalgateware.units.pipeline import delayed, each, registered
 
 ADDRESS_BITS = 32
 """Absolute word addresses, as wide as the engine's CSRs."""
@@ -120,15 +121,16 @@ class StreamReader(LiteXModule):
     that one port's change of DRAM bank hides behind the words of the others.
 
     Interface: ``sink`` {address: absolute, in words; words} -> ``source`` {data}, the words in the
-    order of the commands; both valid/ready. A command for no words does nothing. ``abort`` forgets
-    all commands and throws away what is on its way; commands are accepted again when that is done.
+    order of the commands; both valid/ready. A command for no words does nothing. ``abort`` (pulse)
+    forgets all commands and throws away what is on its way, from the next cycle on; the last word
+    leaves in that cycle. Commands are accepted again when all that is done.
     ``idle``: no command, no word.
     Latency: ``LATENCY`` cycles from command to request, ``ANSWER_LATENCY`` from answer to
-    ``source``. Throughput: one word per cycle, one piece every other cycle.
+    ``source``. Throughput: one word per cycle, a piece and a command every other cycle.
     Overflow: none, see :class:`PortReader`.
     """
 
-    LATENCY = 4
+    LATENCY = 6
     ANSWER_LATENCY = BlockFifo.LATENCY + 2
 
     def __init__(self, config: EngineConfig, ports: Sequence[LiteDRAMNativePort]) -> None:
@@ -150,10 +152,11 @@ class StreamReader(LiteXModule):
         self.order = stream.SyncFIFO([("piece_last", piece_bits)], ORDER_DEPTH)
         # Its level hangs on registers alone, on either side.
         self._space = Signal()
+        # A command waits here, so that the queue in front does not hang on how the last one ends.
+        self._waiting, self._command = Signal(), stream.Endpoint(self.sink.description)
         self.sync += self._space.eq(self.order.level < ORDER_DEPTH - 1)
         self.next_order = stream.PipeReady(self.order.source.description)
         self.comb += self.order.source.connect(self.next_order.sink)
-        self._dropping = Signal()
         self._drop = Signal()
         self._cutting = Signal()
         self._collecting = Signal()
@@ -162,18 +165,21 @@ class StreamReader(LiteXModule):
 
         ports_idle = Signal()
         self.comb += [
-            self._drop.eq(self.abort | self._dropping),
             ports_idle.eq(reduce(and_, [reader.idle for reader in self.readers])),
             self.idle.eq(
                 ports_idle
-                & ~(self._cutting | self._collecting | self._on_the_way | self.source.valid)
-                & ~(self.next_order.source.valid | self._dropping)
+                & ~(self._waiting | self._cutting | self._collecting)
+                & ~(self._on_the_way | self.source.valid)
+                & ~(self.next_order.source.valid | self._drop)
             ),
         ]
         self.comb += [reader.drop.eq(self._drop) for reader in self.readers]
+        # Registered, as it reaches everything: what is done in its first cycle shows in its second.
+        settled = Signal()
         self.sync += [
-            If(ports_idle & ~self.next_order.source.valid, self._dropping.eq(0)),
-            If(self.abort, self._dropping.eq(1)),
+            settled.eq(self._drop),
+            If(settled & ports_idle & ~self.next_order.source.valid, self._drop.eq(0)),
+            If(self.abort, self._drop.eq(1)),
         ]
 
     def _cut(self, piece_bits: int) -> None:
@@ -181,7 +187,8 @@ class StreamReader(LiteXModule):
         address = Signal(ADDRESS_BITS, reset_less=True)
         last = Signal(WORDS_BITS, reset_less=True)
         low, to_end = Signal(piece_bits), Signal(piece_bits)
-        final, settled, go = Signal(), Signal(), Signal()
+        final, settled, go, take = Signal(), Signal(), Signal(), Signal()
+        command = self._command
         piece_last, turn = Signal(piece_bits), Signal(len(self.readers), reset=1)
         ready = [reader.piece_ready & turn[i] for i, reader in enumerate(self.readers)]
         self.comb += [
@@ -191,13 +198,16 @@ class StreamReader(LiteXModule):
             go.eq(self._cutting & settled & self._space & reduce(or_, ready)),
             self.order.sink.valid.eq(go),
             self.order.sink.piece_last.eq(piece_last),
-            self.sink.ready.eq(~self._drop & (~self._cutting | (go & final))),
+            self.sink.ready.eq(~self._drop & ~self._waiting),
+            take.eq(self._waiting & (~self._cutting | (go & final))),
         ]
+        # Ports are far apart: a piece reaches its port from a register, before that one is asked
+        # again.
+        dealt = [registered(self, value, 1) for value in (address, piece_last)]
         for i, reader in enumerate(self.readers):
             self.comb += [
-                reader.piece_valid.eq(self._cutting & settled & self._space & turn[i]),
-                reader.piece_address.eq(address),
-                reader.piece_last.eq(piece_last),
+                reader.piece_valid.eq(delayed(self, go & turn[i], 1)),
+                *each([reader.piece_address, reader.piece_last], dealt),
             ]
         self.sync += [
             # Whether the piece is the last one is known a cycle behind its address.
@@ -213,13 +223,20 @@ class StreamReader(LiteXModule):
                 If(final, self._cutting.eq(0)),
             ),
             If(
-                self.sink.valid & self.sink.ready,
+                take,
                 settled.eq(0),
-                self._cutting.eq(self.sink.words != 0),
-                address.eq(self.sink.address),
-                last.eq(self.sink.words - 1),
+                self._waiting.eq(0),
+                self._cutting.eq(command.words != 0),
+                address.eq(command.address),
+                last.eq(command.words - 1),
             ),
-            If(self._drop, self._cutting.eq(0), turn.eq(1)),
+            If(
+                self.sink.valid & self.sink.ready,
+                self._waiting.eq(1),
+                command.address.eq(self.sink.address),
+                command.words.eq(self.sink.words),
+            ),
+            If(self._drop, self._cutting.eq(0), self._waiting.eq(0), turn.eq(1)),
         ]
 
     def _collect(self, piece_bits: int) -> None:
@@ -229,7 +246,8 @@ class StreamReader(LiteXModule):
         enable, take, load, end = Signal(), Signal(), Signal(), Signal()
         word_valid = Signal()
         word_data = Signal.like(self.source.data, reset_less=True)
-        self.queue = queue = ResetInserter()(stream.SyncFIFO(self.source.description, QUEUE_DEPTH))
+        # ``room`` sees to it that it does not overflow.
+        self.queue = queue = ResetInserter()(CountedFifo(len(self.source.data), QUEUE_DEPTH))
         room = Signal()
         self._on_the_way = word_valid
         self.comb += [

@@ -188,7 +188,7 @@ def test_latency_and_rate(lanes: int) -> None:
     words = bench.taken[1 : 1 + bench.config.words_per_block]
     first = bench.arrived[: len(words) * per_word : per_word]
     assert [b - a for a, b in zip(words, first, strict=True)] == (
-        [Dequantiser.LATENCY + 1] * len(words)
+        [Dequantiser.LATENCY + 2] * len(words)
     )
     gaps = [b - a for a, b in zip(bench.arrived, bench.arrived[1:], strict=False)]
     assert gaps.count(1) == len(gaps) - 1  # one element per cycle, but for the second scale
