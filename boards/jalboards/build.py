@@ -37,7 +37,14 @@ from jalboards.tools import (
 from jalboards.tries import GIVEN_UP, Try, find_layout
 from jalfirmware.build import IMAGE
 from jalhost.errors import BuildError
-from jalsoc import dsp_registers, gowin_area, gowin_registers, netlist_wires
+from jalsoc import (
+    dsp_registers,
+    ecp5_registers,
+    gowin_area,
+    gowin_registers,
+    netlist_wires,
+    ram_registers,
+)
 from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_versions
 from jalsoc.guard import run_guarded
 from jalsoc.sim.build import HARDWARE_PACKAGES, Progress, build_firmware
@@ -153,7 +160,7 @@ def synthesised(config: BuildConfig, verilog: Path, stages: Stages) -> tuple[Pat
     flow = config.facts.flow
     toolchain = TOOLCHAINS[flow]
     versions = distribution_versions(toolchain.packages[0], extras=EXTRAS)
-    passes = (dsp_registers, gowin_registers, netlist_wires)
+    passes = (dsp_registers, ecp5_registers, gowin_registers, netlist_wires, ram_registers)
     packing = digest_files([Path(str(module.__file__)) for module in passes])
     key = digest(verilog.name, toolchain.synthesis, packing, versions)
 

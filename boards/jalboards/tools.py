@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jalboards.board import Board, Flow
 from jalboards.elaborate import PROJECT, TOP
-from jalsoc import dsp_registers, gowin_registers
+from jalsoc import ecp5_registers, gowin_registers
 from jalsoc.netlist_wires import Netlist, Packed, pack_file
 from jalsoc.ooc_tools import find_tool
 
@@ -43,7 +43,7 @@ class Toolchain:
 TOOLCHAINS = {
     Flow.ECP5: Toolchain(
         f"synth_ecp5 -top {TOP}",
-        dsp_registers.pack_registers,
+        ecp5_registers.pack_registers,
         f"{TOP}.lpf",
         "nextpnr-ecp5",
         "ecppack",

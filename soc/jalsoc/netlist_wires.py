@@ -25,11 +25,15 @@ class Control:
 
 @dataclass(frozen=True)
 class Packed:
-    """How many registers of multipliers are used now, and how many flip-flops that saved."""
+    """How many registers are used now, and how many flip-flops that saved.
+
+    ``operands``, ``products``: of multipliers; ``memories``: ports of block RAMs.
+    """
 
     operands: int
     products: int
     flip_flops: int
+    memories: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Area and clock of the engine or of single units on an ECP5: ``python -m jalsoc.ooc``.
 
-*Out of context*: each unit is placed and routed alone on an otherwise empty LFE5U-85F of speed
-grade 6, between shift registers instead of pins. The figures are those of the unit without these
-registers. ``engine`` has one token row and takes MXINT8; ``--unit standard`` is the engine that
-emulator and simulator have, and takes the tools half an hour or more.
+*Out of context*: each unit is placed and routed alone on an otherwise empty LFE5U-85F (speed
+grade 6 unless ``--speed`` says another), between shift registers instead of pins. The figures are
+those of the unit without these registers. ``engine`` has one token row and takes MXINT8;
+``--unit standard`` is the engine that emulator and simulator have, and takes the tools half an
+hour or more.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.errors import JalError
-from jalsoc.ooc_tools import PLACERS, Usage, place_and_route
+from jalsoc.ooc_tools import PLACERS, SPEEDS, Usage, place_and_route
 
 ENGINE_MHZ = 75.0
 """The whole engine's bar; its units must be faster, as their neighbours will slow them down."""
@@ -54,10 +55,12 @@ def write_verilog(name: str, config: EngineConfig, folder: Path) -> tuple[Path, 
     return path, wrapper.input_bits, wrapper.output_bits
 
 
-def measure(name: str, config: EngineConfig, seed: int, placer: str, folder: Path) -> Usage:
+def measure(
+    name: str, config: EngineConfig, seed: int, placer: str, speed: int, folder: Path
+) -> Usage:
     """Area and clock of a unit, its wrapper not counted."""
     verilog, input_bits, output_bits = write_verilog(name, config, folder / name.replace(":", "-"))
-    usage = place_and_route(verilog, TOP, seed, placer)
+    usage = place_and_route(verilog, TOP, seed, placer, speed)
     return dataclasses.replace(
         usage,
         luts=usage.luts - output_bits,
@@ -98,6 +101,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--lanes", type=int, default=16, help="bytes in an engine word (16)")
     parser.add_argument("--config", default="{}", help="fields of EngineConfig as JSON")
     parser.add_argument("--seed", type=int, default=1, help="seed of the placer (1)")
+    parser.add_argument("--speed", type=int, choices=SPEEDS, default=6, help="speed grade (6)")
     parser.add_argument("--placer", choices=PLACERS, help="heap, or static for the standard engine")
     parser.add_argument("--path", action="store_true", help="print the slowest path as well")
     options = parser.parse_args(arguments)
@@ -116,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.names:
             config = dataclasses.replace(ENGINES.get(name, EngineConfig()), **changes)
             placer = options.placer or PLACERS[name == "standard"]
-            usage = measure(name, config, options.seed, placer, build_folder())
+            usage = measure(name, config, options.seed, placer, options.speed, build_folder())
             print(render(name, usage), flush=True)
             if options.path:
                 print("\n".join(usage.critical_path))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jalhost.errors import BuildError, EnvironmentProblem
-from jalsoc.dsp_registers import pack_registers
+from jalsoc.ecp5_registers import pack_registers
 from jalsoc.netlist_wires import pack_file
 
 TARGET_MHZ = 130
@@ -19,6 +19,9 @@ TARGET_MHZ = 130
 
 PLACERS = ("heap", "static")
 """Of nextpnr; the wires of the second are a third shorter where a design is crowded."""
+
+SPEEDS = (6, 7, 8)
+"""Speed grades of an LFE5U-85F; 8 is the fastest."""
 
 DENSITY = 0.5
 """Share of a region's cells that nextpnr fills at most. Around block RAM and multipliers wires are
@@ -100,8 +103,10 @@ def run_tool(
         raise BuildError(f"{Path(command[0]).name} failed: {errors[0]}", hint=f"see {log}")
 
 
-def place_and_route(verilog: Path, top: str, seed: int, placer: str = PLACERS[0]) -> Usage:
-    """Synthesises, places and routes ``top`` for an LFE5U-85F of speed grade 6.
+def place_and_route(
+    verilog: Path, top: str, seed: int, placer: str = PLACERS[0], speed: int = SPEEDS[0]
+) -> Usage:
+    """Synthesises, places and routes ``top`` for an LFE5U-85F of a speed grade.
 
     All files are written beside the Verilog.
 
@@ -122,9 +127,9 @@ def place_and_route(verilog: Path, top: str, seed: int, placer: str = PLACERS[0]
         folder / f"{stem}.yosys.out",
     )
     netlist = folder / f"{stem}.json"
-    logger.info("registers of multipliers: %s", pack_file(netlist, top, pack_registers))
+    logger.info("registers moved: %s", pack_file(netlist, top, pack_registers))
     (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
-    options = f"--85k --speed 6 --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
+    options = f"--85k --speed {speed} --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
     options += f" --placer {placer}"
     if placer == "heap":
         options += f" --placer-heap-beta {DENSITY}"

@@ -125,9 +125,14 @@ module DP16KD(input PINS, output OUTS);
     for (i = 0; i < 36; i = i + 1) if (mask_a[i]) rows[ada[13:5]][i] <= new_a[i];
   always @(posedge CLKB)
     for (j = 0; j < 36; j = j + 1) if (mask_b[j]) rows[adb[13:5]][j] <= new_b[j];
+  // Output registers have clock enables of their own.
+  reg [35:0] ra = 0, rb = 0;
+  always @(posedge CLKA) if (OCEA) ra <= RSTA ? 0 : qa;
+  always @(posedge CLKB) if (OCEB) rb <= RSTB ? 0 : qb;
+  wire [35:0] va = REGMODE_A == "OUTREG" ? ra : qa, vb = REGMODE_B == "OUTREG" ? rb : qb;
   // 36 bits wide, port A writes through the inputs of both, and port B reads through the outputs.
-  assign {DOA_BITS} = DATA_WIDTH_B == 36 ? qb[17:0] : qa[17:0];
-  assign {DOB_BITS} = DATA_WIDTH_B == 36 ? qb[35:18] : qb[17:0];
+  assign {DOA_BITS} = DATA_WIDTH_B == 36 ? vb[17:0] : va[17:0];
+  assign {DOB_BITS} = DATA_WIDTH_B == 36 ? vb[35:18] : vb[17:0];
 
   task refuse(input [8*40-1:0] what);
     begin
@@ -136,7 +141,7 @@ module DP16KD(input PINS, output OUTS);
     end
   endtask
   initial begin
-    if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG") refuse("no model of output registers");
+    if (DATA_WIDTH_B == 36 && REGMODE_A != REGMODE_B) refuse("no model of half a register");
     if (CSDECODE_A != "0b000" || CSDECODE_B != "0b000") refuse("no model of chip selects");
     if (CLKAMUX != "CLKA" || CLKBMUX != "CLKB") refuse("no model of inverted clocks");
   end
@@ -169,7 +174,7 @@ def multiplier() -> str:
 
 
 def block_ram() -> str:
-    """A block RAM of any widths and write modes, without output registers.
+    """A block RAM of any widths and write modes, with or without output registers.
 
     A read that meets the other port's write answers wrongly, as Lattice promises nothing of it.
     """

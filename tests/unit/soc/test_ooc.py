@@ -229,9 +229,13 @@ def test_a_unit_goes_through_the_real_tools() -> None:
         find_tool("yosys"), find_tool("nextpnr-ecp5")
     except EnvironmentProblem as problem:
         pytest.skip(str(problem))
-    usage = ooc.measure("fifo", EngineConfig(), seed=1, placer="heap", folder=ooc.build_folder())
+    usage, faster = (
+        ooc.measure("fifo", EngineConfig(), 1, "heap", speed, ooc.build_folder())
+        for speed in (6, 8)
+    )
     # 128 bits in RAMs of 36, a register per bit, and little else: the wrapper is not counted.
     assert usage.block_rams == 4
     assert 128 < usage.flip_flops < 200
     assert 10 < usage.luts < 120
+    assert faster.fmax_mhz > usage.fmax_mhz
     assert ooc.failures("fifo", usage) == []
