@@ -64,6 +64,8 @@ BOARD = TangNano20K(
     engine=EngineConfig(
         lanes=4,
         logits=False,
+        noise=False,
+        slow_rows=True,
         max_dim=128,
         max_hidden=320,
         max_heads=8,
@@ -79,7 +81,8 @@ BOARD = TangNano20K(
     ),
     # Of 46 block RAMs of 2 KiB, the firmware needs seven.
     rom_bytes=0x4000,
-    cpu_variant="minimal",
+    cpu="serv",
+    console_bytes=16,
     luts=20_736,
     flash=Flash(usb=("0403:6010",), board="tangnano20k"),
 )

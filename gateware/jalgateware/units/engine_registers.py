@@ -54,7 +54,7 @@ class EngineRegisters(LiteXModule):
         self._control(config)
         if config.tokens > 1:
             self._draft_table()
-        self._parameters()
+        self._parameters(config)
         if config.logits:
             self.logits_base = self._parameter(
                 "logits_base", 32, "DRAM address of the logits, in words; bit 31 has them written."
@@ -132,16 +132,18 @@ class EngineRegisters(LiteXModule):
         setattr(self, f"{name}_csr", csr)
         return csr.storage
 
-    def _parameters(self) -> None:
+    def _parameters(self, config: EngineConfig) -> None:
         self.tape_base = self._parameter("tape_base", 32, "DRAM address of the tape, in words.")
         self.kv_base = self._parameter("kv_base", 32, "DRAM address of the KV cache, in words.")
         self.position = self._parameter("position", 16, "Position of the run's first token.")
         self.context = self._parameter("context", 17, "Positions that the KV cache holds.")
         self.generate_count = self._parameter("generate_count", 32, "Samples to draw at most.")
-        self.inverse_temperature = self._parameter(
-            "inverse_temperature", 17, "log2(e) / temperature, 12 fraction bits; 0 is greedy."
-        )
-        self.seed = self._parameter("seed", 32, "Seed of the sampler's noise.")
+        self.inverse_temperature, self.seed = Signal(17), Signal(32)
+        if config.noise:
+            self.inverse_temperature = self._parameter(
+                "inverse_temperature", 17, "log2(e) / temperature, 12 fraction bits; 0 is greedy."
+            )
+            self.seed = self._parameter("seed", 32, "Seed of the sampler's noise.")
         self.streams = self._parameter("streams", 3, "Streams that decode together.")
         self.drafts = self._parameter("drafts", 2, "Most drafted tokens in a pass.")
         self.stop_tokens = [
