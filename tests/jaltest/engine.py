@@ -149,13 +149,16 @@ class Bench:
         yield registers.kv_base_csr.storage.eq(CACHE)
 
     def begin(self, run: Run) -> Process:
-        registers = self.unit.registers
+        registers, sampling = self.unit.registers, run.sampling
+        noise = (
+            ("inverse_temperature", sampling.inverse_temperature),
+            ("seed", sampling.seed),
+        )
         for name, value in (
             ("position", run.position),
             ("context", run.context or self.architecture.context),
             ("generate_count", run.count),
-            ("inverse_temperature", run.sampling.inverse_temperature),
-            ("seed", run.sampling.seed),
+            *(noise if self.config.noise else ()),
             ("streams", 1 + len(run.others)),
             ("drafts", run.drafts),
         ):

@@ -60,7 +60,7 @@ BOARD = TangNano20K(
     part="GW2AR-LV18QN88C8/I7",
     idcode=0x0000081B,
     dram=Dram("M12L64322A", data_bits=32, rate="1:1", bytes=8 * MIB),
-    clock_hz=48_000_000,
+    clock_hz=27_000_000,
     engine=EngineConfig(
         lanes=4,
         logits=False,

@@ -44,13 +44,6 @@ def test_biases_and_norms(
     Bench(lanes, stall, 36, lanes, tokens, active, mxfp4=True, options=options).check()
 
 
-@pytest.mark.parametrize(("stall", "size"), [(0.0, 24), (0.3, 30), (0.0, 48)])
-@pytest.mark.parametrize("lanes", [4, 16])
-def test_slow_rows(lanes: int, stall: float, size: int) -> None:
-    found = Bench(lanes, stall, size, seed=lanes, options=("slow_rows",)).check()
-    assert (found > 50) == (size == 48)
-
-
 @settings(max_examples=4, deadline=None)
 @given(st.integers(0, 1 << 30), st.integers(1, 3), st.floats(0, 0.6), st.integers(30, 46))
 def test_biases_and_norms_of_any_rows(seed: int, active: int, stall: float, size: int) -> None:
