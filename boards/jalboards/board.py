@@ -11,6 +11,7 @@ from jalboards.links import Ethernet, Pcie
 from jalboards.sensors import Sensors
 from jalgateware.contract import memory_map
 from jalgateware.contract.config import EngineConfig
+from jalsoc.cpu import CONSOLE_BYTES, DEFAULT_CPU
 from jalsoc.dram import DramKind, speed_grade
 from jalsoc.ooc_tools import DENSITY
 
@@ -104,7 +105,8 @@ class Board(ABC):
         pcie: likewise, or built unless it is refused.
         sensors: what it measures by itself; built where it is asked for.
         rom_bytes: size of the firmware's memory.
-        cpu_variant: which VexRiscv, where it is not the system's usual one.
+        cpu: which of :data:`jalsoc.cpu.CPUS`.
+        console_bytes: console output that waits for a reader.
         luts: of an FPGA of Gowin, whose flip-flops take LUTs as well.
         serial: the UART's name in the platform.
         seed: of the placer.
@@ -127,7 +129,8 @@ class Board(ABC):
     pcie: Pcie | None = None
     sensors: Sensors | None = None
     rom_bytes: int = memory_map.ROM.size
-    cpu_variant: str | None = None
+    cpu: str = DEFAULT_CPU
+    console_bytes: int = CONSOLE_BYTES
     luts: int | None = None
     serial: str = "serial"
     seed: int = 1

@@ -1,7 +1,7 @@
 """The system on a board."""
 
 from jalboards.config import BuildConfig
-from jalsoc.soc import CPU_VARIANT, JalSoC
+from jalsoc.soc import JalSoC
 
 
 class BoardSoC(JalSoC):
@@ -32,7 +32,8 @@ class BoardSoC(JalSoC):
             dram_bytes=board.dram.bytes,
             firmware=[0],
             rom_bytes=board.rom_bytes,
-            cpu_variant=board.cpu_variant or CPU_VARIANT,
+            cpu=board.cpu,
+            console_bytes=board.console_bytes,
             description=board.title,
         )
         self.rom.mem.name_override = "firmware"

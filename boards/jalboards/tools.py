@@ -51,8 +51,11 @@ TOOLCHAINS = {
     ),
     Flow.GOWIN: Toolchain(
         # Wide multiplexers want constants from LUTs, and what they feed needs a LUT of its own.
-        # No memory is read where it is being written: bypasses are for that.
-        f"synth_gowin -family gw2a -nowidelut -no-rw-check -top {TOP}",
+        # No memory is read where it is being written: bypasses are for that. Small memories that
+        # block RAM suits, and SERV's registers, would be in distributed RAM.
+        f"""hierarchy -top {TOP}
+setattr -set ram_style "block" a:no_rw_check=1 *serv_rf_ram*/m:memory
+synth_gowin -family gw2a -nowidelut -no-rw-check -top {TOP}""",
         gowin_registers.pack_registers,
         f"{TOP}.cst",
         "nextpnr-himbaechel-gowin",

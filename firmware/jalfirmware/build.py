@@ -16,10 +16,11 @@ SHIM_FOLDER = Path(__file__).parent / "shims"
 
 IMAGE = "firmware.bin"
 
-MACHINE = ("-mabi=ilp32", "-D__vexriscv__")
+SERV = "CONFIG_CPU_TYPE_SERV"
+"""What LiteX defines where the CPU is no VexRiscv."""
 
-WITHOUT_MULTIPLIER = "CONFIG_CPU_VARIANT_MINIMAL"
-"""What LiteX defines for the variant of VexRiscv that has none."""
+WITHOUT_MULTIPLIER = ("CONFIG_CPU_VARIANT_MINIMAL", SERV)
+"""What it defines for CPUs that have none."""
 
 ASSEMBLER_MACHINE = ("-march=rv32im_zicsr", "-mabi=ilp32")
 """The CPU's control registers are an extension by name."""
@@ -77,8 +78,19 @@ def firmware_sources() -> list[Path]:
 
 def machine(headers: Path) -> tuple[str, ...]:
     """Options for the system's CPU; Debian's libgcc is compiled for both architectures."""
-    plain = WITHOUT_MULTIPLIER in (headers / "soc.h").read_text(encoding="utf-8")
-    return (f"-march={'rv32i' if plain else 'rv32im'}", *MACHINE)
+    defined = (headers / "soc.h").read_text(encoding="utf-8").split()
+    plain = any(name in defined for name in WITHOUT_MULTIPLIER)
+    return (
+        f"-march={'rv32i' if plain else 'rv32im'}",
+        "-mabi=ilp32",
+        f"-D__{cpu_folder(headers)}__",
+    )
+
+
+def cpu_folder(headers: Path) -> str:
+    """LiteX's folder of the system's CPU."""
+    defined = (headers / "soc.h").read_text(encoding="utf-8").split()
+    return "serv" if SERV in defined else "vexriscv"
 
 
 def include_options(headers: Path, folder: Path) -> list[str]:
@@ -90,7 +102,7 @@ def include_options(headers: Path, folder: Path) -> list[str]:
         software,
         software / "include",
         software / "libbase",
-        _litex() / "soc/cores/cpu/vexriscv",
+        _litex() / "soc/cores/cpu" / cpu_folder(headers),
     ]
     options = [f"-I{folder}", f"-I{SOURCE_FOLDER}"]
     for path in foreign:

@@ -19,17 +19,9 @@ from jalgateware.golden.crc32 import WORD_BITS
 from jalgateware.units.crc32 import CrcEngine
 from jalgateware.units.engine import Engine
 from jalsoc.bus_register import BusRegister
+from jalsoc.cpu import CONSOLE_BYTES, CPUS, DEFAULT_CPU
 from jalsoc.refresher import POSTPONING, BurstRefresher
-from jalsoc.supervisor import CpuWatchdog, Fingerprint
-
-CPU, CPU_VARIANT = "vexriscv", "lite"
-"""With instruction cache and multiplier, without data cache: what it sees of DRAM is current.
-
-The variant "minimal" has neither, and takes 960 LUTs and two block RAMs less of a Gowin FPGA.
-"""
-
-CONSOLE_FIFO_BYTES = 128
-"""Console output that waits for a reader."""
+from jalsoc.supervisor import CpuWatchdog, Fingerprint, Uptime
 
 
 class JalSoC(SoCCore):
@@ -47,7 +39,8 @@ class JalSoC(SoCCore):
         dram_bytes: size of the DRAM, if less than the chip's is there.
         firmware: words of the ROM; without, the ROM is loaded by other means.
         rom_bytes: size of the ROM, where it is smaller than its region.
-        cpu_variant: which VexRiscv, one without data cache.
+        cpu: which of :data:`jalsoc.cpu.CPUS`.
+        console_bytes: console output that waits for a reader.
         description: what the identifier adds to the project's name.
         simulated: whether this is for a simulator; the mailbox tells it to hosts.
     """
@@ -66,18 +59,20 @@ class JalSoC(SoCCore):
         dram_bytes: int | None = None,
         firmware: list[int] | None = None,
         rom_bytes: int = memory_map.ROM.size,
-        cpu_variant: str = CPU_VARIANT,
+        cpu: str = DEFAULT_CPU,
+        console_bytes: int = CONSOLE_BYTES,
         description: str = "",
         simulated: bool = False,
     ) -> None:
         self.crg = crg
         self.engine_config = engine_config
         self.simulated = simulated
+        cpu_type, cpu_variant = CPUS[cpu]
         SoCCore.__init__(
             self,
             platform,
             clock_hz,
-            cpu_type=CPU,
+            cpu_type=cpu_type,
             cpu_variant=cpu_variant,
             integrated_rom_size=rom_bytes,
             integrated_rom_init=firmware or [],
@@ -85,8 +80,8 @@ class JalSoC(SoCCore):
             ident=f"{memory_map.IDENTIFIER} {description}".strip(),
             ident_version=False,
             uart_name="crossover",
-            uart_fifo_depth=CONSOLE_FIFO_BYTES,
-            timer_uptime=True,
+            uart_fifo_depth=console_bytes,
+            with_timer=False,
         )
         self._register_cpu_buses()
         self._add_bridge(bone_phy, clock_hz)
@@ -94,6 +89,16 @@ class JalSoC(SoCCore):
         self._add_supervision()
         self._add_dram(chip, phy, dram_bytes)
         self._add_engines()
+
+    def add_cpu(self, *args: Any, **options: Any) -> None:
+        """Each CPU brings a memory map of its own; hosts know ours."""
+        super().add_cpu(*args, **options)
+        self.mem_map.update(
+            rom=memory_map.ROM.origin,
+            sram=memory_map.SRAM.origin,
+            main_ram=memory_map.MAIN_RAM_ORIGIN,
+            csr=memory_map.CSR_ORIGIN,
+        )
 
     def _register_cpu_buses(self) -> None:
         """Between the CPU and what all masters share. What resets the CPU drops its accesses."""
@@ -134,6 +139,7 @@ class JalSoC(SoCCore):
         )
 
     def _add_supervision(self) -> None:
+        self.uptime = Uptime()
         self.watchdog = CpuWatchdog()
         self.comb += [
             self.watchdog.disarm.eq(self.ctrl.cpu_rst),

@@ -1,4 +1,4 @@
-"""Small parts of the system around the CPU: its watchdog, and the build's fingerprint."""
+"""Small parts of the system around the CPU: its watchdog and clock, the build's fingerprint."""
 
 from litex.gen import LiteXModule
 from litex.soc.interconnect.csr import CSRField, CSRStatus, CSRStorage
@@ -78,6 +78,22 @@ class CpuWatchdog(LiteXModule):
                 armed.eq(self._timeout.storage != 0),
             ),
             If(self.disarm, armed.eq(0)),
+        ]
+
+
+class Uptime(LiteXModule):
+    """The firmware's clock: LiteX's timer counts down as well, which nobody needs."""
+
+    def __init__(self) -> None:
+        self._latch = CSRStorage(1, description="Written: copies the count to ``cycles``.")
+        self._cycles = CSRStatus(64, description="Cycles since the system's reset, when latched.")
+
+        # # #
+
+        cycles = Signal(64)
+        self.sync += [
+            cycles.eq(cycles + 1),
+            If(self._latch.re, self._cycles.status.eq(cycles)),
         ]
 
 

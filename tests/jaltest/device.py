@@ -210,6 +210,8 @@ class FakeDevice(Bridge):
         logits, drafts = bool(drafts & mailbox.RUN_LOGITS), drafts & ~mailbox.RUN_LOGITS
         if refusal := self.refusal(self.header, streams, drafts, logits):
             return refusal
+        if inverse_temperature and not self.config.noise:
+            return Result.BAD_ARGUMENT, [3, 0]
         self.logits = logits_offset(self.header) if logits else 0
         prompt = [self.get(Field.PROMPT, 4 * i) for i in range(words)]
         if mailbox.check(prompt) != check:

@@ -1,6 +1,6 @@
 """The engine with its DRAM and a model, next to golden machines."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from jalgateware.contract.mailbox import COUNTERS, PROMPT_FINAL, STREAM_SHIFT
 from jalgateware.golden.machine import Machine
 from jalgateware.golden.rounding import Integers
 from jalgateware.golden.sampler import Sampling
+from jalgateware.units.counters import Counters
 from jalgateware.units.engine import Engine
 from jalhost.models.architecture import Architecture, Model
 from jalhost.models.compiler import build_tape, compile_program, layout, quantise_model, rope_table
@@ -129,6 +130,15 @@ class Bench:
         yield csr.re.eq(0)
         yield
 
+    def read(self, csr: Any) -> Generator[Any, Any, int]:
+        """As the CSR bus does: the strobe of the read comes with the value."""
+        yield csr.we.eq(1)
+        yield
+        value: int = yield csr.status
+        yield csr.we.eq(0)
+        yield
+        return value
+
     def load(self) -> Process:
         registers = self.unit.registers
         yield from self.write(registers.program_address_csr, 0)
@@ -139,13 +149,16 @@ class Bench:
         yield registers.kv_base_csr.storage.eq(CACHE)
 
     def begin(self, run: Run) -> Process:
-        registers = self.unit.registers
+        registers, sampling = self.unit.registers, run.sampling
+        noise = (
+            ("inverse_temperature", sampling.inverse_temperature),
+            ("seed", sampling.seed),
+        )
         for name, value in (
             ("position", run.position),
             ("context", run.context or self.architecture.context),
             ("generate_count", run.count),
-            ("inverse_temperature", run.sampling.inverse_temperature),
-            ("seed", run.sampling.seed),
+            *(noise if self.config.noise else ()),
             ("streams", 1 + len(run.others)),
             ("drafts", run.drafts),
         ):
@@ -185,9 +198,11 @@ class Bench:
         else:
             raise AssertionError(f"the run does not end, after {run.tokens}")
         yield from self.write(registers.latch, 1)
+        for _ in range(len(COUNTERS) + Counters.COPY):
+            yield
         for name in COUNTERS:
-            low = yield getattr(registers, f"{name}_low").status
-            high = yield getattr(registers, f"{name}_high").status
+            low = yield from self.read(getattr(registers, f"{name}_low"))
+            high = yield from self.read(getattr(registers, f"{name}_high"))
             run.counters[name] = low | high << 32
 
     def simulate(self, main: Process) -> None:

@@ -60,10 +60,12 @@ BOARD = TangNano20K(
     part="GW2AR-LV18QN88C8/I7",
     idcode=0x0000081B,
     dram=Dram("M12L64322A", data_bits=32, rate="1:1", bytes=8 * MIB),
-    clock_hz=48_000_000,
+    clock_hz=27_000_000,
     engine=EngineConfig(
         lanes=4,
         logits=False,
+        noise=False,
+        slow_rows=True,
         max_dim=128,
         max_hidden=320,
         max_heads=8,
@@ -79,7 +81,8 @@ BOARD = TangNano20K(
     ),
     # Of 46 block RAMs of 2 KiB, the firmware needs seven.
     rom_bytes=0x4000,
-    cpu_variant="minimal",
+    cpu="serv",
+    console_bytes=16,
     luts=20_736,
     flash=Flash(usb=("0403:6010",), board="tangnano20k"),
 )

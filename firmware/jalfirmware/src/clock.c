@@ -4,9 +4,9 @@
 
 uint64_t clock_now(void)
 {
-    mmio_write32(REGISTER(TIMER0_UPTIME_LATCH), 1);
-    const uint64_t high = mmio_read32(REGISTER(TIMER0_UPTIME_CYCLES));
-    return (high << 32) | mmio_read32(REGISTER(TIMER0_UPTIME_CYCLES) + 4u);
+    mmio_write32(REGISTER(UPTIME_LATCH), 1);
+    const uint64_t high = mmio_read32(REGISTER(UPTIME_CYCLES));
+    return (high << 32) | mmio_read32(REGISTER(UPTIME_CYCLES) + 4u);
 }
 
 uint64_t clock_from_ms(uint32_t ms)

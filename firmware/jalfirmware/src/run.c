@@ -138,10 +138,12 @@ static enum jal_result check(const struct image *image, const struct run_request
     const struct engine_run *engine = &request->engine;
     const uint32_t context = image->model.context;
     const uint32_t rows = engine_token_rows();
+    const bool has_noise = (engine_formats() & ABILITY_NOISE) != 0;
     const uint32_t most_drafts = engine->streams == 1u && !engine->logits_base ? rows - 1u : 0u;
     if (exceeds(refusal, RUN_POSITION, engine->position, context - 1u) ||
         exceeds(refusal, RUN_STREAMS, engine->streams, rows) ||
-        exceeds(refusal, RUN_DRAFTS, engine->drafts, most_drafts))
+        exceeds(refusal, RUN_DRAFTS, engine->drafts, most_drafts) ||
+        (!has_noise && exceeds(refusal, RUN_INVERSE_TEMPERATURE, engine->inverse_temperature, 0)))
         return RESULT_BAD_ARGUMENT;
     if (exceeds(refusal, RUN_STREAMS, engine->streams, image_caches(image, engine->streams)))
         return RESULT_DOES_NOT_FIT;

@@ -57,6 +57,7 @@ def _lines() -> Iterator[str]:
     yield _define("ISA_VERSION", isa.VERSION)
     yield _define("ENGINE_WRITES_LOGITS", isa.LOGITS_ENABLED)
     yield _define("ABILITY_LOGITS", 1 << isa.Option.LOGITS)
+    yield _define("ABILITY_NOISE", 1 << isa.Option.NOISE)
     yield _define("DRAFT_TABLE_WORDS", drafting.TABLE_WORDS)
 
 

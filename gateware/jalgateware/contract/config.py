@@ -10,6 +10,9 @@ from jalgateware.contract.isa import Format, Option
 MAX_TOKENS = 4
 """Most token rows that share a weight."""
 
+ROW_CYCLES = 32
+"""From a row to the next one, in an engine of ``slow_rows``."""
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -20,6 +23,9 @@ class EngineConfig:
     weight: of one sequence, or of as many sequences. ``mxfp4``: the lanes take MXFP4 matrices, too.
     ``qkv_bias``: rows of queries, keys and values may have biases. ``qk_norm``: heads of queries
     and keys may have an RMSNorm of their own. ``logits``: those of a pass can be written to DRAM.
+    ``noise``: samples can be drawn at a temperature. ``slow_rows``: what is behind the lanes takes
+    a row every ``ROW_CYCLES`` cycles, in fewer LUTs; for one token row, without biases and norms
+    over heads.
 
     Raises:
         ValueError: a size is out of range; the message carries the offending value.
@@ -31,6 +37,8 @@ class EngineConfig:
     qkv_bias: bool = False
     qk_norm: bool = False
     logits: bool = True
+    noise: bool = True
+    slow_rows: bool = False
     max_dim: int = 512
     max_hidden: int = 2048
     max_heads: int = 16
@@ -67,6 +75,8 @@ class EngineConfig:
             raise ValueError(
                 f"attention_slots is 1 to max_group x tokens ({most}), not {self.attention_slots}"
             )
+        if self.slow_rows and (self.tokens > 1 or self.qkv_bias or self.qk_norm):
+            raise ValueError("slow_rows goes with one token row, without qkv_bias and qk_norm")
         if self.port_burst_words > self.port_fifo_words:
             raise ValueError("port_burst_words must not exceed port_fifo_words")
 
@@ -99,6 +109,7 @@ class EngineConfig:
             Option.QKV_BIAS: self.qkv_bias,
             Option.QK_NORM: self.qk_norm,
             Option.LOGITS: self.logits,
+            Option.NOISE: self.noise,
         }
         return sum(1 << bit for bit, there in flags.items() if there)
 

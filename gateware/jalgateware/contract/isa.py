@@ -83,6 +83,8 @@ class Option(IntEnum):
     """GAINS, and MATVECs with ``head_norm``."""
     LOGITS = 10
     """No program needs it: a run may have its logits written to DRAM."""
+    NOISE = 11
+    """No program needs it: samples may be drawn at a temperature; the likeliest tokens always."""
 
 
 class Register(IntEnum):

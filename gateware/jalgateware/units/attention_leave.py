@@ -6,10 +6,10 @@ from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import Array, Cat, If, Memory, Signal
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import ROW_CYCLES, EngineConfig
 from jalgateware.contract.formats import MANTISSA, SUM_BITS, VALUE_ACCUMULATOR
 from jalgateware.contract.isa import FIELDS
-from jalgateware.units.pipeline import delayed
+from jalgateware.units.pipeline import delayed, held
 from jalgateware.units.reciprocal import Reciprocal
 from jalgateware.units.value_sums import ValueSums, address_bits
 
@@ -35,7 +35,7 @@ class Leave(LiteXModule):
     ``head_dim``, ``group``, ``value_shift``: constant ->
     ``source`` {:func:`result_layout`}, valid-only, ``last`` with the last element of a token row;
     ``busy`` from ``summed`` until the last element is read; ``left_all`` (pulse) behind the last
-    one of the pass. Throughput: an element per cycle.
+    one of the pass. Throughput: an element per cycle, of slow rows one every ``ROW_CYCLES``.
     """
 
     def __init__(self, config: EngineConfig, row_bits: int) -> None:
@@ -113,6 +113,11 @@ class Leave(LiteXModule):
         folded, begin = Signal(), Signal()
         last_element, last_member = Signal(), Signal()
         self.emitting, self.row_end = Signal(), Signal()
+        # Of slow rows, an element stays for ``ROW_CYCLES``; it is handed out when it is there.
+        self._cycle = cycle = Signal(max=ROW_CYCLES)
+        self._step = Signal()
+        go_on = (cycle == ROW_CYCLES - 1) if config.slow_rows else 1
+        self.comb += self._step.eq(self.emitting & go_on)
         self.row, self.slot = Signal.like(self.first_row), Signal(max=max(2, slots))
         self.comb += [
             begin.eq(inverted & folded),
@@ -134,8 +139,9 @@ class Leave(LiteXModule):
                 self.row.eq(self.first_row),
                 head.eq(0),
             ),
+            If(self.emitting, cycle.eq(cycle + 1)),
             If(
-                self.emitting,
+                self._step,
                 element.eq(element + 1),
                 self.lane.eq(self.lane + 1),
                 If(self.lane == lanes - 1, self.lane.eq(0), word.eq(word + 1)),
@@ -156,17 +162,26 @@ class Leave(LiteXModule):
         """Brings an element's sum, reciprocal and row together."""
         wait = 1 + ValueSums.READ_LATENCY
         mantissa, exponent = Signal(MANTISSA.bits), Signal(max=SUM_BITS)
-        emitting = self.emitting
-        self.comb += Cat(mantissa, exponent).eq(delayed(self, inverse, wait - 1))
-        self.sync += [
-            self.source.valid.eq(delayed(self, emitting, wait)),
-            self.source.row.eq(delayed(self, self.row, wait)),
-            self.source.last.eq(delayed(self, emitting & self.row_end & self.last_head, wait)),
-            self.left_all.eq(delayed(self, emitting & self.ends, wait)),
+        slow, emitting = config.slow_rows, self.emitting
+        if slow:
+            # The sum is there a cycle before its element leaves, and the reciprocal sooner.
+            emitting = self.emitting & (self._cycle == wait + 1)
+        self.comb += Cat(mantissa, exponent).eq(held(self, inverse, wait - 1, slow))
+        element = [
+            self.source.valid.eq(held(self, emitting, wait, slow)),
+            self.source.row.eq(held(self, self.row, wait, slow)),
+            self.source.last.eq(held(self, emitting & self.row_end & self.last_head, wait, slow)),
+            self.left_all.eq(
+                self._step & self.ends if slow else delayed(self, emitting & self.ends, wait)
+            ),
             self.source.mantissa.eq(mantissa),
             self.source.shift.eq(exponent - self.value_shift - 1),
-            self.source.accumulator.eq(Array(self.results)[delayed(self, self.slot, wait)]),
+            self.source.accumulator.eq(Array(self.results)[held(self, self.slot, wait, slow)]),
         ]
+        if slow:
+            self.comb += element
+        else:
+            self.sync += element
 
 
 def _slot_and_step(config: EngineConfig, member: Signal) -> Any:

@@ -8,8 +8,11 @@ from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.drafting import TABLE_WORDS
 from jalgateware.contract.isa import INSTRUCTION_WORDS, VERSION
 from jalgateware.contract.mailbox import COUNTERS
+from jalgateware.units.counters import Counters
 
-COUNTER_BITS = 64
+COUNTER_BITS = 48
+"""Of counts and of cycles in a run: a month at 100 MHz, then they begin again at 0."""
+
 EVENT_BITS = 6
 
 COUNTER_TEXT = {
@@ -34,21 +37,24 @@ class EngineRegisters(LiteXModule):
     ``prompt_data``; ``output_pop`` (pulse); inputs ``busy``, ``done``, ``error``,
     ``prompt_ready``, ``output_valid``, ``output_token``, ``output_cycles``; ``events`` (by counter
     name): what a counter counts up by this cycle. A ``start`` clears the counters; writing
-    ``counters_latch`` copies them to their CSRs.
+    ``counters_latch`` copies them to their CSRs, which takes as many cycles as there are counters,
+    fewer than a bus master needs to read one.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.busy, self.done, self.prompt_ready, self.output_valid = (Signal() for _ in range(4))
         self.error = Signal(8)
-        self.output_token, self.output_cycles = Signal(32), Signal(64)
-        self.events = {name: Signal(EVENT_BITS) for name in COUNTERS}
+        self.output_token, self.output_cycles = Signal(32), Signal(COUNTER_BITS)
+        self.events = {
+            name: Signal(EVENT_BITS if name == "saturations" else 1) for name in COUNTERS
+        }
 
         # # #
 
         self._control(config)
         if config.tokens > 1:
             self._draft_table()
-        self._parameters()
+        self._parameters(config)
         if config.logits:
             self.logits_base = self._parameter(
                 "logits_base", 32, "DRAM address of the logits, in words; bit 31 has them written."
@@ -126,16 +132,18 @@ class EngineRegisters(LiteXModule):
         setattr(self, f"{name}_csr", csr)
         return csr.storage
 
-    def _parameters(self) -> None:
+    def _parameters(self, config: EngineConfig) -> None:
         self.tape_base = self._parameter("tape_base", 32, "DRAM address of the tape, in words.")
         self.kv_base = self._parameter("kv_base", 32, "DRAM address of the KV cache, in words.")
         self.position = self._parameter("position", 16, "Position of the run's first token.")
         self.context = self._parameter("context", 17, "Positions that the KV cache holds.")
         self.generate_count = self._parameter("generate_count", 32, "Samples to draw at most.")
-        self.inverse_temperature = self._parameter(
-            "inverse_temperature", 17, "log2(e) / temperature, 12 fraction bits; 0 is greedy."
-        )
-        self.seed = self._parameter("seed", 32, "Seed of the sampler's noise.")
+        self.inverse_temperature, self.seed = Signal(17), Signal(32)
+        if config.noise:
+            self.inverse_temperature = self._parameter(
+                "inverse_temperature", 17, "log2(e) / temperature, 12 fraction bits; 0 is greedy."
+            )
+            self.seed = self._parameter("seed", 32, "Seed of the sampler's noise.")
         self.streams = self._parameter("streams", 3, "Streams that decode together.")
         self.drafts = self._parameter("drafts", 2, "Most drafted tokens in a pass.")
         self.stop_tokens = [
@@ -178,22 +186,24 @@ class EngineRegisters(LiteXModule):
         self.latch = CSRStorage(
             1, name="counters_latch", description="Written: copies all counters to their registers."
         )
-        for name in COUNTERS:
+        widths = {name: len(event) for name, event in self.events.items()}
+        order = sorted(COUNTERS, key=lambda name: -widths[name])
+        self.counters = counters = Counters([widths[name] for name in order], COUNTER_BITS)
+        self.comb += counters.start.eq(self.start), counters.latch.eq(self.latch.re)
+        for index, name in enumerate(order):
             low, high = (
                 CSRStatus(
                     32, name=f"{name}_{half}", description=f"{COUNTER_TEXT[name]} Bits {bits}."
                 )
-                for half, bits in (("low", "31 to 0"), ("high", "63 to 32"))
+                for half, bits in (("low", "31 to 0"), ("high", f"{COUNTER_BITS - 1} to 32"))
             )
             setattr(self, f"{name}_low", low)
             setattr(self, f"{name}_high", high)
-            count = Signal(COUNTER_BITS)
-            event = Signal(EVENT_BITS)
-            self.sync += [
-                event.eq(self.events[name]),
-                count.eq(count + event),
-                If(self.start, count.eq(0), event.eq(0)),
-                If(self.latch.re, low.status.eq(count[:32]), high.status.eq(count[32:])),
+            self.comb += [
+                counters.events[index].eq(self.events[name]),
+                low.status.eq(counters.copied[:32]),
+                high.status.eq(counters.copied[32:]),
+                If(low.we | high.we, counters.select.eq(index)),
             ]
 
     def _limits(self, config: EngineConfig) -> None:

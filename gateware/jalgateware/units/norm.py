@@ -23,10 +23,11 @@ class Norm(LiteXModule):
     ``head_sum_valid``: another sum whose root is wanted, while none of a vector comes ->
     ``root.mantissa``, ``root.k``, ``head_valid``. Latency:
     ``ReciprocalRoot.LATENCY`` + 2 cycles. Throughput: a vector per cycle. Overflow: none; epsilon
-    is at least 1. Golden model: ``Machine._set_residual`` in :mod:`jalgateware.golden.machine`.
+    is at least 1. Golden model: ``Machine._set_residual`` in :mod:`jalgateware.golden.machine`. A
+    ``slow`` one takes one vector at a time.
     """
 
-    def __init__(self, tokens: int, heads: bool = False) -> None:
+    def __init__(self, tokens: int, heads: bool = False, slow: bool = False) -> None:
         self.square_sums = [Signal(SQUARE_SUM_BITS) for _ in range(tokens)]
         self.square_sum_valid = Signal(tokens)
         self.last_row = Signal(max=max(2, tokens))
@@ -40,7 +41,7 @@ class Norm(LiteXModule):
 
         # # #
 
-        self.root = root = ReciprocalRoot()
+        self.root = root = ReciprocalRoot(slow)
         total = self.square_sums[0]
         for row in range(1, tokens):
             total = Mux(self.square_sum_valid[row], self.square_sums[row], total)

@@ -3,13 +3,52 @@
 from typing import Any
 
 from litex.gen import LiteXModule
-from migen import Array, Cat, If, Signal
+from migen import Array, Cat, Constant, If, Signal
 
 from jalgateware.units.pipeline import delayed
 from jalgateware.units.reset import spare_reset
 
 GROUP = 16
 """Bits that the first step tells apart; the next ones know 4 and 1."""
+
+
+class SlowNormaliser(LiteXModule):
+    """As :class:`Normaliser`, a bit in each cycle.
+
+    Interface: ``value`` (bits, > 0), ``valid_in`` -> ``exponent``, ``fraction`` (kept bits),
+    ``valid_out`` (pulse); they stay until the next ``valid_in``, which waits for ``valid_out``.
+    Latency: up to ``bits`` cycles. Throughput: one at a time.
+    Overflow: none.
+    Golden model: ``_split`` in :mod:`jalgateware.golden.functions`.
+    """
+
+    def __init__(self, bits: int, kept: int) -> None:
+        self.value, self.valid_in = Signal(bits), Signal()
+        self.exponent = Signal(max=bits)
+        self.fraction = Signal(kept)
+        self.valid_out = Signal()
+
+        # # #
+
+        shifted, busy = Signal(max(bits, kept + 1), reset_less=True), Signal()
+        fill = len(shifted) - bits
+        self.sync += [
+            If(
+                busy & ~shifted[-1],
+                shifted.eq(Cat(0, shifted[:-1])),
+                self.exponent.eq(self.exponent - 1),
+            ),
+            If(shifted[-1], busy.eq(0)),
+            self.valid_out.eq(busy & shifted[-1]),
+            If(
+                self.valid_in,
+                busy.eq(1),
+                shifted.eq(Cat(Constant(0, fill), self.value) if fill else self.value),
+                self.exponent.eq(bits - 1),
+            ),
+        ]
+        self.comb += self.fraction.eq(shifted[-1 - kept : -1])
+        spare_reset(self, busy, self.valid_out)
 
 
 class Normaliser(LiteXModule):

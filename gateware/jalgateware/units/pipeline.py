@@ -22,6 +22,11 @@ def delayed(module: Module, signal: Any, cycles: int) -> Any:
     return signal
 
 
+def held(module: Module, signal: Any, cycles: int, slow: bool) -> Any:
+    """As :func:`delayed`; the signal itself where that is ``slow``, so that it is still there."""
+    return signal if slow else delayed(module, signal, cycles)
+
+
 def registered(module: Module, value: Any, cycles: int) -> Signal:
     """An expression, delayed by at least one cycle, in registers that a reset leaves alone.
 

@@ -108,7 +108,7 @@ class Quantiser(LiteXModule):
 
         # # #
 
-        self.parallel = min(4, width)
+        self.parallel = 1 if config.slow_rows else min(4, width)
         self._collect()
         self._emit()
         self._store(config, depth)

@@ -6,7 +6,7 @@ from migen import READ_FIRST, Cat, If, Memory, Mux, Signal
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import VECTOR
 from jalgateware.units.fifo import NEVER_COLLIDES
-from jalgateware.units.pipeline import delayed, fits
+from jalgateware.units.pipeline import delayed, fits, held
 
 
 class Residual(LiteXModule):
@@ -17,13 +17,15 @@ class Residual(LiteXModule):
     ``embed_token``, ``embed_last``, ``embed_valid``: elements of a new vector -> ``value``
     {VECTOR}, ``token``, ``last``, ``valid``; valid-only. Latency: ``LATENCY`` cycles, of embeddings
     1. Throughput: one element per cycle. Overflow: saturates; ``saturated`` is high with such an
-    element. Golden model: ``Machine._deliver`` in :mod:`jalgateware.golden.machine`.
+    element. Golden model: ``Machine._deliver`` in :mod:`jalgateware.golden.machine`. Slow rows stay
+    with their index for ``AHEAD + LATENCY`` cycles.
     """
 
     AHEAD = 2
     LATENCY = 2
 
     def __init__(self, config: EngineConfig, index_bits: int) -> None:
+        slow = config.slow_rows
         self.early_index = Signal(index_bits)
         self.early_token = Signal(max=max(2, config.tokens))
         self.row = Signal((VECTOR.bits, True))
@@ -51,8 +53,8 @@ class Residual(LiteXModule):
         self.comb += read.adr.eq(Cat(self.early_index[:bits], self.early_token))
         over = ~fits(total, VECTOR.bits)
         index = Signal(max=config.max_dim)
-        added = delayed(self, self.early_index, self.AHEAD + 1)
-        token = delayed(self, self.early_token, self.AHEAD + 1)
+        added = held(self, self.early_index, self.AHEAD + 1, slow)
+        token = held(self, self.early_token, self.AHEAD + 1, slow)
         was_valid = delayed(self, self.row_valid, 1)
         embed = self.embed_valid
         self.sync += [
@@ -60,7 +62,7 @@ class Residual(LiteXModule):
             old.eq(read.dat_r),
             total.eq(self.row + old),
             self.valid.eq(was_valid | embed),
-            self.last.eq(Mux(embed, self.embed_last, delayed(self, self.row_last, 1))),
+            self.last.eq(Mux(embed, self.embed_last, held(self, self.row_last, 1, slow))),
             self.saturated.eq(was_valid & over),
             index.eq(Mux(embed, self.embed_index, added)),
             self.token.eq(Mux(embed, self.embed_token, token)),

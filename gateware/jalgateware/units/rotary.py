@@ -5,7 +5,7 @@ from migen import Cat, If, Mux, Signal
 
 from jalgateware.contract.formats import KV, ROTATION, VECTOR
 from jalgateware.contract.isa import FIELDS
-from jalgateware.units.pipeline import delayed, fits
+from jalgateware.units.pipeline import delayed, each, fits, held
 
 LOW = 17
 """Bits of a VECTOR in the lower partial product."""
@@ -55,11 +55,15 @@ class Rotary(LiteXModule):
     follows one cycle behind the first. Throughput: one element per cycle. Overflow: saturates;
     ``saturated`` is high with such a result. Golden model:
     :func:`jalgateware.golden.vector.rotate`, :func:`jalgateware.golden.vector.narrow`.
+
+    A ``slow`` one wants each row to stay for ``LATENCY`` cycles behind its valid; the second row
+    of a pair follows ``SLOW_GAP`` cycles behind the first.
     """
 
     LATENCY = 8
+    SLOW_GAP = 7
 
-    def __init__(self, max_head_dim: int, row_bits: int = 1) -> None:
+    def __init__(self, max_head_dim: int, row_bits: int = 1, slow: bool = False) -> None:
         rows_bits = FIELDS["rows"][1]
         self.value = Signal((VECTOR.bits, True))
         self.index = Signal(rows_bits)
@@ -80,37 +84,41 @@ class Rotary(LiteXModule):
         # # #
 
         self._look_up(max_head_dim)
-        self._turn(rows_bits + row_bits)
+        self._turn(rows_bits + row_bits, slow)
 
-    def _turn(self, index_bits: int) -> None:
+    def _turn(self, index_bits: int, slow: bool) -> None:
         """A pair takes two turns through the multipliers: first row's result, then the second's."""
         # Stage 1: rows behind the table look-up; an odd row meets the even row before it.
         value, even = (Signal((VECTOR.bits, True), reset_less=True) for _ in range(2))
         valid, odd, rotate = Signal(), Signal(), Signal()
         index, shift = Signal(index_bits), Signal.like(self.shift)
+        take = [
+            value.eq(self.value),
+            odd.eq(self.index[0]),
+            rotate.eq(self.rotate),
+            index.eq(Cat(self.index, self.row)),
+            shift.eq(self.shift),
+        ]
         self.sync += [
             valid.eq(self.valid),
-            If(
-                self.valid,
-                value.eq(self.value),
-                odd.eq(self.index[0]),
-                rotate.eq(self.rotate),
-                index.eq(Cat(self.index, self.row)),
-                shift.eq(self.shift),
-                If(~self.index[0], even.eq(self.value)),
-            ),
+            If(self.valid & ~self.index[0], even.eq(self.value)),
         ]
+        if slow:
+            self.comb += take
+        else:
+            self.sync += If(self.valid, *take)
         # The angle that was read for the even row is the odd row's, too: block RAM outputs are
         # slow.
         cosine, sine = (Signal((ROTATION.bits, True), reset_less=True) for _ in range(2))
         self.sync += If(valid & ~odd, cosine.eq(self.cosine), sine.eq(self.sine))
         second, go_first = Signal(), Signal()
         self.comb += go_first.eq(valid & (odd | ~rotate))
-        self.sync += second.eq(go_first & rotate)
+        self.comb += second.eq(delayed(self, go_first & rotate, self.SLOW_GAP if slow else 1))
         # What the second turn needs, while the next row arrives.
-        operands = (value, even, index, shift)
-        kept = [Signal.like(signal, reset_less=True) for signal in operands]
-        self.sync += If(go_first, *[k.eq(signal) for k, signal in zip(kept, operands, strict=True)])
+        kept = operands = [value, even, index, shift]
+        if not slow:
+            kept = [Signal.like(signal, reset_less=True) for signal in operands]
+            self.sync += If(go_first, *each(kept, operands))
         kept_odd, kept_even, kept_index, kept_shift = kept
         left, right = WideProduct(), WideProduct()
         self.left, self.right = left, right
@@ -122,6 +130,8 @@ class Rotary(LiteXModule):
         # Stage 2: operands of both products.
         self.sync += [
             stage_valid.eq(go_first | second),
+        ]
+        operate = [
             If(
                 second,
                 a0.eq(kept_even),
@@ -149,8 +159,11 @@ class Rotary(LiteXModule):
                 stage_shift.eq(shift),
             ),
         ]
+        self.sync += If(go_first | second, *operate) if slow else operate
         self.comb += [left.a.eq(a0), left.b.eq(b0), right.a.eq(a1), right.b.eq(b1)]
-        self._narrow(left.product, right.product, stage_valid, stage_index, stage_shift)
+        later = held(self, stage_shift, WideProduct.LATENCY + 1, slow)
+        stage_index = held(self, stage_index, 5, slow)
+        self._narrow(left.product, right.product, stage_valid, stage_index, later, slow)
 
     def _look_up(self, max_head_dim: int) -> None:
         """Position within the head: both rows of a pair use the same angle."""
@@ -164,13 +177,18 @@ class Rotary(LiteXModule):
         self.comb += self.pair.eq(Mux(self.index[1:] == 0, 0, within >> 1))
 
     def _narrow(
-        self, left: Signal, right: Signal, valid: Signal, index: Signal, shift: Signal
+        self,
+        left: Signal,
+        right: Signal,
+        valid: Signal,
+        index: Signal,
+        later: Signal,
+        slow: bool,
     ) -> None:
         """Stage 5: sum; 6 to 8: shift by 14 + shift with a rounding bit, round, saturate."""
         total = Signal((VECTOR.bits + 19, True), reset_less=True)
         shifted = Signal((VECTOR.bits + 19 - ROTATION.fraction + 1, True), reset_less=True)
         rounded = Signal((len(shifted), True), reset_less=True)
-        later = delayed(self, shift, WideProduct.LATENCY + 1)
         self.sync += [
             total.eq(left + right),
             shifted.eq((total >> (ROTATION.fraction - 1)) >> later),
@@ -183,5 +201,9 @@ class Rotary(LiteXModule):
                 self.saturated.eq(delayed(self, valid, 5)),
             ),
             self.result_valid.eq(delayed(self, valid, 5)),
-            Cat(self.result_index, self.result_row).eq(delayed(self, index, 5)),
         ]
+        taken = Cat(self.result_index, self.result_row).eq(index)
+        if slow:
+            self.comb += taken
+        else:
+            self.sync += taken

@@ -4,7 +4,7 @@ from litex.gen import LiteXModule
 from litex.soc.interconnect import stream
 from migen import Array, Cat, If, Mux, Signal
 
-from jalgateware.contract.config import EngineConfig
+from jalgateware.contract.config import ROW_CYCLES, EngineConfig
 from jalgateware.contract.formats import ACCUMULATOR, GUARD_BITS, MANTISSA, VECTOR
 from jalgateware.contract.isa import FIELDS, Destination, Format
 from jalgateware.units.head_norm import HeadNorm
@@ -45,9 +45,11 @@ class RowEntry(LiteXModule):
     :class:`~jalgateware.units.vector_unit.VectorUnit` has them. ``norm``, ``scaler``, ``heads``:
     units that it reads and feeds. ``embed_start`` (pulse): residual vectors are about to be
     replaced. Leaves, beside the scaler's operands: ``enter`` {kind, index, row, last, biased}.
-    ``out_shift``, ``key_base``, ``value_base``: of the matrix that is on, or was the last.
+    ``out_shift``, ``key_base``, ``value_base``: of the matrix that is on, or was the last;
+    ``enter_shift``: of the row that enters, a cycle behind ``out_shift``.
     ``active``: one is on; ``waiting``: others are to come. Latency: 1 cycle. Throughput: one
-    element per cycle, but a logit every second cycle where it is more than a word of DRAM.
+    element per cycle, but a logit every second cycle where it is more than a word of DRAM. Slow
+    rows enter ``ROW_CYCLES`` cycles behind each other and behind attention's results, and stay.
     Overflow: none.
     """
 
@@ -73,6 +75,7 @@ class RowEntry(LiteXModule):
         self.key_base = Signal(FIELDS["kv_base"][1], reset_less=True)
         self.value_base = Signal(FIELDS["kv_base"][1], reset_less=True)
         self.kind, self.out_shift = Signal(TAG_BITS), Signal(FIELDS["out_shift"][1])
+        self.enter_shift = Signal.like(self.out_shift)
         self.active, self.waiting = Signal(), Signal()
         self.enter = stream.Endpoint(
             [("kind", TAG_BITS), ("index", INDEX_BITS), ("row", len(self.last_row)), ("biased", 1)]
@@ -103,7 +106,14 @@ class RowEntry(LiteXModule):
         # of its pair for another token row, whether that is.
         next_last, again_last = Signal(), Signal()
         pause = Signal()
-        if config.logits and config.kv_lanes == 1:
+        if config.slow_rows:
+            left = Signal(max=ROW_CYCLES)
+            self.comb += pause.eq(left != 0)
+            self.sync += [
+                If(left != 0, left.eq(left - 1)),
+                If(go | attention.valid, left.eq(ROW_CYCLES - 1)),
+            ]
+        elif config.logits and config.kv_lanes == 1:
             # Two words of DRAM each.
             self.sync += pause.eq(go & (self.kind == Destination.LOGITS))
         self.comb += [
@@ -220,13 +230,13 @@ class RowEntry(LiteXModule):
             attention_shift.eq(attention.shift),
         ]
         enter = self.enter
-        self.sync += [
-            enter.valid.eq(go | attention.valid),
+        operands = [
             enter.kind.eq(Mux(attention.valid, ATTENTION, self.kind)),
             enter.index.eq(self._index),
             enter.row.eq(Mux(attention.valid, attention.row, self._row)),
             enter.last.eq(Mux(attention.valid, attention.last, last)),
             enter.biased.eq(go & self._bias),
+            self.enter_shift.eq(self.out_shift),
             If(
                 attention.valid,
                 scaler.accumulator.eq(attention.accumulator),
@@ -240,6 +250,8 @@ class RowEntry(LiteXModule):
                 scaler.shift.eq(row_shift),
             ),
         ]
+        taken = go | attention.valid
+        self.sync += [enter.valid.eq(taken), If(taken, *operands) if config.slow_rows else operands]
         self.comb += scaler.valid.eq(enter.valid)
 
     def _enter_again(self, heads: HeadNorm, config: EngineConfig) -> None:

@@ -1,5 +1,7 @@
 """Sampler: picks a token while the logits stream by."""
 
+from typing import Any
+
 from litex.gen import LiteXModule
 from migen import Array, Cat, Constant, If, Mux, Signal
 
@@ -16,7 +18,7 @@ from jalgateware.contract.isa import FIELDS
 from jalgateware.units.delay_line import DelayLine
 from jalgateware.units.gumbel import Gumbel
 from jalgateware.units.hash import Hash32
-from jalgateware.units.pipeline import delayed
+from jalgateware.units.pipeline import delayed, held
 from jalgateware.units.reset import spare_reset
 from jalgateware.units.rotary import WideProduct
 
@@ -36,14 +38,14 @@ class Sampler(LiteXModule):
     ``valid`` {``logit`` {VECTOR}, ``index`` (token), ``row`` (token row), ``last``}, valid-only,
     for each token row in ascending order of ``index``: of equals the first wins. ``done`` pulses
     ``LATENCY`` cycles behind the last logit of token row ``last_row``; ``tokens`` stay until the
-    first logit of the next pass arrives there.
-    Latency: ``key_latency``, ``LATENCY``. Throughput: one logit per cycle.
+    first logit of the next pass arrives there. An engine without noise takes the argmax of the
+    logits, has no keys, and is always ready.
+    Latency: ``key_latency``, ``latency``. Throughput: one logit per cycle.
     Overflow: none.
     Golden model: :func:`jalgateware.golden.sampler.sample`.
     """
 
     NOISE_LATENCY = 1 + Hash32.LATENCY + Gumbel.LATENCY
-    LATENCY = NOISE_LATENCY + 3
 
     def __init__(self, config: EngineConfig) -> None:
         self.start = Signal()
@@ -62,16 +64,25 @@ class Sampler(LiteXModule):
 
         # # #
 
+        self._first = Signal(config.tokens)
+        self.latency, self.key_latency = 2, 0
+        tag = Cat(self.index, self.row, self.last)
+        if not config.noise:
+            self.comb += self.ready.eq(1)
+            self._rows = Signal(self.latency - 1)
+            self._compare(self.logit, tag, 0, config.slow_rows)
+            spare_reset(self, self._rows, self._first, self.done)
+            return
         total = Signal((SCALED_LOGIT.bits, True))
         # The token rows' keys follow each other through the hash.
         self.key_latency = 2 * (1 + Hash32.LATENCY) + config.tokens
         assert config.tokens <= Hash32.LATENCY, "the hash is free again for the second round"
+        self.latency += self.NOISE_LATENCY + 1
         self._steps = Signal(self.key_latency - 1)
-        self._rows = Signal(self.LATENCY - 1)
-        self._first = Signal(config.tokens)
+        self._rows = Signal(self.latency - 1)
         self._make_noise()
-        self._add_noise(total)
-        self._compare(total)
+        self._add_noise(total, tag)
+        self._compare(total, self.wait.output[VECTOR.bits :], WideProduct.LATENCY + 1)
         spare_reset(self, self._steps, self._rows, self._first, self.ready, self.done)
 
     def _make_noise(self) -> None:
@@ -97,7 +108,7 @@ class Sampler(LiteXModule):
         ]
         self.comb += [self.hash.value.eq(operand), self.gumbel.uniform.eq(self.hash.result)]
 
-    def _add_noise(self, total: Signal) -> None:
+    def _add_noise(self, total: Signal, tag: Any) -> None:
         """Scaled logit plus noise, ``NOISE_LATENCY`` + 1 cycles behind its row."""
         one = 1 << INVERSE_TEMPERATURE.fraction
         greedy, factor = Signal(), Signal(INVERSE_TEMPERATURE.bits)
@@ -107,7 +118,6 @@ class Sampler(LiteXModule):
             factor.eq(Mux(self.inverse_temperature == 0, one, self.inverse_temperature)),
         )
         # The logit waits until its product meets the noise; so do index and last.
-        tag = Cat(self.index, self.row, self.last)
         self.wait = DelayLine(VECTOR.bits + len(tag), self.NOISE_LATENCY - WideProduct.LATENCY)
         self.product = WideProduct()
         self.comb += [
@@ -126,29 +136,33 @@ class Sampler(LiteXModule):
         ]
         self.sync += total.eq(total_wide[INVERSE_TEMPERATURE.fraction :])
 
-    def _compare(self, total: Signal) -> None:
-        """Keeps the largest total and its index.
+    def _compare(self, total: Signal, tag: Any, behind: int, slow: bool = False) -> None:
+        """Keeps the largest total and its index, whose tag came ``behind`` cycles before it.
+
+        ``slow``: both stay for a cycle.
 
         A total is compared in one cycle and kept in the next, when the one behind it is compared
         already: that one counts as larger than what was kept then, or than this one if it is kept.
         """
         rows, first, tokens = self._rows, self._first, range(len(self.tokens))
         index, row, last = Signal.like(self.index), Signal.like(self.row), Signal()
-        tag = self.wait.output[VECTOR.bits :]
-        self.comb += Cat(index, row, last).eq(delayed(self, tag, WideProduct.LATENCY + 2))
-        early = delayed(self, tag, WideProduct.LATENCY + 1)[len(index) : -1]
+        met = Cat(Signal.like(index), Signal.like(row), Signal())
+        self.comb += [
+            met.eq(delayed(self, tag, behind)),
+            Cat(index, row, last).eq(held(self, met, 1, slow)),
+        ]
+        early = met[len(index) : -1]
         best = [Signal.like(total) for _ in tokens]
         best_index = [Signal.like(self.index) for _ in tokens]
-        before, larger, here = Signal.like(total), Signal(), Signal(len(tokens))
+        before, larger, here = held(self, total, 1, slow), Signal(), Signal(len(tokens))
         largest, wins, won = (Signal(len(tokens)) for _ in range(3))
         self.comb += [wins[t].eq(here[t] & Mux(won[t], larger, largest[t])) for t in tokens]
         self.sync += [
             rows.eq(Cat(self.valid, rows)),
-            before.eq(total),
             larger.eq(total > before),
             won.eq(wins),
             self.done.eq(rows[-1] & last & (row == self.last_row)),
-            *[here[t].eq(rows[-2] & (early == t)) for t in tokens],
+            *[here[t].eq(Cat(self.valid, rows)[-2] & (early == t)) for t in tokens],
             # Compared with each row's, as choosing one first takes longer.
             *[largest[t].eq(first[t] | (total > best[t])) for t in tokens],
             *[If(here[t], first[t].eq(0)) for t in tokens],

@@ -4,7 +4,7 @@ from litex.gen import LiteXModule
 from migen import If, Mux, Signal
 
 from jalgateware.contract.formats import SIGMOID, VECTOR
-from jalgateware.units.pipeline import delayed, fits, moved_left
+from jalgateware.units.pipeline import delayed, fits, held, moved_left
 from jalgateware.units.rotary import LOW, WideProduct
 from jalgateware.units.sigmoid import Sigmoid
 
@@ -17,11 +17,13 @@ class SwiGlu(LiteXModule):
     pair. Latency: ``LATENCY`` cycles from the up row. Throughput: one pair per two cycles.
     Overflow: saturates; ``saturated`` is high with such a result. Golden model:
     :func:`jalgateware.golden.vector.swiglu`.
+
+    A ``slow`` one wants each row to stay for ``LATENCY`` cycles.
     """
 
     LATENCY = Sigmoid.LATENCY + WideProduct.LATENCY + 1 + 4
 
-    def __init__(self) -> None:
+    def __init__(self, slow: bool = False) -> None:
         self.value = Signal((VECTOR.bits, True))
         self.odd = Signal()
         self.valid = Signal()
@@ -39,7 +41,7 @@ class SwiGlu(LiteXModule):
         self.comb += [sigmoid.value.eq(gate), sigmoid.valid_in.eq(start)]
         self.activate = activate = WideProduct()
         self.comb += [
-            activate.a.eq(delayed(self, gate, Sigmoid.LATENCY)),
+            activate.a.eq(held(self, gate, Sigmoid.LATENCY, slow)),
             activate.b.eq(sigmoid.result),
         ]
         activated = Signal((VECTOR.bits, True), reset_less=True)
@@ -48,7 +50,7 @@ class SwiGlu(LiteXModule):
             (activate.product + (1 << (SIGMOID.fraction - 1))) >> SIGMOID.fraction
         )
         before = Sigmoid.LATENCY + WideProduct.LATENCY + 1
-        up = delayed(self, self.value, before)
+        up = held(self, self.value, before, slow)
         # 32 x 32 bits from two 32 x 18 bit products: up = upper * 2**17 + lower.
         upper = Signal((VECTOR.bits - LOW, True))
         self.comb += upper.eq(up[LOW:])

@@ -9,11 +9,11 @@ from migen import FSM, Array, If, Mux, NextState, NextValue, Signal
 from jalgateware.contract.config import EngineConfig
 from jalgateware.contract.formats import POSITION_BITS, TOKEN_BITS
 from jalgateware.units.drafter import Drafter
+from jalgateware.units.engine_registers import COUNTER_BITS
 
 PROMPT_DEPTH = 64
 OUTPUT_DEPTH = 64
 STOP_TOKENS = 4
-CYCLE_BITS = 64
 STREAM_BITS = 3
 
 
@@ -54,7 +54,7 @@ class TokenLoop(LiteXModule):
             [("token", TOKEN_BITS), ("stream", STREAM_BITS), ("final", 1)]
         )
         self.output = stream.Endpoint(
-            [("token", TOKEN_BITS), ("stream", STREAM_BITS), ("cycles", CYCLE_BITS)]
+            [("token", TOKEN_BITS), ("stream", STREAM_BITS), ("cycles", COUNTER_BITS)]
         )
         self.pass_start = Signal()
         self.pass_ready = Signal()
@@ -69,7 +69,7 @@ class TokenLoop(LiteXModule):
         self.sampled_tokens = [Signal(TOKEN_BITS) for _ in range(rows)]
         self.running = Signal()
         self.waits = Signal()
-        self.cycles = Signal(CYCLE_BITS)
+        self.cycles = Signal(COUNTER_BITS)
 
         # # #
 
@@ -113,7 +113,7 @@ class TokenLoop(LiteXModule):
         self.sync += self._single.eq(self.streams <= 1)
         if rows > 1:
             self.sync += self._speculates.eq((self.streams <= 1) & (self.most_drafts != 0))
-        self._drawn = Signal(CYCLE_BITS)
+        self._drawn = Signal(COUNTER_BITS)
 
     def _compare(self, rows: int) -> None:
         """Long comparisons, registered: they hold from two cycles behind what they compare."""

@@ -14,7 +14,7 @@ from jalgateware.units.biases import Biases
 from jalgateware.units.head_norm import HeadNorm
 from jalgateware.units.loader import table_entries
 from jalgateware.units.norm import Norm
-from jalgateware.units.pipeline import delayed
+from jalgateware.units.pipeline import delayed, held
 from jalgateware.units.residual import Residual
 from jalgateware.units.rotary import Rotary
 from jalgateware.units.row_entry import ATTENTION, HEAD, INDEX_BITS, TAG_BITS, RowEntry
@@ -39,7 +39,7 @@ class VectorUnit(LiteXModule):
     ``vector_*`` {value, buffer, last, valid: a bit per token row}: elements for the quantisers;
     ``key_base``, ``value_base`` and ``kv_*`` {data, index, row, valid} with ``kv_kind``
     {Destination}: rows of queries, keys and values; ``logit_*``. ``row`` is the token row.
-    ``quiet``: nothing is on its way. Latency: ``Scaler.LATENCY`` plus the unit's. Throughput: one
+    ``quiet``: nothing is on its way. Latency: the scaler's plus the unit's. Throughput: one
     element per cycle. Overflow: saturates; ``saturated`` counts per cycle. Golden model:
     ``Machine._deliver`` in :mod:`jalgateware.golden.machine`.
     """
@@ -47,9 +47,10 @@ class VectorUnit(LiteXModule):
     def __init__(self, config: EngineConfig) -> None:
         self._inputs(config)
         self._outputs(config)
-        self.norm = Norm(config.tokens, heads=config.qk_norm)
+        self._slow = slow = config.slow_rows
+        self.norm = Norm(config.tokens, config.qk_norm, slow)
         self.comb += self.norm.last_row.eq(self.last_row)
-        self.scaler = Scaler()
+        self.scaler = Scaler(slow)
         self.residual = Residual(config, INDEX_BITS)
         self.biases = Biases(config) if config.qkv_bias else None
         self.head_norm = HeadNorm(config) if config.qk_norm else None
@@ -110,15 +111,15 @@ class VectorUnit(LiteXModule):
 
     def _tags(self) -> None:
         """What belongs to a result, beside it."""
-        wait, enter = Scaler.LATENCY, self.entry.enter
-        self.tag_kind = delayed(self, enter.kind, wait)
+        wait, enter, slow = self.scaler.latency, self.entry.enter, self._slow
+        self.tag_kind = held(self, enter.kind, wait, slow)
         self.tag_early, self.tag_row_early = (
-            delayed(self, tag, wait - 2) for tag in (enter.index, enter.row)
+            held(self, tag, wait - 2, slow) for tag in (enter.index, enter.row)
         )
-        self.tag_index = delayed(self, self.tag_early, 2)
-        self.tag_row = delayed(self, self.tag_row_early, 2)
-        self.tag_last = delayed(self, enter.last, wait)
-        self.tag_shift = delayed(self, self.entry.out_shift, wait + 1)
+        self.tag_index = held(self, self.tag_early, 2, slow)
+        self.tag_row = held(self, self.tag_row_early, 2, slow)
+        self.tag_last = held(self, enter.last, wait, slow)
+        self.tag_shift = held(self, self.entry.enter_shift, wait, slow)
         self.row_value = self.scaler.result
 
     def _is(self, *kinds: int) -> Signal:
@@ -181,21 +182,31 @@ class VectorUnit(LiteXModule):
 
     def _activate(self) -> None:
         """Elements for buffer H: SwiGLU of row pairs, or attention's results as they are."""
-        self.swiglu = swiglu = SwiGlu()
+        self.swiglu = swiglu = SwiGlu(self._slow)
         self.attended = self._is(ATTENTION)
         self.comb += [
             swiglu.value.eq(self.scaler.result),
             swiglu.odd.eq(self.tag_index[0]),
             swiglu.valid.eq(self._is(Destination.SWIGLU)),
         ]
-        self.swiglu_last = delayed(self, self.tag_last, SwiGlu.LATENCY)
+        if self._slow:
+            self.swiglu_last, swiglu_row = Signal(), Signal.like(self.last_row)
+            self.sync += If(
+                self.scaler.result_valid,
+                self.swiglu_last.eq(self.tag_last),
+                swiglu_row.eq(self.tag_row),
+            )
+        else:
+            self.swiglu_last, swiglu_row = (
+                delayed(self, tag, SwiGlu.LATENCY) for tag in (self.tag_last, self.tag_row)
+            )
         residual = self.residual
         # The three sources never meet: each waits for the vector that the one before completes.
         valid, row = Signal(), Signal.like(self.last_row)
         self.comb += [
             valid.eq(residual.valid | swiglu.result_valid | self.attended),
             If(residual.valid, row.eq(residual.token))
-            .Elif(swiglu.result_valid, row.eq(delayed(self, self.tag_row, SwiGlu.LATENCY)))
+            .Elif(swiglu.result_valid, row.eq(swiglu_row))
             .Else(row.eq(self.tag_row)),
         ]
         self.sync += [
@@ -219,7 +230,7 @@ class VectorUnit(LiteXModule):
 
     def _rotate(self, config: EngineConfig) -> None:
         """Queries, keys and values, narrowed; and where the next rows go in the cache."""
-        self.rotary = rotary = Rotary(config.max_head_dim, len(self.last_row))
+        self.rotary = rotary = Rotary(config.max_head_dim, len(self.last_row), self._slow)
         valid = self._is(Destination.QUERY, Destination.KEY, Destination.VALUE)
         kind = Signal(TAG_BITS)
         self.sync += If(valid, kind.eq(self.tag_kind))
@@ -241,7 +252,7 @@ class VectorUnit(LiteXModule):
             self.kv_row.eq(rotary.result_row),
             self.kv_valid.eq(rotary.result_valid),
             # The kind changes no sooner than two rows behind the last row of the kind before.
-            self.kv_kind.eq(delayed(self, kind, Rotary.LATENCY - 1)),
+            self.kv_kind.eq(held(self, kind, Rotary.LATENCY - 1, self._slow)),
             self.logit_value.eq(self.scaler.result),
             self.logit_index.eq(self.tag_index),
             self.logit_row.eq(self.tag_row),
@@ -254,7 +265,7 @@ class VectorUnit(LiteXModule):
         units: list[Any] = [self.scaler, self.residual, self.swiglu, self.rotary]
         units += [self.biases] if self.biases else []
         self.comb += self.saturated.eq(reduce(add, [unit.saturated for unit in units]))
-        way = 1 + Scaler.LATENCY + Rotary.LATENCY + 3
+        way = 1 + self.scaler.latency + Rotary.LATENCY + Rotary.SLOW_GAP * self._slow + 3
         left = Signal(max=way + 1)
         self.sync += [
             If(left != 0, left.eq(left - 1)),

@@ -169,7 +169,7 @@ def sampling_cases(config: EngineConfig) -> Iterator[Case]:
     room = a.context // 2
     samples = min(24, room)
     one = _prompt(a, 9, a.context - 3)
-    hot = Sampling.from_temperature(TEMPERATURE, 12345)
+    hot = Sampling.from_temperature(TEMPERATURE, 12345) if config.noise else GREEDY
 
     def case(
         name: str,
@@ -181,7 +181,8 @@ def sampling_cases(config: EngineConfig) -> Iterator[Case]:
         return Case(name, unit, image, prompts, samples, sampling, drafts, sampling_case=True)
 
     yield case("sampler", "classifier or sampler (largest logit)", (one,), GREEDY)
-    yield case("noise", "sampler's noise (log2, Gumbel)", (one,), hot)
+    if config.noise:
+        yield case("noise", "sampler's noise (log2, Gumbel)", (one,), hot)
     if config.tokens > 1:
         several = tuple(_prompt(a, 10 + index, a.context - 3) for index in range(config.tokens))
         yield case("streams", "token rows (streams together)", several, hot)

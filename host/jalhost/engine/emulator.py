@@ -37,6 +37,7 @@ class Emulator:
             gateware=self._gateware,
             mxfp4=self.config.mxfp4,
             logits=self.config.logits,
+            noise=self.config.noise,
         )
 
     def load(self, image: Image) -> None:
@@ -56,12 +57,12 @@ class Emulator:
         Drafts change nothing here: there are no passes to save.
 
         Raises:
-            UsageError: no image is loaded, or the gateware has too few token rows.
+            UsageError: no image is loaded, or the gateware has too few token rows or no noise.
         """
         machine = self._machine
         if machine is None:
             raise UsageError("no model is loaded")
-        request.check(self.config.tokens)
+        request.check(self.config.tokens, self.config.noise)
         self._logits = None
         start = time.perf_counter()
         live = {i: self._stream(machine, request, i) for i in range(len(request.prompts))}

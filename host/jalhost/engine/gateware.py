@@ -10,7 +10,14 @@ from jalhost.errors import UsageError
 ENGINE = {item.name: item.type for item in fields(EngineConfig)}
 """Keys that size the engine, and their types."""
 
-SYSTEM = {"dram": str, "clock_hz": int, "scope": bool, "sensors": bool, "fault": str}
+SYSTEM = {
+    "dram": str,
+    "clock_hz": int,
+    "cpu": str,
+    "scope": bool,
+    "sensors": bool,
+    "fault": str,
+}
 """Keys that choose the simulated system around it, and their types."""
 
 SWITCHES = {"true": True, "1": True, "false": False, "0": False}

@@ -91,7 +91,7 @@ class Generation:
 
     Raises:
         UsageError: a prompt is empty, not valid Unicode or longer than the context, a parameter is
-        out of range, or the target has too few token rows or gives no logits.
+        out of range, or the target has too few token rows, no noise or gives no logits.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Generation:
         self.streams = tuple(Stream(image, text) for text in prompts)
         tokens = tuple(tuple(stream.prompt_tokens) for stream in self.streams)
         self._request = Request(tokens, max_tokens, sampling, drafts)
-        self._request.check(target.info.token_rows)
+        self._request.check(target.info.token_rows, target.info.noise or filters is not None)
         self._host = HostSampler(target, image, filters) if filters else None
         if self._host:
             self._host.check(self._request)

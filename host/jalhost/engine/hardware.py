@@ -29,6 +29,7 @@ def device_info(name: str, device: Device, gateware: str = "") -> TargetInfo:
         gateware,
         config.mxfp4,
         config.logits,
+        config.noise,
     )
 
 
@@ -36,9 +37,10 @@ def run_on(device: Device, request: Request) -> Generator[Sampled, None, None]:
     """Runs a request on a device that has its image loaded.
 
     Raises:
-        UsageError: the device has too few token rows, or cannot keep logits as asked.
+        UsageError: the device has too few token rows or no noise, or cannot keep logits as asked.
     """
-    request.check(device.identity.config.tokens)
+    config = device.identity.config
+    request.check(config.tokens, config.noise)
     clock_hz = device.identity.clock_hz
     entries = device.run(
         request.prompts,

@@ -47,8 +47,8 @@ class HostSampler:
         Raises:
             UsageError: there are several streams, or drafts.
         """
-        one = replace(request, max_tokens=1, logits=True)
-        one.check(self._target.info.token_rows)
+        one = replace(request, max_tokens=1, sampling=GREEDY, logits=True)
+        one.check(self._target.info.token_rows, self._target.info.noise)
 
     def run(self, request: Request) -> Generator[Sampled, None, None]:
         """Yields tokens as they are chosen, stop tokens included, like :meth:`Target.run`.

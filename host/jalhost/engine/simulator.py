@@ -88,6 +88,7 @@ class Simulator:
                 gateware=self._gateware.text,
                 mxfp4=self._config.mxfp4,
                 logits=self._config.logits,
+                noise=self._config.noise,
             )
         return device_info(self._name, self.device, self._gateware.text)
 

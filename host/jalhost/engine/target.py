@@ -30,7 +30,8 @@ class TargetInfo:
     ``lanes`` (weights per cycle) are None where there is no hardware. ``token_rows``: tokens that
     share each weight, and so most streams of a request. ``gateware``: how it differs from the
     default one, as ``--gateware`` was given. ``mxfp4``: whether it takes matrices in MXFP4.
-    ``logits``: whether those of a run can be read.
+    ``logits``: whether those of a run can be read. ``noise``: whether it samples at temperatures
+    above 0.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TargetInfo:
     gateware: str = ""
     mxfp4: bool = True
     logits: bool = True
+    noise: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,18 @@ class Request:
     position: int = 0
     logits: bool = False
 
-    def check(self, token_rows: int) -> None:
-        """Refuses what gateware with so many token rows cannot run.
+    def check(self, token_rows: int, noise: bool = True) -> None:
+        """Refuses what gateware with so many token rows, and with noise or not, cannot run.
 
         Raises:
-            UsageError: too many streams or drafts, or logits of more than one token.
+            UsageError: too many streams or drafts, logits of more than one token, or a temperature
+                above 0 without noise.
         """
+        if self.sampling.inverse_temperature and not noise:
+            raise UsageError(
+                "this gateware takes the likeliest token: it has no noise for a temperature",
+                "leave --temperature out, or use gateware with noise=true",
+            )
         check_streams(len(self.prompts), token_rows)
         most = token_rows - 1 if len(self.prompts) == 1 else 0
         if not 0 <= self.drafts <= most:

@@ -187,7 +187,7 @@ class Soak:
         rows = self._target.info.token_rows
         prompt, expected = self._text(text, plan.max_tokens)
         drafts = choose_drafts(None, 1, rows)
-        sampling = Sampling.from_temperature(TEMPERATURE, text)
+        sampling = Sampling.from_temperature(self._temperature, text)
         request = Request((prompt,), plan.max_tokens, sampling, drafts)
         start = self._clock()
         got = [sampled.token for sampled in self._target.run(request)]
@@ -195,6 +195,10 @@ class Soak:
         numbers["tokens"] = len(got)
         numbers["seconds"] = round(self._clock() - start, 3)
         numbers["wrong_tokens"] = int(got != expected)
+
+    @property
+    def _temperature(self) -> float:
+        return TEMPERATURE if self._target.info.noise else 0.0
 
     def _text(self, number: int, max_tokens: int) -> tuple[tuple[int, ...], list[int]]:
         """A prompt's tokens, and what the golden model samples behind them."""
@@ -205,7 +209,7 @@ class Soak:
             # No longer than what fits a model of a short context.
             most = self._image.plan.architecture.context - 1
             prompt = tuple(self._image.tokenizer.encode(PROMPTS[number % len(PROMPTS)])[:most])
-            sampling = Sampling.from_temperature(TEMPERATURE, number)
+            sampling = Sampling.from_temperature(self._temperature, number)
             expected = self._golden.generate(prompt, max_tokens, sampling)
             self._expected[number] = prompt, expected
         return self._expected[number]

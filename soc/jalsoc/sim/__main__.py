@@ -15,6 +15,7 @@ from typing import Any
 
 from jalgateware.contract.config import STANDARD
 from jalhost.errors import INTERRUPTED, JalError, UsageError
+from jalsoc.cpu import CPUS
 from jalsoc.dram import DRAM_KINDS, dram_chip, dram_kind
 from jalsoc.sim.build import SimulatorBuild, build
 from jalsoc.sim.config import MIB, SimulatorConfig
@@ -48,6 +49,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     system.add_argument("--dram", default=default.dram, help=", ".join(DRAM_KINDS))
     system.add_argument("--dram-mib", type=int, default=default.dram_mib)
     system.add_argument("--clock-hz", type=int, default=default.clock_hz)
+    system.add_argument("--cpu", default=default.cpu, help=", ".join(CPUS))
     system.add_argument(
         "--link", default=default.link, help=f"besides UARTBone: {', '.join(LINKS)}"
     )
@@ -88,6 +90,7 @@ def configuration(arguments: argparse.Namespace) -> SimulatorConfig:
         dram_mib=arguments.dram_mib,
         clock_hz=arguments.clock_hz,
         link=arguments.link,
+        cpu=arguments.cpu,
         scope=arguments.scope,
         sensors=arguments.sensors,
         fault="" if is_system_fault(arguments.fault) else arguments.fault,

@@ -36,7 +36,13 @@ from jalsoc.sim.config import SimulatorConfig
 from jalsoc.sim.faults import ANY_FAULT, faulty_system, parse_fault
 from jalsoc.sim.links import LINKS
 
-HARDWARE_PACKAGES = ("litex", "litedram", "migen", "pythondata-cpu-vexriscv")
+HARDWARE_PACKAGES = (
+    "litex",
+    "litedram",
+    "migen",
+    "pythondata-cpu-vexriscv",
+    "pythondata-cpu-serv",
+)
 
 VERILATOR_FLAGS = (
     "--cc",

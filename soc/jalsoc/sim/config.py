@@ -6,6 +6,7 @@ from typing import Any
 
 from jalgateware.contract.config import STANDARD, EngineConfig
 from jalhost.errors import UsageError
+from jalsoc.cpu import CPUS, DEFAULT_CPU
 from jalsoc.dram import dram_kind
 from jalsoc.sim.faults import parse_fault
 from jalsoc.sim.links import LINKS
@@ -18,7 +19,8 @@ class SimulatorConfig:
     """One system in simulation.
 
     ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for. ``link``:
-    what leads into the system besides the UARTBone, which always does. ``scope``: whether it has
+    what leads into the system besides the UARTBone, which always does. ``cpu``: the
+    one that the firmware runs on. ``scope``: whether it has
     LiteScope's logic analyzer. ``sensors``: whether it has a sensor bus, with a model on it.
     ``fault``: what is broken in it (:mod:`jalsoc.sim.faults`).
 
@@ -31,6 +33,7 @@ class SimulatorConfig:
     dram_mib: int = 32
     clock_hz: int = 100_000_000
     link: str = "uart"
+    cpu: str = DEFAULT_CPU
     scope: bool = False
     sensors: bool = False
     fault: str = ""
@@ -48,6 +51,8 @@ class SimulatorConfig:
             raise UsageError(f"the DRAM's size is a power of two from 2 MiB, not {self.dram_mib}")
         if self.link not in LINKS:
             raise UsageError(f"there is no link {self.link!r}", f"choose from {', '.join(LINKS)}")
+        if self.cpu not in CPUS:
+            raise UsageError(f"there is no CPU {self.cpu!r}", f"choose from {', '.join(CPUS)}")
         if not 10_000_000 <= self.clock_hz <= 400_000_000:
             raise UsageError(f"the clock is 10 to 400 MHz, not {self.clock_hz} Hz")
         if self.fault:

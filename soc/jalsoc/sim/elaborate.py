@@ -48,6 +48,7 @@ def build_system(config: SimulatorConfig, phy: Any = None) -> tuple[Any, Any]:
         (phy or DramPhyModel)(chip, data_width=kind.data_bits, clk_freq=config.clock_hz),
         RS232PHYModel(platform.request("serial")),
         config.engine,
+        cpu=config.cpu,
         description="simulation",
         simulated=True,
     )

@@ -62,7 +62,15 @@ class Case:
 class Bench:
     """Attention between the rows of a pass, a cache, and a scaler."""
 
-    def __init__(self, lanes: int, slots: int, stall: float, seed: int, tokens: int = 1) -> None:
+    def __init__(
+        self,
+        lanes: int,
+        slots: int,
+        stall: float,
+        seed: int,
+        tokens: int = 1,
+        slow: bool = False,
+    ) -> None:
         self.config = EngineConfig(
             lanes=lanes,
             tokens=tokens,
@@ -74,6 +82,7 @@ class Bench:
             max_head_dim=64,
             max_context=64,
             attention_slots=slots,
+            slow_rows=slow,
         )
         self.top = LiteXModule()
         self.top.packer = self.packer = RowPacker(self.config)
@@ -268,6 +277,11 @@ FOUR = [
 @pytest.mark.parametrize(("lanes", "slots"), [(4, 1), (16, 1), (16, 2), (16, 5), (64, 2)])
 def test_shapes(lanes: int, slots: int) -> None:
     Bench(lanes, slots, stall=0.0, seed=lanes).run(SHAPES, 3000)
+
+
+@pytest.mark.parametrize(("lanes", "slots"), [(4, 1), (16, 2)])
+def test_slow_rows(lanes: int, slots: int) -> None:
+    Bench(lanes, slots, stall=0.3, seed=lanes, slow=True).run(SHAPES, 3000)
 
 
 @pytest.mark.parametrize(

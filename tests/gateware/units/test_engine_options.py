@@ -40,6 +40,16 @@ def test_tokens_and_cache(
     bench.check_cache()
 
 
+def test_the_smallest_engine() -> None:
+    """Slow rows and no noise: the same likeliest tokens, in a run and in the next one."""
+    bench = Bench(SMALL, 4, 3, slow_rows=True, noise=False, logits=False, attention_slots=1)
+    runs = [Run([3, 4], count=2), Run([5], count=1)]
+    bench.go(*runs)
+    for run in runs:
+        assert run.tokens == bench.expected(run)
+    bench.check_cache()
+
+
 def test_models_without_either_take_no_cycle_more() -> None:
     cycles: list[list[int]] = []
     choices: tuple[dict[str, Any], ...] = ({}, {"qkv_bias": True, "qk_norm": True})

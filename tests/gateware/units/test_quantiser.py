@@ -31,9 +31,11 @@ def test_narrow_at_every_shift() -> None:
 class Bench:
     """A quantiser that is fed vector after vector."""
 
-    def __init__(self, lanes: int, gaps: float, hidden: int = 256) -> None:
+    def __init__(self, lanes: int, gaps: float, hidden: int = 256, slow: bool = False) -> None:
         dim = min(256, hidden)
-        self.config = EngineConfig(lanes=lanes, max_dim=dim, max_hidden=hidden, max_context=16)
+        self.config = EngineConfig(
+            lanes=lanes, max_dim=dim, max_hidden=hidden, max_context=16, slow_rows=slow
+        )
         self.unit = Quantiser(self.config)
         self.random = random.Random(lanes)
         self.gaps = gaps
@@ -90,10 +92,11 @@ def vectors(seed: int) -> list[tuple[list[int], int]]:
     return items
 
 
+@pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("lanes", [4, 16, 64])
 @pytest.mark.parametrize("gaps", [0.0, 0.6])
-def test_vectors(lanes: int, gaps: float) -> None:
-    bench = Bench(lanes, gaps)
+def test_vectors(lanes: int, gaps: float, slow: bool) -> None:
+    bench = Bench(lanes, gaps, slow=slow)
     unit = bench.unit
     squares: list[int] = []
 

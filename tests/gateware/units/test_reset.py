@@ -39,5 +39,5 @@ def test_pipelines_reset_their_valid_bits_alone() -> None:
     # The sampler's rows and steps on their way, and ready, first, done.
     for tokens in (1, 4):
         sampler = Sampler(EngineConfig(tokens=tokens))
-        control = Sampler.LATENCY - 1 + sampler.key_latency - 1 + 2 + tokens
+        control = sampler.latency - 1 + sampler.key_latency - 1 + 2 + tokens
         assert reset_bits(sampler) == control + reset_bits(WideProduct())

@@ -16,6 +16,7 @@ from jalgateware.golden.sampler import Sampling, gumbel, hash32, noise_key, samp
 from jalgateware.units.sampler import Sampler
 from jaltest.gateware import Process, pulse, simulate
 
+LATENCY = Sampler(EngineConfig()).latency
 INDICES = 1 << FIELDS["rows"][1]
 
 
@@ -49,6 +50,8 @@ def begin(unit: Sampler, group: Group) -> Process:
     yield unit.inverse_temperature.eq(group[0].sampling.inverse_temperature)
     yield from pulse(unit.start)
     yield unit.inverse_temperature.eq(1)
+    if not unit.key_latency:
+        yield
     for cycle in range(1, unit.key_latency + 1):
         yield
         assert not (yield unit.done)
@@ -94,10 +97,10 @@ def noise(unit: Sampler, pick: random.Random) -> Process:
 
 def finish(unit: Sampler, group: Group, pick: random.Random) -> Process:
     """Waits for the tokens and returns them; ``done`` is high for exactly one cycle."""
-    for _ in range(Sampler.LATENCY):
+    for _ in range(unit.latency):
         assert not (yield unit.done)
         yield from noise(unit, pick)
-        assert not (yield unit.ready)
+        assert (yield unit.ready) == (not unit.key_latency)
     assert (yield unit.done)
     tokens = []
     for row in range(len(group)):
@@ -109,9 +112,12 @@ def finish(unit: Sampler, group: Group, pick: random.Random) -> Process:
     return tokens
 
 
-def run_groups(groups: list[Group], tokens: int, seed: int = 0) -> list[list[int]]:
-    """The tokens of passes, one after another in one sampler."""
-    unit, pick = Sampler(EngineConfig(tokens=tokens)), random.Random(seed)
+def run_groups(
+    groups: list[Group], tokens: int, seed: int = 0, drawing: bool = True
+) -> list[list[int]]:
+    """The tokens of passes, one after another in one sampler, with noise or without."""
+    config = EngineConfig(tokens=tokens, noise=drawing)
+    unit, pick = Sampler(config), random.Random(seed)
     found: list[list[int]] = []
 
     def main() -> Process:
@@ -228,8 +234,24 @@ def test_extremes_of_one_token_row_do_not_reach_another() -> None:
     assert run_groups(groups, 3) == [[1, 0, 2], [0, 2, 1], [2, 1]]
 
 
+@given(
+    passes=st.lists(st.lists(logits, min_size=1, max_size=4), min_size=1, max_size=4),
+    gaps=st.sampled_from([0.0, 0.5]),
+)
+@settings(max_examples=20)
+def test_without_noise(passes: list[list[list[int]]], gaps: float) -> None:
+    """Token rows of a pass have as many logits each."""
+    groups = []
+    for rows in passes:
+        size = min(len(row) for row in rows)
+        cut = [list(enumerate(row[:size])) for row in rows]
+        groups.append([Pass(row, Sampling(), position, gaps) for position, row in enumerate(cut)])
+    expected = [[case.golden() for case in group] for group in groups]
+    assert run_groups(groups, 4, drawing=False) == expected
+
+
 @pytest.mark.parametrize("tokens", [1, 4])
-@pytest.mark.parametrize("wait", [0, 3, 8, 16, 17, 25, Sampler.LATENCY - 2, Sampler.LATENCY - 1])
+@pytest.mark.parametrize("wait", [0, 3, 8, 16, 17, 25, LATENCY - 2, LATENCY - 1])
 def test_start_forgets_an_unfinished_pass(wait: int, tokens: int) -> None:
     """Whether it was still making its key or had all its rows in flight."""
     unit, pick = Sampler(EngineConfig(tokens=tokens)), random.Random(wait)

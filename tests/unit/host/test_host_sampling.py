@@ -251,6 +251,29 @@ def test_targets_without_logits_are_refused() -> None:
         Generation(Emulator(), IMAGE, ["the", "one"], filters=EVERYTHING)
 
 
+def test_engines_without_noise_take_the_likeliest_token() -> None:
+    target = Emulator(dataclasses.replace(GEOMETRY, noise=False))
+    target.load(IMAGE)
+    assert not target.info.noise
+    warm = Sampling.from_temperature(0.8, 1)
+    message = r"takes the likeliest token: .* \(leave --temperature out, or use gateware with noise"
+    with pytest.raises(UsageError, match=message):
+        Generation(target, IMAGE, "the", temperature=0.8)
+    with pytest.raises(UsageError, match=message):
+        next(target.run(Request(((1,),), 1, warm)))
+    likeliest = Request(((1, 260),), 1, Sampling())
+    expected = next(iter(_loaded().run(likeliest)))
+    assert next(iter(target.run(likeliest))).token == expected.token
+    # The host draws by itself.
+    Generation(target, IMAGE, "the", temperature=0.8, filters=EVERYTHING)
+
+
+def _loaded() -> Emulator:
+    target = Emulator(GEOMETRY)
+    target.load(IMAGE)
+    return target
+
+
 def test_drafts_and_streams_are_the_engines() -> None:
     assert choose_drafts(None, 1, 4, by_host=True) == 0
     assert choose_drafts(False, 1, 4, by_host=True) == 0
