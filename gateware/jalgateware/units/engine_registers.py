@@ -37,8 +37,8 @@ class EngineRegisters(LiteXModule):
     ``prompt_data``; ``output_pop`` (pulse); inputs ``busy``, ``done``, ``error``,
     ``prompt_ready``, ``output_valid``, ``output_token``, ``output_cycles``; ``events`` (by counter
     name): what a counter counts up by this cycle. A ``start`` clears the counters; writing
-    ``counters_latch`` copies them to their CSRs, which takes as many cycles as there are counters,
-    fewer than a bus master needs to read one.
+    ``counters_latch`` copies them to their CSRs, all as they are then; the last one is there
+    ``Counters.COPY`` cycles later and as many more as there are counters.
     """
 
     def __init__(self, config: EngineConfig) -> None:
