@@ -47,7 +47,7 @@ def elaborated(tmp_path_factory: pytest.TempPathFactory) -> Elaborated:
 @pytest.mark.parametrize(
     ("board", "cpu", "march"),
     [
-        ("tang-nano-20k", "VexRiscv_Min.v", "-march=rv32i"),
+        ("tang-nano-20k", "serv_alu.v", "-march=rv32i"),
         ("ecpix5", "VexRiscv_Lite.v", "-march=rv32im"),
     ],
 )

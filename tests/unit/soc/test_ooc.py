@@ -233,9 +233,10 @@ def test_a_unit_goes_through_the_real_tools() -> None:
         ooc.measure("fifo", EngineConfig(), 1, "heap", speed, ooc.build_folder())
         for speed in (6, 8)
     )
-    # 128 bits in RAMs of 36, a register per bit, and little else: the wrapper is not counted.
+    # 128 bits in RAMs of 36, whose own registers are used, and little else: the wrapper is not
+    # counted.
     assert usage.block_rams == 4
-    assert 128 < usage.flip_flops < 200
+    assert 10 < usage.flip_flops < 60
     assert 10 < usage.luts < 120
     assert faster.fmax_mhz > usage.fmax_mhz
     assert ooc.failures("fifo", usage) == []
