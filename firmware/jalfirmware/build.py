@@ -78,8 +78,7 @@ def firmware_sources() -> list[Path]:
 
 def machine(headers: Path) -> tuple[str, ...]:
     """Options for the system's CPU; Debian's libgcc is compiled for both architectures."""
-    defined = (headers / "soc.h").read_text(encoding="utf-8").split()
-    plain = any(name in defined for name in WITHOUT_MULTIPLIER)
+    plain = not _defined(headers).isdisjoint(WITHOUT_MULTIPLIER)
     return (
         f"-march={'rv32i' if plain else 'rv32im'}",
         "-mabi=ilp32",
@@ -89,8 +88,12 @@ def machine(headers: Path) -> tuple[str, ...]:
 
 def cpu_folder(headers: Path) -> str:
     """LiteX's folder of the system's CPU."""
-    defined = (headers / "soc.h").read_text(encoding="utf-8").split()
-    return "serv" if SERV in defined else "vexriscv"
+    return "serv" if SERV in _defined(headers) else "vexriscv"
+
+
+def _defined(headers: Path) -> set[str]:
+    """Words of LiteX's description of the system, names of its definitions among them."""
+    return set((headers / "soc.h").read_text(encoding="utf-8").split())
 
 
 def include_options(headers: Path, folder: Path) -> list[str]:

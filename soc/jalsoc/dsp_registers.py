@@ -16,7 +16,9 @@ from jalsoc.netlist_wires import Bit, Control, Lut, Netlist, Packed, Wires
 
 MULTIPLIER, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
 
-OPERAND_BITS, PRODUCT_BITS = 18, 36
+OPERAND_BITS = 18
+
+PRODUCT = [f"P{index}" for index in range(36)]
 
 GATE = Lut("LUT4", f"{0x2222:016b}", "ABCD", "Z")
 """A and not B."""
@@ -89,16 +91,8 @@ class _Packer(Wires):
 
     def product(self, nets: dict[str, list[Bit]]) -> Control | None:
         """What controls the flip-flops that alone take the product; None if others do."""
-        found: dict[str, Control | None] = {}
-        for index in range(PRODUCT_BITS):
-            bit = nets.get(f"P{index}", ["x"])[0]
-            if not self.readers[bit]:
-                continue
-            name, port = self.reader.get(bit, ("", ""))
-            if self.readers[bit] > 1 or port != "DI":
-                return None
-            found[name] = control_of(self.cells[name])
-        return _agreed(found)
+        takers = self.takers(nets, PRODUCT)
+        return _agreed({name: control_of(self.cells[name]) for name in takers.values()})
 
     def pack(self, name: str) -> None:
         """Uses the registers of one multiplier, as far as its neighbours allow."""
@@ -123,7 +117,7 @@ class _Packer(Wires):
             parameters[f"REG_{register}_RST"] = f"RST{resets.index(control.reset)}"
             self.packed[port] += 1
             if port == "P":
-                self._absorb_product(name)
+                self.absorb(name, self.takers(nets, PRODUCT))
             else:
                 self._bypass_operand(nets, port, control)
             self._connect(cell, "CLK0", control.clock)
@@ -153,18 +147,6 @@ class _Packer(Wires):
                 self.readers[bit] -= 1
                 self.readers[before] += 1
 
-    def _absorb_product(self, multiplier: str) -> None:
-        """The product's ports drive what the flip-flops drove."""
-        nets = self.cells[multiplier]["connections"]
-        for index in range(PRODUCT_BITS):
-            bit = nets.get(f"P{index}", ["x"])[0]
-            if self.readers[bit]:
-                name, _ = self.reader[bit]
-                driven = self.cells[name]["connections"]["Q"]
-                nets[f"P{index}"] = driven
-                self.driver[driven[0]] = multiplier
-                self.remove(name)
-
 
 def _reset_of(cell: dict[str, Any]) -> Bit:
     control = control_of(cell)
@@ -193,7 +175,6 @@ def pack_registers(netlist: Netlist, top: str) -> Packed:
         KeyError: there is no such module.
     """
     packer = _Packer(netlist["modules"][top])
-    packer.readers["x"] = 0
     for name in [name for name, cell in packer.cells.items() if cell["type"] == MULTIPLIER]:
         packer.pack(name)
     packer.remove_unread({FLIP_FLOP})

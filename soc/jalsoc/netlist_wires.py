@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,31 @@ class Wires:
             self.readers.update(bits)
         output: Bit = self.cells[name]["connections"][lut.output][0]
         return output
+
+    def takers(self, nets: dict[str, list[Bit]], outputs: Iterable[str]) -> dict[str, str]:
+        """The cells that alone take each output that is read, at their port DI.
+
+        Empty where something else takes one, or more than one does.
+        """
+        found = {}
+        for output in outputs:
+            bit = nets.get(output, ["x"])[0]
+            if bit == "x" or not self.readers[bit]:
+                continue
+            name, port = self.reader.get(bit, ("", ""))
+            if self.readers[bit] > 1 or port != "DI":
+                return {}
+            found[output] = name
+        return found
+
+    def absorb(self, name: str, takers: dict[str, str]) -> None:
+        """Outputs of the cell ``name`` drive what flip-flops behind them drove; these go."""
+        nets = self.cells[name]["connections"]
+        for output, flip_flop in takers.items():
+            driven = self.cells[flip_flop]["connections"]["Q"]
+            nets[output] = driven
+            self.driver[driven[0]] = name
+            self.remove(flip_flop)
 
     def remove(self, name: str) -> None:
         """Takes out a cell that nobody reads any more."""

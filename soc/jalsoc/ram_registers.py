@@ -10,8 +10,8 @@ either kind of output.
 
 from typing import Any
 
-from jalsoc.dsp_registers import FLIP_FLOP, control_of
-from jalsoc.netlist_wires import Bit, Control, Netlist, Wires
+from jalsoc.dsp_registers import control_of
+from jalsoc.netlist_wires import Control, Netlist, Wires
 
 BLOCK_RAM = "DP16KD"
 
@@ -30,21 +30,6 @@ def outputs(cell: dict[str, Any]) -> dict[str, str]:
 class _Packer(Wires):
     """One module's block RAMs and the flip-flops behind them."""
 
-    def registers(self, nets: dict[str, list[Bit]], letters: str) -> dict[str, str]:
-        """The flip-flops that alone take each output; nothing where something else does."""
-        found = {}
-        for letter in letters:
-            for index in range(PORT_BITS):
-                output = f"DO{letter}{index}"
-                bit = nets.get(output, ["x"])[0]
-                if bit == "x" or not self.readers[bit]:
-                    continue
-                name, port = self.reader.get(bit, ("", ""))
-                if self.readers[bit] > 1 or port != "DI" or self.cells[name]["type"] != FLIP_FLOP:
-                    return {}
-                found[output] = name
-        return found
-
     def pack(self, name: str, port: str, letters: str) -> bool:
         """Uses the output register of one port; returns whether it could."""
         cell = self.cells[name]
@@ -54,7 +39,8 @@ class _Packer(Wires):
         # The RAM's own reset would reach its register as well.
         if nets.get(f"RST{port}", ["0"]) != ["0"] or parameters.get(f"CLK{port}MUX") == "INV":
             return False
-        found = self.registers(nets, letters)
+        wires = [f"DO{letter}{index}" for letter in letters for index in range(PORT_BITS)]
+        found = self.takers(nets, wires)
         controls = {control_of(self.cells[flip_flop]) for flip_flop in found.values()}
         control = controls.pop() if len(controls) == 1 else None
         if control is None or control != Control(nets[f"CLK{port}"][0], control.enable):
@@ -65,11 +51,7 @@ class _Packer(Wires):
             nets[f"OCE{letter}"] = [control.enable]
             cell["port_directions"][f"OCE{letter}"] = "input"
             self.readers[control.enable] += 1
-        for output, flip_flop in found.items():
-            driven = self.cells[flip_flop]["connections"]["Q"]
-            self.remove(flip_flop)
-            nets[output] = driven
-            self.driver[driven[0]] = name
+        self.absorb(name, found)
         return True
 
 

@@ -1,5 +1,6 @@
 """Two Verilog modules with the same ports, given the same random inputs in Verilator."""
 
+import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from jalsoc.netlist_wires import Netlist
 from jalsoc.ooc import build_folder
 from jalsoc.ooc_tools import find_tool
 
@@ -64,6 +66,14 @@ def yosys(folder: Path, script: str) -> None:
     run(folder, [find_tool("yosys"), "-q", "-p", script])
 
 
+def synthesised(folder: Path, design: str, command: str = "synth_ecp5") -> Netlist:
+    """The netlist that yosys makes of a module ``dut`` in Verilog."""
+    (folder / "dut.v").write_text(design)
+    yosys(folder, f"read_verilog dut.v; {command} -top dut -json dut.json")
+    netlist: Netlist = json.loads((folder / "dut.json").read_text())
+    return netlist
+
+
 def bench(module: dict[str, Any]) -> str:
     """Both modules side by side, and a count of differences."""
     outputs = [
@@ -110,3 +120,14 @@ def compare(
     run(folder, ["verilator", *options.split(), "top.v", "flat.v"])
     differences, changes = run(folder, ["./obj/top"]).split()[:2]
     return int(differences), int(changes)
+
+
+def compare_netlists(
+    folder: Path, before: Netlist, after: Netlist, cells: str, library: str = ECP5
+) -> tuple[int, int]:
+    """:func:`compare` of the modules ``dut`` of two netlists."""
+    for name, netlist in (("before", before), ("after", after)):
+        modules = {name: netlist["modules"]["dut"]}
+        (folder / f"{name}.json").write_text(json.dumps({"modules": modules}))
+    reading = "read_json before.json; read_json after.json"
+    return compare(folder, before["modules"]["dut"], reading, cells, library)

@@ -147,7 +147,11 @@ class Loader(LiteXModule):
             block_end.eq(~embed | (words_left == 1)),
             row_end.eq(block_end & (chunks == 1)),
         ]
+        last, valid = (left == 1) & word_last, left != 0
+        # Of a row but the last one, the next has begun by then.
+        more_rows = more | load | begin | chosen | ready
         self.sync += [
+            If(last & ~more_rows, self.busy.eq(0)),
             load.eq(taken & ~need_scale),
             load_scale.eq(taken & need_scale),
             room.eq(left <= 3),
@@ -192,14 +196,8 @@ class Loader(LiteXModule):
                 self._table.eq(self.start_table),
                 row.eq(0),
                 begin.eq(1),
+                self.busy.eq(1),
             ),
-        ]
-        last, valid = (left == 1) & word_last, left != 0
-        # Of a row but the last one, the next has begun by then.
-        more_rows = more | load | begin | chosen | ready
-        self.sync += [
-            If(last & ~more_rows, self.busy.eq(0)),
-            If(self.start_embed | self.start_rope | self.start_table, self.busy.eq(1)),
         ]
         self._deliver(config, embed & valid, word, scale, last)
         self._store(config, ~embed & valid, word, last)

@@ -153,7 +153,7 @@ class StreamReader(LiteXModule):
         # Its level hangs on registers alone, on either side.
         self._space = Signal()
         # A command waits here, so that the queue in front does not hang on how the last one ends.
-        self._waiting, self._command = Signal(), stream.Endpoint(self.sink.description)
+        self._command = stream.Endpoint(self.sink.description)
         self.sync += self._space.eq(self.order.level < ORDER_DEPTH - 1)
         self.next_order = stream.PipeReady(self.order.source.description)
         self.comb += self.order.source.connect(self.next_order.sink)
@@ -168,7 +168,7 @@ class StreamReader(LiteXModule):
             ports_idle.eq(reduce(and_, [reader.idle for reader in self.readers])),
             self.idle.eq(
                 ports_idle
-                & ~(self._waiting | self._cutting | self._collecting)
+                & ~(self._command.valid | self._cutting | self._collecting)
                 & ~(self._on_the_way | self.source.valid)
                 & ~(self.next_order.source.valid | self._drop)
             ),
@@ -198,8 +198,8 @@ class StreamReader(LiteXModule):
             go.eq(self._cutting & settled & self._space & reduce(or_, ready)),
             self.order.sink.valid.eq(go),
             self.order.sink.piece_last.eq(piece_last),
-            self.sink.ready.eq(~self._drop & ~self._waiting),
-            take.eq(self._waiting & (~self._cutting | (go & final))),
+            self.sink.ready.eq(~self._drop & ~command.valid),
+            take.eq(command.valid & (~self._cutting | (go & final))),
         ]
         # Ports are far apart: a piece reaches its port from a register, before that one is asked
         # again.
@@ -225,18 +225,17 @@ class StreamReader(LiteXModule):
             If(
                 take,
                 settled.eq(0),
-                self._waiting.eq(0),
+                command.valid.eq(0),
                 self._cutting.eq(command.words != 0),
                 address.eq(command.address),
                 last.eq(command.words - 1),
             ),
             If(
                 self.sink.valid & self.sink.ready,
-                self._waiting.eq(1),
-                command.address.eq(self.sink.address),
-                command.words.eq(self.sink.words),
+                command.valid.eq(1),
+                command.payload.eq(self.sink.payload),
             ),
-            If(self._drop, self._cutting.eq(0), self._waiting.eq(0), turn.eq(1)),
+            If(self._drop, self._cutting.eq(0), command.valid.eq(0), turn.eq(1)),
         ]
 
     def _collect(self, piece_bits: int) -> None:

@@ -48,6 +48,13 @@ class Bench:
             found.append((yield self.unit.copied))
         return found
 
+    def check(self) -> Process:
+        """Takes a copy and compares it; returns what it is."""
+        yield from self.step(latch=True)
+        expected = self.counts()
+        assert (yield from self.copies()) == expected
+        return expected
+
 
 @pytest.mark.parametrize("most", [0.0, 0.5, 1.0])
 def test_counts_every_event(most: float) -> None:
@@ -60,9 +67,7 @@ def test_counts_every_event(most: float) -> None:
                 # Also while counts are being cleared, some copies show zeros: not checked here.
                 for _ in range(2 * len(WIDTHS) + bench.random.randrange(20)):
                     yield from bench.step()
-                yield from bench.step(latch=True)
-                expected = bench.counts()
-                assert (yield from bench.copies()) == expected
+                yield from bench.check()
 
     simulate(bench.unit, [main()])
 
@@ -76,9 +81,7 @@ def test_loses_nothing_where_copies_follow_each_other() -> None:
             yield from bench.step(latch=cycle % 3 == 0)
         for _ in range(2 * len(WIDTHS)):
             yield from bench.step()
-        yield from bench.step(latch=True)
-        expected = bench.counts()
-        assert (yield from bench.copies()) == expected
+        yield from bench.check()
 
     simulate(bench.unit, [main()])
 
@@ -90,9 +93,7 @@ def test_a_copy_stays_while_events_go_on() -> None:
         yield from bench.step(start=True)
         for _ in range(50):
             yield from bench.step()
-        yield from bench.step(latch=True)
-        expected = bench.counts()
-        assert (yield from bench.copies()) == expected
+        expected = yield from bench.check()
         for _ in range(50):
             yield from bench.step()
         assert (yield from bench.copies()) == expected
@@ -107,8 +108,6 @@ def test_wraps() -> None:
         yield from bench.step(start=True)
         for _ in range(300):
             yield from bench.step()
-        yield from bench.step(latch=True)
-        expected = bench.counts()
-        assert (yield from bench.copies()) == expected
+        yield from bench.check()
 
     simulate(bench.unit, [main()])

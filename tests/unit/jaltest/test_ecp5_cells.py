@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jaltest.ecp5_cells import block_ram
-from jaltest.side_by_side import compare, run, tool_folder, yosys
+from jaltest.side_by_side import compare, run, yosys
 
 MEMORY = """
   (* ram_style = "block" *) reg [W-1:0] NAME [0:511];
@@ -60,12 +59,6 @@ WIDTHS = {
     "pair_": 2,
     "single_": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with tool_folder() as path:
-        yield path
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """Registers moved into multipliers: the packed netlist does what the one before did."""
 
 import copy
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 from jalsoc.dsp_registers import MULTIPLIER, pack_registers
 from jalsoc.netlist_wires import Packed
 from jaltest.ecp5_cells import multiplier
-from jaltest.side_by_side import compare, tool_folder, yosys
+from jaltest.side_by_side import compare_netlists, synthesised
 
 DESIGN = """
 module dut(input clk, rst, en, sel, input [17:0] a, b,
@@ -43,21 +41,8 @@ endmodule
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with tool_folder() as path:
-        yield path
-
-
-@pytest.fixture(scope="module")
 def netlist(folder: Path) -> dict[str, Any]:
     return synthesised(folder, DESIGN)
-
-
-def synthesised(folder: Path, design: str) -> dict[str, Any]:
-    (folder / "dut.v").write_text(design)
-    yosys(folder, "read_verilog dut.v; synth_ecp5 -top dut -json dut.json")
-    result: dict[str, Any] = json.loads((folder / "dut.json").read_text())
-    return result
 
 
 def multipliers(netlist: dict[str, Any]) -> list[dict[str, Any]]:
@@ -87,10 +72,6 @@ def test_a_register_between_two_multipliers_is_used_once(folder: Path) -> None:
 def test_same_values_in_each_cycle(netlist: dict[str, Any], folder: Path) -> None:
     packed = copy.deepcopy(netlist)
     pack_registers(packed, "dut")
-    for name, content in (("before", netlist), ("after", packed)):
-        module = copy.deepcopy(content["modules"]["dut"])
-        (folder / f"{name}.json").write_text(json.dumps({"modules": {name: module}}))
-    reading = "read_json before.json; read_json after.json"
-    differences, changes = compare(folder, netlist["modules"]["dut"], reading, multiplier())
+    differences, changes = compare_netlists(folder, netlist, packed, multiplier())
     assert differences == 0
     assert changes > 1900

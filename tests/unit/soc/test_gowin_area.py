@@ -1,27 +1,16 @@
 """LUTs that a netlist of Gowin's cells occupies."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from jalsoc.gowin_area import Area, luts
-from jaltest.side_by_side import tool_folder, yosys
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with tool_folder() as path:
-        yield path
+from jaltest.side_by_side import synthesised
 
 
 def area(folder: Path, body: str) -> Area:
     """Of a module with these statements."""
     ports = "input clk, input [7:0] a, b, output reg [7:0] q, r"
-    (folder / "dut.v").write_text(f"module dut({ports});\n{body}\nendmodule\n")
-    yosys(folder, "read_verilog dut.v; synth_gowin -nowidelut -top dut -noiopads -json dut.json")
-    return luts(json.loads((folder / "dut.json").read_text()), "dut")
+    design = f"module dut({ports});\n{body}\nendmodule\n"
+    return luts(synthesised(folder, design, "synth_gowin -nowidelut -noiopads"), "dut")
 
 
 def test_a_flip_flop_behind_logic_shares_its_lut(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from jalsoc.gowin_registers import MULTIPLIERS, pack_registers
 from jalsoc.netlist_wires import Packed, pack_file
 from jaltest.gowin_cells import multipliers
-from jaltest.side_by_side import GOWIN, compare, tool_folder, yosys
+from jaltest.side_by_side import GOWIN, compare_netlists, synthesised
 
 DESIGN = """
 module dut(input clk, rst, en, sel, input [17:0] a, b,
@@ -44,17 +43,8 @@ endmodule
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with tool_folder() as path:
-        yield path
-
-
-@pytest.fixture(scope="module")
 def netlist(folder: Path) -> dict[str, Any]:
-    (folder / "dut.v").write_text(DESIGN)
-    yosys(folder, "read_verilog dut.v; synth_gowin -top dut -noiopads -json dut.json")
-    result: dict[str, Any] = json.loads((folder / "dut.json").read_text())
-    return result
+    return synthesised(folder, DESIGN, "synth_gowin -noiopads")
 
 
 def registers(netlist: dict[str, Any]) -> list[str]:
@@ -94,10 +84,6 @@ def test_same_values_in_each_cycle(netlist: dict[str, Any], folder: Path) -> Non
     (folder / "dut.json").write_text(json.dumps(netlist))
     assert pack_file(folder / "dut.json", "dut", pack_registers).flip_flops > 300
     packed = json.loads((folder / "dut.json").read_text())
-    for name, content in (("before", netlist), ("after", packed)):
-        module = copy.deepcopy(content["modules"]["dut"])
-        (folder / f"{name}.json").write_text(json.dumps({"modules": {name: module}}))
-    reading = "read_json before.json; read_json after.json"
-    differences, changes = compare(folder, netlist["modules"]["dut"], reading, multipliers(), GOWIN)
+    differences, changes = compare_netlists(folder, netlist, packed, multipliers(), GOWIN)
     assert differences == 0
     assert changes > 1900

@@ -1,8 +1,6 @@
 """Registers moved into block RAMs: the packed netlist does what the one before did."""
 
 import copy
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from jalsoc.ecp5_registers import pack_registers
 from jalsoc.netlist_wires import Packed
 from jalsoc.ram_registers import BLOCK_RAM, pack_outputs
 from jaltest.ecp5_cells import block_ram, multiplier
-from jaltest.side_by_side import compare, tool_folder, yosys
+from jaltest.side_by_side import compare_netlists, synthesised
 
 MEMORY = """
   (* ram_style = "block", no_rw_check *) reg [17:0] NAME_ram [0:511];
@@ -61,18 +59,9 @@ PACKED = {"plain": 18, "enabled": 18, "factor": 18, "wide": 36}
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with tool_folder() as path:
-        yield path
-
-
-@pytest.fixture(scope="module")
 def netlist(folder: Path) -> dict[str, Any]:
     memories = "".join(MEMORY.replace("NAME_first", "first").replace("NAME", n) for n in NAMES)
-    (folder / "dut.v").write_text(DESIGN.replace("MEMORIES", memories))
-    yosys(folder, "read_verilog dut.v; synth_ecp5 -top dut -json dut.json")
-    result: dict[str, Any] = json.loads((folder / "dut.json").read_text())
-    return result
+    return synthesised(folder, DESIGN.replace("MEMORIES", memories))
 
 
 def test_what_is_packed(netlist: dict[str, Any]) -> None:
@@ -102,11 +91,7 @@ def test_a_ram_that_is_reset_keeps_its_flip_flops(netlist: dict[str, Any]) -> No
 def test_same_values_in_each_cycle(netlist: dict[str, Any], folder: Path) -> None:
     packed = copy.deepcopy(netlist)
     pack_registers(packed, "dut")
-    for name, content in (("before", netlist), ("after", packed)):
-        module = copy.deepcopy(content["modules"]["dut"])
-        (folder / f"{name}.json").write_text(json.dumps({"modules": {name: module}}))
-    reading = "read_json before.json; read_json after.json"
     cells = multiplier() + block_ram()
-    differences, changes = compare(folder, netlist["modules"]["dut"], reading, cells)
+    differences, changes = compare_netlists(folder, netlist, packed, cells)
     assert differences == 0
     assert changes > 1800
