@@ -165,6 +165,21 @@ def test_a_fault_in_the_engine_names_its_unit(
     assert report.stages[-1].summary.startswith(f"{unit}: case ")
 
 
+@pytest.mark.long
+def test_a_system_with_a_slow_cpu_passes(run: Run) -> None:
+    """The Tang Nano's, whose CPU takes forty times as long between signs of life."""
+    from jalboards.boards.tang_nano_20k import BOARD
+    from jalsoc.sim.build import build
+    from jalsoc.sim.config import SimulatorConfig
+
+    system = SimulatorConfig(BOARD.engine, dram="sdr16", clock_hz=BOARD.clock_hz, cpu=BOARD.cpu)
+    report = run(build(system), until(Stage.TOKENS, Stage.CLOCKS))
+    assert report.broken is None, report
+    assert {stage.stage for stage in report.stages if stage.verdict is Verdict.PASS} >= {
+        Stage.FIRMWARE, Stage.DRAM_RANDOM, Stage.DRAM_MARCH, Stage.ENGINE, Stage.TOKENS
+    }  # fmt: skip
+
+
 def test_a_good_system_passes(simulator_build: object, tmp_path: Path) -> None:
     page, junit = tmp_path / "x.html", tmp_path / "x.xml"
     model = tmp_path / "tiny.jal"  # the demo model takes as long as everything else

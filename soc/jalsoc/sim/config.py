@@ -19,10 +19,10 @@ class SimulatorConfig:
     """One system in simulation.
 
     ``clock_hz`` is nominal: it sets DRAM timing (refresh!) and what a cycle counts for. ``link``:
-    what leads into the system besides the UARTBone, which always does. ``cpu``: the
-    one that the firmware runs on. ``scope``: whether it has
-    LiteScope's logic analyzer. ``sensors``: whether it has a sensor bus, with a model on it.
-    ``fault``: what is broken in it (:mod:`jalsoc.sim.faults`).
+    what leads into the system besides the UARTBone, which always does. ``cpu``: the one that
+    the firmware runs on. ``scope``: whether it has LiteScope's logic analyzer. ``sensors``:
+    whether it has a sensor bus, with a model on it. ``fault``: what is broken in it
+    (:mod:`jalsoc.sim.faults`).
 
     Raises:
         UsageError: a value is out of range.
