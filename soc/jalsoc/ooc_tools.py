@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -60,15 +61,13 @@ class Usage:
 
 
 def find_tool(name: str) -> str:
-    """Path of a tool: pip's, beside the running Python or on PATH, else the native one.
+    """Path of a tool, beside the running Python or on PATH: YoWASP's, else another of its name.
 
     Raises:
         EnvironmentProblem: neither is installed.
     """
-    beside = Path(sys.executable).parent / f"yowasp-{name}"
-    if beside.exists():
-        return str(beside)
-    found = shutil.which(f"yowasp-{name}") or shutil.which(name)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    found = shutil.which(f"yowasp-{name}", path=path) or shutil.which(name, path=path)
     if not found:
         raise EnvironmentProblem(f"{name} is not installed", hint="pip install 'jalhost[build]'")
     return found

