@@ -33,6 +33,10 @@ KINDS = {
 """Kinds of resources by nextpnr's names."""
 
 
+GOWIN_SYSTEM_CLOCK = "crg_clkout"
+"""The PLL's output in LiteX's CRGs for Gowin, which drives the system's clock without a buffer."""
+
+
 @dataclass(frozen=True)
 class Clock:
     """A clock's name in the design, what it reaches, and what it must reach."""
@@ -57,6 +61,8 @@ def clocks(report: dict[str, Any]) -> list[Clock]:
 
 def _short(net: str) -> str:
     """A clock's name without what nextpnr and Migen put around it: ``sys`` for ``sys_clk``."""
+    if net == GOWIN_SYSTEM_CLOCK:
+        return "sys"
     return re.sub(r"^\$glbnet\$", "", net).removesuffix("_clk").replace("$", ".").strip(".")
 
 

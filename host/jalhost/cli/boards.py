@@ -233,6 +233,8 @@ def _summary(built: dict[str, Any]) -> list[str]:
     if not built["clocks"]:
         lines.append("clocks: not placed and routed; that takes the vendor's tools")
     for name, item in built["utilisation"].items():
-        share = item["used"] / item["available"]
-        lines.append(f"{name}: {item['used']:,} of {item['available']:,} ({share:.0%})")
+        used, available = item["used"], item["available"]
+        # Of cells that share their place with others, nextpnr counts none as available.
+        of = f" of {available:,} ({used / available:.0%})" if available else ""
+        lines.append(f"{name}: {used:,}{of}")
     return lines

@@ -13,6 +13,7 @@ from jalboards.catalogue import find_board
 from jalboards.config import configure
 from jalboards.elaborate import PROJECT, ROM_CONTENT
 from jalboards.make import make_bundle
+from jalboards.page import row
 from jalhost.bundle import open_bundle
 from jalhost.errors import BuildError
 from jalsoc import guard
@@ -304,9 +305,15 @@ def test_a_tool_that_fails_is_named_with_its_log(bench: Bench, tool: str) -> Non
 
 
 def test_gowin_boards_take_their_own_tools(bench: Bench) -> None:
+    bench.plan(report=fake_tools.GOWIN)
     bench.make("tang-nano-20k")
     assert bench.tools == ["yosys", "nextpnr-himbaechel-gowin", "gowin_pack"]
-    assert open_bundle(bench.bundle).member("bitstream.bit") == b"bits of Gowin"
+    bundle = open_bundle(bench.bundle)
+    assert bundle.member("bitstream.bit") == b"bits of Gowin"
+    assert row(bundle.manifest) == (
+        "| tang-nano-20k | GW2AR-LV18QN88C8/I7 | 4 x 1 | 27 MHz | 116.1 MHz | 13,949 (67%)"
+        " | 18 (38%) | 46 (100%) |\n"
+    )
 
 
 def test_flip_flops_that_need_a_lut_each_are_counted_before_placing(bench: Bench) -> None:

@@ -22,7 +22,11 @@ BUILT = {
     "tries": [{"seed": 2, "outcome": "clock sys is slow"}, {"seed": 3, "outcome": "good"}],
     "timing_met": False,
     "clocks": {"sys": [81.2, 75.0], "init": [20.0, 25.0]},
-    "utilisation": {"TRELLIS_COMB": {"used": 30000, "available": 83640}},
+    "utilisation": {
+        "TRELLIS_COMB": {"used": 30000, "available": 83640},
+        "IOBUF": {"used": 32, "available": 0},
+        "DUMMY": {"used": 7, "available": None},
+    },
 }
 
 
@@ -104,6 +108,8 @@ def test_stages_and_figures_are_shown(
         "clock sys: 81.2 MHz of 75 MHz, met",
         "clock init: 20 MHz of 25 MHz, MISSED",
         "TRELLIS_COMB: 30,000 of 83,640 (36%)",
+        "IOBUF: 32",
+        "DUMMY: 7",
     ]
 
 
