@@ -204,9 +204,11 @@ class Attention(LiteXModule):
         wait = Softmax.LATENCY
         captured = Signal(config.word_bits)
         self.sync += captured.eq(self.sink.data)
-        self.line = line = DelayLine(config.word_bits, wait - 1)
-        word = Signal(config.word_bits)
-        is_value, local = delayed(self, self.is_value, wait), delayed(self, self.local, wait)
+        self.line = line = DelayLine(config.word_bits, wait - 2)
+        # Chosen a cycle ahead: it comes from far apart, and goes to the multipliers of all slots.
+        word = Signal(config.word_bits, reset_less=True)
+        is_value, local = (delayed(self, flag, wait - 1) for flag in (self.is_value, self.local))
+        use_probability = delayed(self, is_value, 1)
         rows = self.rows
         self.comb += [
             line.input.eq(captured),
@@ -215,8 +217,8 @@ class Attention(LiteXModule):
                     self, Cat(self.word, self.head, self.own, self.step), wait - PassRows.LATENCY
                 )
             ),
-            word.eq(Mux(local, Mux(is_value, rows.value, rows.key), line.output)),
         ]
+        self.sync += word.eq(Mux(local, Mux(is_value, rows.value, rows.key), line.output))
         self.softmaxes, self.lanes = [], []
         for slot, query in enumerate(rows.queries):
             softmax, lanes = Softmax(config), SlotLanes(config.kv_lanes)
@@ -228,7 +230,7 @@ class Attention(LiteXModule):
                 softmax.visible.eq(self.members.visible[slot]),
                 lanes.query.eq(query),
                 lanes.probability.eq(softmax.probability),
-                lanes.use_probability.eq(is_value),
+                lanes.use_probability.eq(use_probability),
                 lanes.word.eq(word),
             ]
             self.softmaxes.append(softmax)

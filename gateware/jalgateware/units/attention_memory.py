@@ -35,9 +35,9 @@ class PassRows(LiteXModule):
     ``m // attention_slots``.
 
     Interface: ``packer``: the words that come in; ``group``: constant, two cycles before; ``head``,
-    ``chunk`` with ``step`` (queries) and ``row`` (keys, values) -> ``queries`` (one word per slot),
-    ``key``, ``value`` ``LATENCY`` cycles later. Latency: 3 cycles from a word to its memory.
-    Throughput: one word per cycle. Overflow: none.
+    ``chunk`` with ``step`` (queries) and ``row`` (keys, values) -> ``queries`` (one word per slot)
+    ``LATENCY`` cycles later, ``key`` and ``value`` a cycle before these. Latency: 3 cycles from a
+    word to its memory. Throughput: one word per cycle. Overflow: none.
     """
 
     LATENCY = 4
@@ -92,7 +92,7 @@ class PassRows(LiteXModule):
             # Block RAM outputs are slow.
             self.sync += query.eq(read.dat_r)
         head, row = delayed(self, packer.head, 2), delayed(self, packer.word_row, 2)
-        address = delayed(self, Cat(self.chunk, self.head, self.row), 2)
+        address = delayed(self, Cat(self.chunk, self.head, self.row), 1)
         for form, output in ((Destination.KEY, self.key), (Destination.VALUE, self.value)):
             rows = [self.row] if tokens > 1 else []
             write, read = word_memory(self, config, [self.chunk, self.head, *rows])

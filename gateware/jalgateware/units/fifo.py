@@ -39,12 +39,12 @@ class BlockFifo(LiteXModule):
         self.specials += memory, write, read
 
         # A word moves from the RAM's output to the register, and from the RAM to its output.
+        # That words are waiting is known from a register, as the RAM may be far away.
         put, get, move = Signal(), Signal(), Signal()
         waiting, answered = Signal(), Signal()
         self.comb += [
             self.sink.ready.eq(~self.level[-1]),
             put.eq(self.sink.valid & self.sink.ready),
-            waiting.eq(self.level != 0),
             move.eq(~self.source.valid | self.source.ready),
             get.eq(waiting & (~answered | move)),
             self.empty.eq(~(waiting | answered | self.source.valid)),
@@ -56,8 +56,8 @@ class BlockFifo(LiteXModule):
         self.sync += [
             If(put, write.adr.eq(write.adr + 1)),
             If(get, read.adr.eq(read.adr + 1)),
-            If(put & ~get, self.level.eq(self.level + 1)),
-            If(get & ~put, self.level.eq(self.level - 1)),
+            If(put & ~get, self.level.eq(self.level + 1), waiting.eq(1)),
+            If(get & ~put, self.level.eq(self.level - 1), waiting.eq(self.level != 1)),
             If(move, self.source.valid.eq(answered), self.source.data.eq(read.dat_r)),
             If(move, answered.eq(0)),
             If(get, answered.eq(1)),

@@ -68,8 +68,10 @@ class Softmax(LiteXModule):
             for step, most in enumerate(maxima)
         ]
         # Stages 1 and 2: score. Stage 3: distance from the maximum.
-        score, maximum = Signal((SCORE.bits, True)), Signal((SCORE.bits, True))
-        distance = Signal(SCORE.bits)
+        # Not reset: what comes from block RAM can be its output register then.
+        score = Signal((SCORE.bits, True), reset_less=True)
+        maximum = Signal((SCORE.bits, True), reset_less=True)
+        distance = Signal(SCORE.bits, reset_less=True)
         self.sync += [
             score.eq(read.dat_r),
             maximum.eq(maxima[delayed(self, self.step, 1)]),
@@ -79,7 +81,7 @@ class Softmax(LiteXModule):
         table = Memory(PROBABILITY.bits, len(EXP2), init=list(EXP2))
         look_up = table.get_port(mode=READ_FIRST)
         self.specials += table, look_up
-        power = Signal(PROBABILITY.bits)
+        power = Signal(PROBABILITY.bits, reset_less=True)
         visible = delayed(self, self.visible, self.LATENCY - 2)
         whole = delayed(self, distance[SCORE.fraction :], 2)
         self.comb += look_up.adr.eq(distance[: SCORE.fraction])

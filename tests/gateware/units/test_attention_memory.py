@@ -77,7 +77,7 @@ class Bench:
             yield from self.put(Destination.KEY, row, head, 0, chunk)
             yield from self.put(Destination.VALUE, row, head, 0, chunk)
 
-    def read(self, head: int, chunk: int, step: int, row: int) -> Process:
+    def read(self, head: int, chunk: int, step: int, row: int, latency: int) -> Process:
         unit = self.unit
         yield unit.head.eq(head)
         yield unit.chunk.eq(chunk)
@@ -85,17 +85,17 @@ class Bench:
         yield unit.row.eq(row)
         yield
         # The address is there now.
-        for _ in range(PassRows.LATENCY):
+        for _ in range(latency):
             yield
 
     def check(self) -> Process:
         shape, unit = self.shape, self.unit
         for (row, head, member, chunk), word in self.queries.items():
             number = row * shape.group + member
-            yield from self.read(head, chunk, number // shape.slots, 0)
+            yield from self.read(head, chunk, number // shape.slots, 0, PassRows.LATENCY)
             assert (yield unit.queries[number % shape.slots]) == word, (row, head, member, chunk)
         for (kind, row, head, chunk), word in self.others.items():
-            yield from self.read(head, chunk, 0, row)
+            yield from self.read(head, chunk, 0, row, PassRows.LATENCY - 1)
             output = unit.key if kind is Destination.KEY else unit.value
             assert (yield output) == word, (kind, row, head, chunk)
 
