@@ -167,7 +167,7 @@ def test_a_fault_in_the_engine_names_its_unit(
 
 @pytest.mark.long
 def test_a_system_with_a_slow_cpu_passes(run: Run) -> None:
-    """The Tang Nano's, whose CPU takes forty times as long between signs of life."""
+    """The Tang Nano's, whose CPU takes 27 times as long to start, and between signs of life."""
     from jalboards.boards.tang_nano_20k import BOARD
     from jalsoc.sim.build import build
     from jalsoc.sim.config import SimulatorConfig

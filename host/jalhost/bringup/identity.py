@@ -57,9 +57,11 @@ def identity(bench: Bench, evidence: Evidence) -> str:
             )
         if expected.registers:
             _check_registers(bench, expected, evidence)
+    against = "as expected" if expected else "of any build: --bundle says which it should be"
+    if bench.mailbox.read_steady(Field.MAGIC)[0] != MAGIC:
+        return f"{name}, {found:016x} {against}, firmware not ready yet"
     version = bench.mailbox.read_steady(Field.FIRMWARE_VERSION)[0]
     evidence["firmware"] = ".".join(str(version >> shift & 0xFF) for shift in (16, 8, 0))
-    against = "as expected" if expected else "of any build: --bundle says which it should be"
     return f"{name}, {found:016x} {against}, firmware {evidence['firmware']}"
 
 

@@ -138,6 +138,18 @@ def test_a_trap_is_told() -> None:
     assert "load access fault at 0x00001234" in text
 
 
+@pytest.mark.parametrize(
+    ("magic", "text"), [(mailbox.MAGIC, "firmware 0.1.2"), (0, "not ready yet")]
+)
+def test_a_version_is_that_of_firmware_that_has_started(magic: int, text: str) -> None:
+    """A slow CPU is not ready when the link is."""
+    device = BoardUnderTest()
+    device.put(Field.MAGIC, magic)
+    report = run_stages(bench_of(device), [Stage.IDENTITY])[Stage.IDENTITY]
+    assert report.verdict is Verdict.PASS
+    assert report.summary.endswith(text)
+
+
 def test_firmware_that_does_not_start_is_told() -> None:
     device = BoardUnderTest()
     device.put(Field.MAGIC, 0)
