@@ -20,6 +20,7 @@ from jalboards.board import Flow
 from jalboards.elaborate import PROJECT, TOP
 from jalgateware.contract import isa
 from jalgateware.contract.mailbox import COUNTERS, PROMPT_FINAL
+from jalgateware.units.counters import Counters
 from jaltest.ecp5_cells import block_ram, multiplier
 from jaltest.engine import CACHE, TAPE, Bench, Run
 from jaltest.side_by_side import run, yosys
@@ -233,6 +234,8 @@ class NetlistSimulator:
             write("prompt", token | (PROMPT_FINAL if number == len(task.prompt) else 0))
         steps.append((TAKE, 0, 0))
         write("counters_latch", 1)
+        for _ in range(len(COUNTERS) + Counters.COPY):
+            write("seed", task.sampling.seed)  # as many cycles as the copy takes
         steps += [(READ, self.design.registers[f"{name}_low"], 0) for name in COUNTERS]
         return [*steps, (END, 0, 0)]
 
