@@ -15,7 +15,7 @@ from jalhost.errors import BuildError
 
 MOST_ITERATIONS = 3.0
 """Per arc of the design, if it goes on as in the last of them. Placements that were routed took 1.3
-to 1.9, and none looked worse than 2.4 on the way; those that once looked worse than 3 were far from
+to 2.1, and none looked worse than 2.7 on the way; those that once looked worse than 3 were far from
 their end when they were stopped by hand, after up to 40 minutes."""
 
 WINDOW = 0.15

@@ -17,12 +17,14 @@ module bench;
   // evaluate all behind it twice.
   reg [13:0] next_adr = 0, adr = 0;
   reg next_we = 0, we = 0;
+  reg next_re = 0, re = 0;
   reg [31:0] next_dat_w = 0, dat_w = 0;
   reg [FAULTS-1:0] next_fault = 0, fault = 0;
   wire [31:0] dat_r;
   always @(posedge clk) begin
     adr <= next_adr;
     we <= next_we;
+    re <= next_re;
     dat_w <= next_dat_w;
     fault <= next_fault;
   end
@@ -33,7 +35,7 @@ module bench;
   wire [BITS-1:0] wdata;
   wire [BITS/8-1:0] wdata_we;
   top dut(
-    .clk(clk), .rst(1'b0), .adr(adr), .we(we), .re(1'b0), .dat_w(dat_w), .dat_r(dat_r),
+    .clk(clk), .rst(1'b0), .adr(adr), .we(we), .re(re), .dat_w(dat_w), .dat_r(dat_r),
     .cmd_valid(cmd_valid), .cmd_ready(cmd_ready), .cmd_we(cmd_we), .cmd_addr(cmd_addr),
     .rdata_valid(rdata_valid), .rdata_ready(rdata_ready), .rdata(rdata),
     .wdata_valid(wdata_valid), .wdata_ready(wdata_ready), .wdata(wdata),
@@ -103,8 +105,10 @@ module bench;
   task read(input [13:0] address, output [31:0] value);
     begin
       next_adr <= address;
+      next_re <= 1;
       repeat (4) @(posedge clk);
       value = dat_r;
+      next_re <= 0;
     end
   endtask
 

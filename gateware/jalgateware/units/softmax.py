@@ -68,7 +68,7 @@ class Softmax(LiteXModule):
             for step, most in enumerate(maxima)
         ]
         # Stages 1 and 2: score. Stage 3: distance from the maximum.
-        # Not reset: what comes from block RAM can be its output register then.
+        # Data without reset: ``score`` and ``power`` can be registers inside their block RAMs then.
         score = Signal((SCORE.bits, True), reset_less=True)
         maximum = Signal((SCORE.bits, True), reset_less=True)
         distance = Signal(SCORE.bits, reset_less=True)

@@ -234,7 +234,7 @@ def _summary(built: dict[str, Any]) -> list[str]:
         lines.append("clocks: not placed and routed; that takes the vendor's tools")
     for name, item in built["utilisation"].items():
         used, available = item["used"], item["available"]
-        # Of cells that share their place with others, nextpnr counts none as available.
+        # Of some cells nextpnr counts none as available.
         of = f" of {available:,} ({used / available:.0%})" if available else ""
         lines.append(f"{name}: {used:,}{of}")
     return lines
