@@ -22,8 +22,16 @@ PROMPTS = [
     "They were happy. The end.",
 ]
 
+LARGE = 100
+"""Dim of models whose tokens take so long that a part of the prompts has to do."""
+
 JALHOST = [sys.executable, "-c", "from jalhost.cli.main import main; main()"]
 """The command, of this working copy."""
+
+
+def prompts_for(image: Image) -> list[str]:
+    """All prompts, or the first three of them for a large model."""
+    return PROMPTS[:3] if image.plan.architecture.dim > LARGE else PROMPTS
 
 
 def generate(

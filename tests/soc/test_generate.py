@@ -25,7 +25,7 @@ from jalhost.models.image_file import load_image
 from jaltest.links import FlippingLink
 from jaltest.models import require_model
 from jaltest.processes import wait_until_gone
-from jaltest.texts import JALHOST, PROMPTS, generate, run_json
+from jaltest.texts import JALHOST, PROMPTS, generate, prompts_for, run_json
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
@@ -53,7 +53,7 @@ def emulator(image: Image) -> Iterator[Target]:
 
 
 def test_greedy_text_is_the_emulators(simulator: Target, emulator: Target, image: Image) -> None:
-    for prompt in PROMPTS:
+    for prompt in prompts_for(image):
         simulated = generate(simulator, image, prompt)
         assert simulated.token_ids == generate(emulator, image, prompt).token_ids, prompt
         assert simulated.target.provenance is Provenance.SIMULATED

@@ -13,7 +13,7 @@ from jalhost.engine.generation import FinishReason, Generation, Summary
 from jalhost.engine.simulator import Simulator
 from jalhost.engine.target import Request
 from jalhost.models.image import Image
-from jaltest.texts import PROMPTS, generate, run_json
+from jaltest.texts import PROMPTS, generate, prompts_for, run_json
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
@@ -174,7 +174,7 @@ def test_speculation_changes_the_time_alone(
     simulator: Simulator, emulator: Emulator, image: Image
 ) -> None:
     tokens = spent = 0
-    for prompt in PROMPTS:
+    for prompt in prompts_for(image):
         drafted = generate(simulator, image, prompt, max_tokens=48, drafts=ROWS - 1)
         plain = generate(emulator, image, prompt, max_tokens=48)
         assert drafted.token_ids == plain.token_ids, prompt
@@ -190,9 +190,9 @@ def test_speculation_changes_the_time_alone(
 def test_speculation_samples_as_without(
     simulator: Simulator, emulator: Emulator, image: Image, drafts: int
 ) -> None:
-    for seed in range(3):
-        drafted = generate(simulator, image, PROMPTS[0], 0.8, seed, 40, drafts)
-        assert drafted.token_ids == generate(emulator, image, PROMPTS[0], 0.8, seed, 40).token_ids
+    for seed, prompt in enumerate(prompts_for(image)[::3]):
+        drafted = generate(simulator, image, prompt, 0.8, seed, 40, drafts)
+        assert drafted.token_ids == generate(emulator, image, prompt, 0.8, seed, 40).token_ids
 
 
 def test_speculation_ends_where_the_context_does(
