@@ -102,7 +102,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", default="{}", help="fields of EngineConfig as JSON")
     parser.add_argument("--seed", type=int, default=1, help="seed of the placer (1)")
     parser.add_argument("--speed", type=int, choices=SPEEDS, default=6, help="speed grade (6)")
-    parser.add_argument("--placer", choices=PLACERS, help="heap, or static for the standard engine")
+    parser.add_argument("--placer", choices=PLACERS, help="heap, or spread for the standard engine")
     parser.add_argument("--path", action="store_true", help="print the slowest path as well")
     options = parser.parse_args(arguments)
     options.names = options.unit + ["engine"] * (options.engine or not options.unit)
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{'of 85F':>7} {'latches':>7}", flush=True)
         for name in options.names:
             config = dataclasses.replace(ENGINES.get(name, EngineConfig()), **changes)
-            placer = options.placer or PLACERS[name == "standard"]
+            placer = options.placer or PLACERS[-1 if name == "standard" else 0]
             usage = measure(name, config, options.seed, placer, options.speed, build_folder())
             print(render(name, usage), flush=True)
             if options.path:

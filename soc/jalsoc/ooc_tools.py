@@ -14,12 +14,14 @@ from typing import Any
 from jalhost.errors import BuildError, EnvironmentProblem
 from jalsoc.ecp5_registers import pack_registers
 from jalsoc.netlist_wires import pack_file
+from jalsoc.ram_rows import spread_file
 
 TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
 
-PLACERS = ("heap", "static")
-"""Of nextpnr; the wires of the second are a third shorter where a design is crowded."""
+PLACERS = ("heap", "static", "spread")
+"""Of nextpnr; the wires of the second are a third shorter where a design is crowded. The third is
+the second, run twice, with block RAMs spread over all rows in between (:mod:`jalsoc.ram_rows`)."""
 
 SPEEDS = (6, 7, 8)
 """Speed grades of an LFE5U-85F; 8 is the fastest."""
@@ -28,7 +30,7 @@ DENSITY = 0.5
 """Share of a region's cells that nextpnr fills at most. Around block RAM and multipliers wires are
 crowded at its default of 0.9."""
 
-TOOL_TIMEOUT_S = 3600
+TOOL_TIMEOUT_S = 7200
 
 BAD_DRIVER = r"^Warning: .*(?:is used but has no driver|multiple conflicting drivers).*$"
 
@@ -114,33 +116,48 @@ def place_and_route(
         BuildError: a tool failed.
     """
     folder, stem = verilog.parent, verilog.stem
+    yosys_log = synthesise(verilog, top)
+    netlist, report = folder / f"{stem}.json", folder / f"{stem}.report.json"
+    (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
+    options = f"--85k --speed {speed} --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
+    options += f" --json {netlist.name} --lpf {stem}.lpf --lpf-allow-unconstrained"
+    if placer == "heap":
+        options += f" --placer heap --placer-heap-beta {DENSITY}"
+    else:
+        options += " --placer static"
+    command = [find_tool("nextpnr-ecp5"), *options.split()]
+    if placer == "spread":
+        placed = folder / f"{stem}.placed.json"
+        logger.info("nextpnr, to see where the logic goes: %s", verilog)
+        log = folder / f"{stem}.nextpnr-1.log"
+        run_tool([*command, "--no-route", "--write", placed.name], folder, log)
+        logger.info("block RAMs spread: %d", spread_file(placed, netlist, top))
+    logger.info("nextpnr: %s", verilog)
+    run_tool([*command, "--report", report.name], folder, folder / f"{stem}.nextpnr.log")
+    return read_reports(
+        yosys_log.read_text(encoding="utf-8"), json.loads(report.read_text(encoding="utf-8"))
+    )
+
+
+def synthesise(verilog: Path, top: str) -> Path:
+    """Writes ``top``'s netlist of ECP5 cells beside the Verilog, as JSON; returns yosys's log.
+
+    Raises:
+        EnvironmentProblem: yosys is not installed.
+        BuildError: it failed.
+    """
+    folder, stem = verilog.parent, verilog.stem
     script = (
         f"read_verilog {verilog.name}; hierarchy -check -top {top}; proc; check; "
         f"synth_ecp5 -top {top} -json {stem}.json; tee -o {stem}.stat stat"
     )
-    yosys_log = folder / f"{stem}.yosys.log"
+    log = folder / f"{stem}.yosys.log"
     logger.info("yosys: %s", verilog)
-    run_tool(
-        [find_tool("yosys"), "-q", "-l", yosys_log.name, "-p", script],
-        folder,
-        folder / f"{stem}.yosys.out",
-    )
-    netlist = folder / f"{stem}.json"
-    logger.info("registers moved: %s", pack_file(netlist, top, pack_registers))
-    (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
-    options = f"--85k --speed {speed} --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
-    options += f" --placer {placer}"
-    if placer == "heap":
-        options += f" --placer-heap-beta {DENSITY}"
-    files = f"--json {stem}.json --lpf {stem}.lpf --report {stem}.report.json"
-    logger.info("nextpnr: %s", verilog)
-    run_tool(
-        [find_tool("nextpnr-ecp5"), *options.split(), "--lpf-allow-unconstrained", *files.split()],
-        folder,
-        folder / f"{stem}.nextpnr.log",
-    )
-    report = json.loads((folder / f"{stem}.report.json").read_text(encoding="utf-8"))
-    return read_reports(yosys_log.read_text(encoding="utf-8"), report)
+    command = [find_tool("yosys"), "-q", "-l", log.name, "-p", script]
+    run_tool(command, folder, folder / f"{stem}.yosys.out")
+    packed = pack_file(folder / f"{stem}.json", top, pack_registers)
+    logger.info("registers moved: %s", packed)
+    return log
 
 
 def read_reports(yosys_log: str, report: dict[str, Any]) -> Usage:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -241,11 +242,15 @@ def test_tools_beside_python_come_first(tmp_path: Path, monkeypatch: pytest.Monk
     assert find_tool("ecppack") == str(elsewhere / "ecppack")
 
 
-def test_a_unit_goes_through_the_real_tools() -> None:
+def need_tools() -> None:
     try:
         find_tool("yosys"), find_tool("nextpnr-ecp5")
     except EnvironmentProblem as problem:
         pytest.skip(str(problem))
+
+
+def test_a_unit_goes_through_the_real_tools() -> None:
+    need_tools()
     usage, faster = (
         ooc.measure("fifo", EngineConfig(), 1, "heap", speed, ooc.build_folder())
         for speed in (6, 8)
@@ -257,3 +262,16 @@ def test_a_unit_goes_through_the_real_tools() -> None:
     assert 10 < usage.luts < 120
     assert faster.fmax_mhz > usage.fmax_mhz
     assert ooc.failures("fifo", usage) == []
+
+
+def test_a_unit_is_placed_twice_where_its_block_rams_are_spread() -> None:
+    need_tools()
+    folder = ooc.build_folder() / "spread"
+    usage = ooc.measure("fifo", EngineConfig(), 1, "spread", 8, folder)
+    assert usage.block_rams == 4
+    (netlist,) = (folder / "fifo").glob("*.placed.json")
+    cells = json.loads(netlist.with_name(netlist.name.replace(".placed", "")).read_text())
+    sites = [
+        cell["attributes"].get("BEL", "") for cell in cells["modules"][ooc.TOP]["cells"].values()
+    ]
+    assert sorted(site.split("/")[1] for site in sites if site) == ["Y22", "Y46", "Y70", "Y82"]
