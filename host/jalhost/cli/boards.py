@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jalhost.cli.options import OPEN_NETWORK, Debug, GatewareText, Json, say
+from jalhost.cli.options import OPEN_NETWORK, Debug, Json, say
 from jalhost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,7 +110,14 @@ def build(
     clock: Annotated[
         float | None, typer.Option(help="Clock in MHz.", show_default="the board's")
     ] = None,
-    gateware: GatewareText = None,
+    gateware: Annotated[
+        str | None,
+        typer.Option(
+            help="Other sizes of the engine, as in max_dim=576,max_context=2048.",
+            metavar="KEY=VALUE,...",
+            show_default="the board's",
+        ),
+    ] = None,
     baud: Annotated[
         int | None, typer.Option(help="Rate of the UART after reset.", show_default="115200")
     ] = None,
