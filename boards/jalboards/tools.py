@@ -12,7 +12,7 @@ from pathlib import Path
 from jalboards.board import Board, Flow
 from jalboards.elaborate import PROJECT, TOP
 from jalsoc import ecp5_registers, gowin_registers
-from jalsoc.netlist_wires import Netlist, Packed, pack_file
+from jalsoc.netlist_wires import Netlist, Packed, change_file
 from jalsoc.ooc_tools import find_tool
 
 NETLIST, LAYOUT, REPORT = f"{TOP}.json", f"{TOP}.config", f"{TOP}.report.json"
@@ -108,7 +108,7 @@ def synthesise(folder: Path, flow: Flow, run: Run) -> None:
     script = synthesis_script(folder, tools.synthesis, f"write_json {NETLIST}")
     (folder / "synthesis.ys").write_text(script, encoding="utf-8")
     run([find_tool("yosys"), "-q", "-l", "yosys.log", "-s", "synthesis.ys"], folder)
-    pack_file(folder / NETLIST, TOP, tools.registers)
+    change_file(folder / NETLIST, TOP, tools.registers)
 
 
 def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: Run) -> None:

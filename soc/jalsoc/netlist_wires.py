@@ -5,13 +5,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Netlist = dict[str, Any]
 """What yosys's ``write_json`` writes."""
 
 Bit = int | str
 """A net's number, or a constant: ``0``, ``1``, ``x``."""
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,13 @@ class Wires:
         return not self.readers[cell["connections"]["Q"][0]]
 
 
-def pack_file(path: Path, top: str, pack: Callable[[Netlist, str], Packed]) -> Packed:
-    """Lets ``pack`` change the module ``top`` of a netlist in a file of yosys's JSON.
+def change_file(path: Path, top: str, change: Callable[[Netlist, str], Result]) -> Result:
+    """Lets ``change`` at the module ``top`` of a netlist in a file of yosys's JSON.
 
     Raises:
         KeyError: there is no such module.
     """
     netlist: Netlist = json.loads(path.read_text(encoding="utf-8"))
-    packed = pack(netlist, top)
+    result = change(netlist, top)
     path.write_text(json.dumps(netlist), encoding="utf-8")
-    return packed
+    return result

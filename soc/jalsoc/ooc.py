@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{'of 85F':>7} {'latches':>7}", flush=True)
         for name in options.names:
             config = dataclasses.replace(ENGINES.get(name, EngineConfig()), **changes)
-            placer = options.placer or PLACERS[-1 if name == "standard" else 0]
+            placer = options.placer or ("spread" if name == "standard" else "heap")
             usage = measure(name, config, options.seed, placer, options.speed, build_folder())
             print(render(name, usage), flush=True)
             if options.path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jalhost.errors import BuildError, EnvironmentProblem
 from jalsoc.ecp5_registers import pack_registers
-from jalsoc.netlist_wires import pack_file
+from jalsoc.netlist_wires import change_file
 from jalsoc.ram_rows import spread_file
 
 TARGET_MHZ = 130
@@ -105,7 +105,7 @@ def run_tool(
 
 
 def place_and_route(
-    verilog: Path, top: str, seed: int, placer: str = PLACERS[0], speed: int = SPEEDS[0]
+    verilog: Path, top: str, seed: int, placer: str = "heap", speed: int = SPEEDS[0]
 ) -> Usage:
     """Synthesises, places and routes ``top`` for an LFE5U-85F of a speed grade.
 
@@ -155,7 +155,7 @@ def synthesise(verilog: Path, top: str) -> Path:
     logger.info("yosys: %s", verilog)
     command = [find_tool("yosys"), "-q", "-l", log.name, "-p", script]
     run_tool(command, folder, folder / f"{stem}.yosys.out")
-    packed = pack_file(folder / f"{stem}.json", top, pack_registers)
+    packed = change_file(folder / f"{stem}.json", top, pack_registers)
     logger.info("registers moved: %s", packed)
     return log
 

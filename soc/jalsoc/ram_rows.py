@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jalsoc.netlist_wires import Netlist, change_file
+from jalsoc.ram_registers import BLOCK_RAM
+
 ROWS = (22, 46, 70, 82)
 GROUPS = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
 """First columns of four block RAMs each, two columns apart (nextpnr's names of them, LFE5U-85F)."""
 
 SITES = {first + 2 * i: f"EBR{i}" for first in GROUPS for i in range(4)}
 """Columns of a row's block RAMs, and their names there."""
-
-KIND = "DP16KD"
 
 FAR_REACHING = 60
 """Nets of as many pins and more say nothing about a place."""
@@ -35,12 +36,14 @@ def spread_file(placed: Path, netlist: Path, top: str) -> int:
     Raises:
         ValueError: ``placed`` has no cells with a place.
     """
-    cells = json.loads(netlist.read_text(encoding="utf-8"))
     modules = json.loads(placed.read_text(encoding="utf-8"))["modules"].values()
     chosen = choose(max(modules, key=lambda module: len(module["cells"])))
-    for name, site in chosen.items():
-        cells["modules"][top]["cells"][name].setdefault("attributes", {})["BEL"] = site
-    netlist.write_text(json.dumps(cells), encoding="utf-8")
+
+    def fix(netlist: Netlist, top: str) -> None:
+        for name, site in chosen.items():
+            netlist["modules"][top]["cells"][name].setdefault("attributes", {})["BEL"] = site
+
+    change_file(netlist, top, fix)
     return len(chosen)
 
 
@@ -93,14 +96,14 @@ def centres_of_logic(module: Module) -> dict[str, Place]:
         raise ValueError("no cell of the placement has a place")
     centres = {}
     for name, place in places.items():
-        if module["cells"][name]["type"] != KIND:
+        if module["cells"][name]["type"] != BLOCK_RAM:
             continue
         around = [
             places[other]
             for bit in bits_of(module["cells"][name])
             if len(pins[bit]) < FAR_REACHING
             for other in pins[bit]
-            if module["cells"][other]["type"] != KIND
+            if module["cells"][other]["type"] != BLOCK_RAM
         ] or [place]
         centres[name] = (
             sum(x for x, _ in around) / len(around),

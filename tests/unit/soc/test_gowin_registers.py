@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jalsoc.gowin_registers import MULTIPLIERS, pack_registers
-from jalsoc.netlist_wires import Packed, pack_file
+from jalsoc.netlist_wires import Packed, change_file
 from jaltest.gowin_cells import multipliers
 from jaltest.side_by_side import GOWIN, compare_netlists, synthesised
 
@@ -82,7 +82,7 @@ def test_what_is_packed(netlist: dict[str, Any]) -> None:
 
 def test_same_values_in_each_cycle(netlist: dict[str, Any], folder: Path) -> None:
     (folder / "dut.json").write_text(json.dumps(netlist))
-    assert pack_file(folder / "dut.json", "dut", pack_registers).flip_flops > 300
+    assert change_file(folder / "dut.json", "dut", pack_registers).flip_flops > 300
     packed = json.loads((folder / "dut.json").read_text())
     differences, changes = compare_netlists(folder, netlist, packed, multipliers(), GOWIN)
     assert differences == 0

@@ -18,6 +18,7 @@ from jalsoc import ooc
 from jalsoc.ooc_tools import Usage, find_tool, read_reports, run_tool
 from jalsoc.ooc_wrapper import UNITS, Wrapper, build_unit, directions, find_class
 from jaltest.gateware import Process
+from jaltest.tools import require_tool
 
 GOOD = Usage(
     luts=100, flip_flops=100, multipliers=0, block_rams=0, fmax_mhz=120.0, latches=0, undriven=0
@@ -242,15 +243,14 @@ def test_tools_beside_python_come_first(tmp_path: Path, monkeypatch: pytest.Monk
     assert find_tool("ecppack") == str(elsewhere / "ecppack")
 
 
-def need_tools() -> None:
-    try:
-        find_tool("yosys"), find_tool("nextpnr-ecp5")
-    except EnvironmentProblem as problem:
-        pytest.skip(str(problem))
+@pytest.fixture
+def tools() -> None:
+    for name in ("yosys", "nextpnr-ecp5"):
+        require_tool(name)
 
 
+@pytest.mark.usefixtures("tools")
 def test_a_unit_goes_through_the_real_tools() -> None:
-    need_tools()
     usage, faster = (
         ooc.measure("fifo", EngineConfig(), 1, "heap", speed, ooc.build_folder())
         for speed in (6, 8)
@@ -264,8 +264,8 @@ def test_a_unit_goes_through_the_real_tools() -> None:
     assert ooc.failures("fifo", usage) == []
 
 
+@pytest.mark.usefixtures("tools")
 def test_a_unit_is_placed_twice_where_its_block_rams_are_spread() -> None:
-    need_tools()
     folder = ooc.build_folder() / "spread"
     usage = ooc.measure("fifo", EngineConfig(), 1, "spread", 8, folder)
     assert usage.block_rams == 4

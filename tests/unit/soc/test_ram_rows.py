@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jalhost.errors import EnvironmentProblem
 from jalsoc.ooc import build_folder
-from jalsoc.ooc_tools import find_tool, run_tool
-from jalsoc.ram_rows import KIND, ROWS, SITES, choose, nearest_columns, spread_file
+from jalsoc.ooc_tools import run_tool
+from jalsoc.ram_registers import BLOCK_RAM
+from jalsoc.ram_rows import ROWS, SITES, choose, nearest_columns, spread_file
+from jaltest.tools import require_tool
 
 ALL = 208
 """Block RAMs of an LFE5U-85F (Lattice's data sheet FPGA-DS-02012)."""
@@ -38,54 +39,51 @@ def placed(memories: dict[str, tuple[int, int, int]]) -> Module:
         for i in range(rams):
             bit = next(net)
             corner = f"X{4 + 2 * (i % 4)}/Y22/EBR{i % 4}"
-            cells[f"{memory}.{i}.0"] = cell(KIND, corner, DOA=[bit, "x"], CLKA=[2])
+            cells[f"{memory}.{i}.0"] = cell(BLOCK_RAM, corner, DOA=[bit, "x"], CLKA=[2])
             cells[f"ff{bit}"] = cell("TRELLIS_FF", f"X{x}/Y{y}/SLICEA.FF0", DI=[bit], CLK=[2])
     for i in range(60):
         cells[f"away{i}"] = cell("TRELLIS_FF", "X1/Y90/SLICEA.FF0", CLK=[2])
     return {"cells": cells}
 
 
-def rows(chosen: dict[str, str]) -> dict[str, int]:
-    return {name: int(re.findall(r"Y(\d+)", site)[0]) for name, site in chosen.items()}
-
-
-def columns(chosen: dict[str, str]) -> dict[str, int]:
-    return {name: int(re.findall(r"X(\d+)", site)[0]) for name, site in chosen.items()}
+def numbers(chosen: dict[str, str], axis: str) -> dict[str, int]:
+    """Columns (X) or rows (Y) by name."""
+    return {name: int(re.findall(rf"{axis}(\d+)", site)[0]) for name, site in chosen.items()}
 
 
 def test_a_full_fpga_has_every_site_once() -> None:
     chosen = choose(placed({f"m{i}": (16, 7 * i, 5 * i) for i in range(13)}))
     assert len(chosen) == len(set(chosen.values())) == ALL
-    assert set(Counter(rows(chosen).values()).values()) == {ALL // len(ROWS)}
+    assert set(Counter(numbers(chosen, "Y").values()).values()) == {ALL // len(ROWS)}
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 123])
 def test_all_rows_have_as_many(count: int) -> None:
-    counts = Counter(rows(choose(placed({"m": (count, 60, 50)}))).values())
+    counts = Counter(numbers(choose(placed({"m": (count, 60, 50)})), "Y").values())
     assert sum(counts.values()) == count
     assert max(counts.values()) - min(counts[row] for row in ROWS) <= 1
 
 
 def test_memories_go_by_their_logics_height_and_stay_together() -> None:
     chosen = choose(placed({"d": (8, 9, 80), "a": (8, 9, 10), "c": (8, 9, 60), "b": (8, 9, 33)}))
-    assert {name[0]: row for name, row in rows(chosen).items()} == dict(
+    assert {name[0]: row for name, row in numbers(chosen, "Y").items()} == dict(
         zip("abcd", ROWS, strict=True)
     )
 
 
 def test_block_rams_stand_at_their_logics_columns() -> None:
     chosen = choose(placed({f"m{i}": (1, x, 22) for i, x in enumerate((4, 64, 111, 118))}))
-    assert sorted(columns(chosen).values()) == [4, 64, 111, 118]
+    assert sorted(numbers(chosen, "X").values()) == [4, 64, 111, 118]
 
 
 def test_a_block_ram_without_logic_goes_by_its_own_place() -> None:
-    module = {"cells": {"m.0.0": cell(KIND, "X37/Y46/EBR3", DOA=["x"])}}
-    assert columns(choose(module)) == {"m.0.0": 37}
+    module = {"cells": {"m.0.0": cell(BLOCK_RAM, "X37/Y46/EBR3", DOA=["x"])}}
+    assert numbers(choose(module), "X") == {"m.0.0": 37}
 
 
 def test_cells_without_a_place_are_an_error() -> None:
     with pytest.raises(ValueError, match="no cell of the placement has a place"):
-        choose({"cells": {"m.0.0": cell(KIND, "", DOA=[5])}})
+        choose({"cells": {"m.0.0": cell(BLOCK_RAM, "", DOA=[5])}})
 
 
 @given(st.lists(st.floats(0, 126), min_size=1, max_size=2).map(sorted))
@@ -119,14 +117,11 @@ def test_only_block_rams_of_the_netlist_are_fixed(tmp_path: Path) -> None:
 
 
 def test_nextpnr_has_all_the_sites() -> None:
-    try:
-        nextpnr = find_tool("nextpnr-ecp5")
-    except EnvironmentProblem as problem:
-        pytest.skip(str(problem))
+    nextpnr = require_tool("nextpnr-ecp5")
     module = placed({f"m{i}": (16, 60, 50) for i in range(13)})
     cells: Module = {
         name: {
-            "type": KIND, "parameters": {}, "attributes": {"BEL": site},
+            "type": BLOCK_RAM, "parameters": {}, "attributes": {"BEL": site},
             "port_directions": {"CLKA": "input"}, "connections": {"CLKA": [2]},
         }
         for name, site in choose(module).items()
@@ -148,7 +143,7 @@ def test_nextpnr_has_all_the_sites() -> None:
     found = {
         name: item["attributes"]["NEXTPNR_BEL"]
         for name, item in modules["top"]["cells"].items()
-        if item["type"] == KIND
+        if item["type"] == BLOCK_RAM
     }
     assert found == {name: item["attributes"]["BEL"] for name, item in cells.items()}
     assert re.search(rf"DP16KD: +{ALL}/ +{ALL}", log.read_text())
