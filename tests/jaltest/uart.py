@@ -53,14 +53,22 @@ class Clock:
 
 
 @contextmanager
-def simulated_time() -> Iterator[Clock]:
-    """A clock in the place of this computer's."""
+def simulated_time(seed: int = 0) -> Iterator[Clock]:
+    """A clock in the place of this computer's; marks and patterns come from a seed, as faults do.
+
+    What a damaged request does depends on the bytes behind it.
+    """
     clock = Clock()
-    with (
-        mock.patch.object(time, "sleep", clock.sleep),
-        mock.patch.object(time, "monotonic", clock.monotonic),
-    ):
-        yield clock
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        with (
+            mock.patch.object(time, "sleep", clock.sleep),
+            mock.patch.object(time, "monotonic", clock.monotonic),
+        ):
+            yield clock
+    finally:
+        random.setstate(state)
 
 
 @dataclass

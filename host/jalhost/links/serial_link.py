@@ -171,12 +171,18 @@ class SerialLink(UartBone):
             return
         slower = [baud for baud in possible_rates(self._clock_hz) if baud < self.baud]
         if slower:
-            self._report(f"many errors at {self.baud:,} baud: going on at {slower[0]:,}")
+            before = self.baud
             self._exclusively(lambda: self._slow_down(slower))
+            self._report(f"many errors at {before:,} baud: going on at {self.baud:,}")
 
     def _slow_down(self, slower: list[int]) -> None:
+        """Goes to the first of some rates that works.
+
+        Behind one that does not, the device is at the rate of its start: the others come all the
+        same, as that rate is far slower than what the line may be good for.
+        """
         for baud in slower:
-            if self.baud <= baud or self._switch(baud):
+            if self.baud == baud or self._switch(baud):
                 break
         self._confirm()
 

@@ -161,9 +161,11 @@ class UartBone:
     # Reads.
 
     def _read_burst(self, address: int, count: int) -> list[int]:
+        """Reads up to so many words: fewer with each failure, as short answers survive more."""
         for attempt in range(1 + self._retries):
             if attempt:
-                _log.debug("repeating a read of %d words at 0x%08x", count, address)
+                count = (count + 1) // 2
+                _log.debug("repeating a read, of %d words at 0x%08x", count, address)
                 self._resynchronise()
             values = self._exchange(address, count, attempt)
             if values is not None:

@@ -82,7 +82,7 @@ class Line:
 
 @contextmanager
 def line(faults: Faults = NO_FAULTS, seed: int = 0, cuts: tuple[Cut, ...] = ()) -> Iterator[Line]:
-    with simulated_time() as clock:
+    with simulated_time(seed) as clock:
         device = SerialDevice()
         uart = Uart(device, clock, faults, seed)
         uart.cuts = list(cuts)
