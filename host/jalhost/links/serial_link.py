@@ -193,7 +193,7 @@ class SerialLink(UartBone):
             return action()
         finally:
             self._busy = before
-            self._history.clear()
+            self._forget()
 
     # Steps.
 

@@ -47,9 +47,16 @@ ANSWER_S = 0.15
 PATIENT_RETRIES = 4
 """How often a read is repeated where the time of an answer is known."""
 
-HISTORY = 32
+GOOD_ACCESSES = 32
+"""As many in a row without a failure make writes longer again."""
+
+FAILURE_S = 2 * ANSWER_S
+"""What a failure costs: waiting for the answer, and until the bridge listens again."""
+
 TOLERATED = 8
-"""So many of HISTORY accesses may fail before the link counts as too fast."""
+MEMORY_S = 3 * TOLERATED * FAILURE_S
+"""A link counts as too fast where failures, and more than TOLERATED, cost it more than half of its
+time; time longer ago than this counts half."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +105,10 @@ class UartBone:
         self._mark = random.getrandbits(32)
         self._open: deque[_Span] = deque()
         self._span_words = SPAN_WORDS
-        self._history: deque[bool] = deque(maxlen=HISTORY)
+        self._good = 0
+        """Accesses since the last failure."""
+        self._used_s = self._lost_s = 0.0
+        """Lately, for what arrived, and by failures."""
         self._silence = "nothing"
         self.accesses = self.failures = 0
         """How many reads and long writes were tried, and how many of them failed at first."""
@@ -201,7 +211,7 @@ class UartBone:
         self._silence = f"{got} within {patience:.3g} s"
         values = [int.from_bytes(answer[i : i + 4], "big") for i in range(0, len(answer), 4)]
         good = len(answer) == length and (mark is None or values.pop() == mark)
-        self._note(good)
+        self._note(good, len(request) + length)
         return values if good else None
 
     def _collect(self, length: int, timeout_s: float) -> bytes:
@@ -226,8 +236,7 @@ class UartBone:
         failures = 0
         while len(self._open) > most:
             if self._confirmed(self._open[0]):
-                self._open.popleft()
-                self._note(True)
+                self._note(True, 4 * len(self._open.popleft().values))
                 failures = 0
                 continue
             failures += 1
@@ -250,7 +259,7 @@ class UartBone:
     def _go_back(self) -> None:
         """Sends all open spans again, once the bridge listens."""
         _log.debug("a mark is missing; sending %d spans again", len(self._open))
-        self._note(False)
+        self._note(False, 0)
         spans, self._open = self._open, deque()
         assert self._mark_address is not None
         self._resynchronise()
@@ -286,16 +295,26 @@ class UartBone:
         self._mark = (self._mark + 0x9E3779B1) & 0xFFFFFFFF
         return self._mark
 
-    def _note(self, good: bool) -> None:
-        """Keeps count; asks for another rate where too much fails."""
+    def _note(self, good: bool, size: int) -> None:
+        """Keeps count of an access of so many bytes; asks for another rate where too much fails."""
         self.accesses += 1
         self.failures += not good
-        self._history.append(good)
-        if good and self._span_words < SPAN_WORDS and all(self._history):
-            self._span_words *= 2
-        if not good and self._history.count(False) > TOLERATED:
-            self._history.clear()
+        self._good = self._good + 1 if good else 0
+        if self._good >= GOOD_ACCESSES and self._span_words < SPAN_WORDS:
+            self._span_words = min(SPAN_WORDS, 2 * self._span_words)
+        if not self._stream.baud:
+            return
+        self._used_s += size * BITS_PER_BYTE / self._stream.baud if good else 0.0
+        self._lost_s += 0.0 if good else FAILURE_S
+        if self._lost_s > max(self._used_s, TOLERATED * FAILURE_S):
+            self._forget()
             self._relax()
+        elif self._used_s + self._lost_s > MEMORY_S:
+            self._used_s, self._lost_s = self._used_s / 2, self._lost_s / 2
+
+    def _forget(self) -> None:
+        """Begins to count failures anew, as another rate has others."""
+        self._used_s = self._lost_s = 0.0
 
     def _resynchronise(self) -> None:
         """Lets the bridge forget a request that is not complete."""
