@@ -110,7 +110,8 @@ class Board(ABC):
         luts: of an FPGA of Gowin, whose flip-flops take LUTs as well.
         serial: the UART's name in the platform.
         seed: of the placer.
-        placer: nextpnr's ``heap`` or ``static``, whose wires are shorter in crowded designs.
+        placer: nextpnr's ``heap`` or ``static``, whose wires are shorter in crowded designs; or
+            ``spread``, on a full LFE5U-85F: the second one twice (:mod:`jalsoc.ram_rows`).
         density: share of a region's cells that ``heap`` fills at most on an ECP5: more than the
             design takes of the FPGA, and little enough for its wires.
         options: arguments of the platform's class.

@@ -44,6 +44,7 @@ from jalsoc import (
     gowin_registers,
     netlist_wires,
     ram_registers,
+    ram_rows,
 )
 from jalsoc.cache import cache_root, cached, digest, digest_files, distribution_versions
 from jalsoc.guard import run_guarded
@@ -196,6 +197,8 @@ def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bo
     toolchain = TOOLCHAINS[board.flow]
     versions = distribution_versions(toolchain.packages[1], extras=EXTRAS)
     placer = str(board.density) if board.placer == "heap" else board.placer
+    if board.placer == "spread":
+        placer += digest_files([Path(str(ram_rows.__file__))])
     key = digest(netlist.name, placer, str(config.seed), str(config.clock_hz), versions)
 
     def make(folder: Path) -> None:

@@ -14,8 +14,12 @@ from jalboards.elaborate import PROJECT, TOP
 from jalsoc import ecp5_registers, gowin_registers
 from jalsoc.netlist_wires import Netlist, Packed, change_file
 from jalsoc.ooc_tools import find_tool
+from jalsoc.ram_rows import spread_file
 
 NETLIST, LAYOUT, REPORT = f"{TOP}.json", f"{TOP}.config", f"{TOP}.report.json"
+
+PLACED = f"{TOP}.placed.json"
+"""Where the logic goes, of a board whose block RAMs are spread by that."""
 
 BITSTREAM = "bitstream.bit"
 
@@ -116,11 +120,16 @@ def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: R
     tools = TOOLCHAINS[board.flow]
     command = [find_tool(tools.nextpnr), *options(folder, "nextpnr"), "--json", NETLIST]
     command += ["--seed", str(seed), "--timing-allow-fail", "--report", REPORT]
-    command += ["--placer", board.placer]
+    command += ["--placer", "static" if board.placer == "spread" else board.placer]
     if board.flow is Flow.ECP5:
         if board.placer == "heap":
             command += ["--placer-heap-beta", str(board.density)]
-        command += ["--lpf", tools.constraints, "--textcfg", LAYOUT]
+        command += ["--lpf", tools.constraints]
+        if board.placer == "spread":
+            run([*command, "--no-route", "--write", PLACED], folder)
+            spread_file(folder / PLACED, folder / NETLIST, TOP)
+            (folder / PLACED).unlink()
+        command += ["--textcfg", LAYOUT]
     else:
         # It derives no clocks behind PLLs: the system's is the only one that matters.
         command += ["--vopt", f"cst={tools.constraints}", "--freq", f"{clock_hz / 1e6:g}"]

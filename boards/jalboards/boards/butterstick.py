@@ -33,7 +33,8 @@ BOARD = ButterStick(
     dram=Dram("MT41K64M16", data_bits=16, rate="1:2", bytes=256 * MIB),
     clock_hz=75_000_000,
     # The DRAM has a word every second cycle: two read ports keep up, and a slot serves two heads.
-    engine=EngineConfig(lanes=16, attention_slots=1, read_ports=2),
+    engine=EngineConfig(lanes=16, tokens=4, mxfp4=True, attention_slots=1, read_ports=2),
+    placer="spread",
     ethernet=Ethernet(options={"rx_delay": 0.0}),
     # openFPGALoader has no name for it. The ids are those of its DFU boot loader.
     flash=Flash(usb=("1209:5af1",), cable="ft2232"),

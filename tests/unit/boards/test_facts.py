@@ -101,6 +101,12 @@ def test_xilinx_parts_have_sizes() -> None:
     assert parts == set(AVAILABLE)
 
 
+def test_block_rams_are_spread_where_the_fpga_has_these_rows() -> None:
+    spread = [board for board in all_boards() if board.placer == "spread"]
+    assert spread
+    assert all("-85F-" in board.part for board in spread)
+
+
 def test_half_rate_ddr3_moves_half_a_port_word_per_cycle() -> None:
     dram = find_board("ecpix5").dram
     assert (dram.port_bytes, dram.bytes_per_cycle) == (16, 8)
