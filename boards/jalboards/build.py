@@ -197,7 +197,7 @@ def routed(config: BuildConfig, netlist: Path, stages: Stages) -> tuple[Path, bo
     toolchain = TOOLCHAINS[board.flow]
     versions = distribution_versions(toolchain.packages[1], extras=EXTRAS)
     placer = str(board.density) if board.placer == "heap" else board.placer
-    if board.placer == "spread":
+    if placer == "spread":
         placer += digest_files([Path(str(ram_rows.__file__))])
     key = digest(netlist.name, placer, str(config.seed), str(config.clock_hz), versions)
 

@@ -13,8 +13,8 @@ from jalboards.board import Board, Flow
 from jalboards.elaborate import PROJECT, TOP
 from jalsoc import ecp5_registers, gowin_registers
 from jalsoc.netlist_wires import Netlist, Packed, change_file
-from jalsoc.ooc_tools import find_tool
-from jalsoc.ram_rows import spread_file
+from jalsoc.ooc_tools import find_tool, placer_options
+from jalsoc.ram_rows import place_to_spread
 
 NETLIST, LAYOUT, REPORT = f"{TOP}.json", f"{TOP}.config", f"{TOP}.report.json"
 
@@ -120,18 +120,15 @@ def place_and_route(folder: Path, board: Board, seed: int, clock_hz: int, run: R
     tools = TOOLCHAINS[board.flow]
     command = [find_tool(tools.nextpnr), *options(folder, "nextpnr"), "--json", NETLIST]
     command += ["--seed", str(seed), "--timing-allow-fail", "--report", REPORT]
-    command += ["--placer", "static" if board.placer == "spread" else board.placer]
     if board.flow is Flow.ECP5:
-        if board.placer == "heap":
-            command += ["--placer-heap-beta", str(board.density)]
-        command += ["--lpf", tools.constraints]
+        command += [*placer_options(board.placer, board.density), "--lpf", tools.constraints]
         if board.placer == "spread":
-            run([*command, "--no-route", "--write", PLACED], folder)
-            spread_file(folder / PLACED, folder / NETLIST, TOP)
+            place_to_spread(command, folder / NETLIST, folder / PLACED, TOP, run)
             (folder / PLACED).unlink()
         command += ["--textcfg", LAYOUT]
     else:
         # It derives no clocks behind PLLs: the system's is the only one that matters.
+        command += ["--placer", board.placer]
         command += ["--vopt", f"cst={tools.constraints}", "--freq", f"{clock_hz / 1e6:g}"]
         command += ["--write", LAYOUT]
     run(command, folder)

@@ -14,7 +14,7 @@ from typing import Any
 from jalhost.errors import BuildError, EnvironmentProblem
 from jalsoc.ecp5_registers import pack_registers
 from jalsoc.netlist_wires import change_file
-from jalsoc.ram_rows import spread_file
+from jalsoc.ram_rows import place_to_spread
 
 TARGET_MHZ = 130
 """Clock that the placer works towards; it tries no harder once that is reached."""
@@ -104,6 +104,13 @@ def run_tool(
         raise BuildError(f"{Path(command[0]).name} failed: {errors[0]}", hint=f"see {log}")
 
 
+def placer_options(placer: str, density: float = DENSITY) -> list[str]:
+    """What one of PLACERS is to nextpnr-ecp5; ``density`` is for ``heap``."""
+    if placer == "heap":
+        return ["--placer", "heap", "--placer-heap-beta", str(density)]
+    return ["--placer", "static"]
+
+
 def place_and_route(
     verilog: Path, top: str, seed: int, placer: str = "heap", speed: int = SPEEDS[0]
 ) -> Usage:
@@ -121,17 +128,14 @@ def place_and_route(
     (folder / f"{stem}.lpf").write_text("", encoding="utf-8")
     options = f"--85k --speed {speed} --freq {TARGET_MHZ} --seed {seed} --timing-allow-fail"
     options += f" --json {netlist.name} --lpf {stem}.lpf --lpf-allow-unconstrained"
-    if placer == "heap":
-        options += f" --placer heap --placer-heap-beta {DENSITY}"
-    else:
-        options += " --placer static"
-    command = [find_tool("nextpnr-ecp5"), *options.split()]
+    command = [find_tool("nextpnr-ecp5"), *options.split(), *placer_options(placer)]
     if placer == "spread":
-        placed = folder / f"{stem}.placed.json"
+        placed, log = folder / f"{stem}.placed.json", folder / f"{stem}.nextpnr-1.log"
         logger.info("nextpnr, to see where the logic goes: %s", verilog)
-        log = folder / f"{stem}.nextpnr-1.log"
-        run_tool([*command, "--no-route", "--write", placed.name], folder, log)
-        logger.info("block RAMs spread: %d", spread_file(placed, netlist, top))
+        count = place_to_spread(
+            command, netlist, placed, top, lambda run, where: run_tool(run, where, log)
+        )
+        logger.info("block RAMs spread: %d", count)
     logger.info("nextpnr: %s", verilog)
     run_tool([*command, "--report", report.name], folder, folder / f"{stem}.nextpnr.log")
     return read_reports(

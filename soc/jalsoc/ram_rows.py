@@ -9,7 +9,7 @@ second placement finds them fixed.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,24 @@ FAR_REACHING = 60
 
 Module = dict[str, Any]
 Place = tuple[float, float]
+
+
+def place_to_spread(
+    command: list[str],
+    netlist: Path,
+    placed: Path,
+    top: str,
+    run: Callable[[list[str], Path], None],
+) -> int:
+    """Has ``netlist`` placed into ``placed``, and fixes its block RAMs by that; returns how many.
+
+    ``command``: nextpnr's, for a placement of this netlist; ``run`` does it in the files' folder.
+
+    Raises:
+        ValueError: nothing was placed.
+    """
+    run([*command, "--no-route", "--write", placed.name], netlist.parent)
+    return spread_file(placed, netlist, top)
 
 
 def spread_file(placed: Path, netlist: Path, top: str) -> int:

@@ -130,15 +130,19 @@ class SerialLink(UartBone):
                     "name a lower rate, or none",
                 )
         else:
-            self._exclusively(lambda: self._speed_up(max(BAUD_RATES)))
+            self._exclusively(lambda: self._go_to_fastest(max(BAUD_RATES)))
         self._confirm()
         self._report(f"{self.description} at {self.baud:,} baud")
 
-    def _speed_up(self, most: int) -> None:
-        """Goes to the fastest rate that works, up to ``most``."""
+    def _go_to_fastest(self, most: int) -> None:
+        """Goes to the fastest rate that works, up to ``most``.
+
+        Behind one that does not, the device is at the rate of its start: the others come all the
+        same, as that rate is far slower than what the line may be good for.
+        """
         assert self._clock_hz is not None
         for baud in possible_rates(self._clock_hz):
-            if baud <= most and (baud <= self.baud or self._switch(baud)):
+            if baud <= most and (baud == self.baud or self._switch(baud)):
                 return
 
     # What the link does when it is in trouble.
@@ -150,7 +154,7 @@ class SerialLink(UartBone):
         wanted = self.baud
         self.find()
         if self._clock_hz is not None and self.baud < wanted:
-            self._exclusively(lambda: self._speed_up(wanted))
+            self._exclusively(lambda: self._go_to_fastest(wanted))
             self._confirm()
             if self.baud < wanted:
                 self._report(
@@ -172,18 +176,11 @@ class SerialLink(UartBone):
         slower = [baud for baud in possible_rates(self._clock_hz) if baud < self.baud]
         if slower:
             before = self.baud
-            self._exclusively(lambda: self._slow_down(slower))
+            self._exclusively(lambda: self._slow_down(slower[0]))
             self._report(f"many errors at {before:,} baud: going on at {self.baud:,}")
 
-    def _slow_down(self, slower: list[int]) -> None:
-        """Goes to the first of some rates that works.
-
-        Behind one that does not, the device is at the rate of its start: the others come all the
-        same, as that rate is far slower than what the line may be good for.
-        """
-        for baud in slower:
-            if self.baud == baud or self._switch(baud):
-                break
+    def _slow_down(self, most: int) -> None:
+        self._go_to_fastest(most)
         self._confirm()
 
     def _exclusively(self, action: Callable[[], T]) -> T:

@@ -107,7 +107,7 @@ class UartBone:
         self._span_words = SPAN_WORDS
         self._good = 0
         """Accesses since the last failure."""
-        self._used_s = self._lost_s = 0.0
+        self._useful_s = self._lost_s = 0.0
         """Lately, for what arrived, and by failures."""
         self._silence = "nothing"
         self.accesses = self.failures = 0
@@ -304,17 +304,19 @@ class UartBone:
             self._span_words = min(SPAN_WORDS, 2 * self._span_words)
         if not self._stream.baud:
             return
-        self._used_s += size * BITS_PER_BYTE / self._stream.baud if good else 0.0
-        self._lost_s += 0.0 if good else FAILURE_S
-        if self._lost_s > max(self._used_s, TOLERATED * FAILURE_S):
+        if good:
+            self._useful_s += size * BITS_PER_BYTE / self._stream.baud
+        else:
+            self._lost_s += FAILURE_S
+        if self._lost_s > max(self._useful_s, TOLERATED * FAILURE_S):
             self._forget()
             self._relax()
-        elif self._used_s + self._lost_s > MEMORY_S:
-            self._used_s, self._lost_s = self._used_s / 2, self._lost_s / 2
+        elif self._useful_s + self._lost_s > MEMORY_S:
+            self._useful_s, self._lost_s = self._useful_s / 2, self._lost_s / 2
 
     def _forget(self) -> None:
         """Begins to count failures anew, as another rate has others."""
-        self._used_s = self._lost_s = 0.0
+        self._useful_s = self._lost_s = 0.0
 
     def _resynchronise(self) -> None:
         """Lets the bridge forget a request that is not complete."""
